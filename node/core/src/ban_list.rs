@@ -1,0 +1,461 @@
+//! The replicated ban list: its state and everything that may be asked of it.
+//!
+//! It is changed by committed commands only (`apply.rs`), is identical on every node at the same
+//! position, and never learns the time but from commands. Cloning it is cheap (the shards are
+//! shared and copied on write), so whoever wants to read for a while takes a [`BanView`].
+
+use crate::allow_list::AllowEntry;
+use crate::change::{BanKey, Outcome};
+use crate::history::PastBans;
+use crate::ids::{CommandId, NodeId, Position};
+use crate::jail::{JailName, Ports};
+use crate::judge::fixed_hash;
+use crate::node_record::NodeRecord;
+use crate::proposal::Claim;
+use crate::quota::Quota;
+use crate::settings::Settings;
+use crate::subnet::Subnet;
+use crate::subnet_map::SubnetMap;
+use crate::time::{Timestamp, Until};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Live bans at most; a claim beyond it is `NotShared(Full)`.
+pub const BANS_MAX: usize = 4_000_000;
+/// A ban remembers this many origins; further ones extend it without being named.
+pub const ORIGINS_MAX: usize = 8;
+/// Operators' commands whose outcome is remembered; the oldest is forgotten first.
+pub const OUTCOMES_MAX: usize = 4_096;
+/// Tombstones at most; beyond it the oldest go and raise the floor.
+pub const TOMBSTONES_MAX: usize = 100_000;
+/// Join tokens at most; the one that ends first goes.
+pub const TOKENS_MAX: usize = 1_024;
+/// Shards of the ban map: what is copied when a view is alive is one of these.
+pub const SHARDS: usize = 1_024;
+
+/// A ban list to read from, for as long as one likes.
+pub type BanView = Arc<BanList>;
+
+/// One live ban.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ban {
+    /// When it began, in cluster time.
+    pub since: Timestamp,
+    /// When it ends.
+    pub until: Until,
+    /// The how-manieth of this offender in this jail: 1 for the first.
+    pub count: u32,
+    /// The node whose quota made it shorter than wanted.
+    pub damped_by: Option<NodeId>,
+    /// Who asked for it, until when: at most [`ORIGINS_MAX`].
+    pub origins: Vec<Origin>,
+    /// What it closes: the union over its origins.
+    pub ports: Ports,
+    /// Where in the log it stands: the key of its cold record.
+    pub cause: Cause,
+}
+
+/// A node that asked for a ban.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The node.
+    pub node: NodeId,
+    /// Until when it wants the ban.
+    pub until: Until,
+}
+
+/// Where a ban came from: the operation that holds the evidence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cause {
+    /// The log entry.
+    pub position: Position,
+    /// The operation in it, from 0 on.
+    pub op: u32,
+}
+
+impl Ban {
+    /// Whether this ban holds all that `claim` asks for.
+    #[must_use]
+    pub fn covers(&self, claim: &Claim) -> bool {
+        let held_until = match self.origins.iter().find(|origin| origin.node == claim.origin) {
+            Some(origin) => origin.until,
+            None if self.origins.len() >= ORIGINS_MAX => self.until,
+            None => return false,
+        };
+        held_until.plus_ms(crate::judge::COVER_TOLERANCE_MS) >= claim.wanted_until
+            && self.ports.covers(&claim.ports)
+    }
+}
+
+/// What the cluster holds about a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeEntry {
+    /// What the node says about itself.
+    pub record: NodeRecord,
+    /// Addresses it announced while they were banned: an operator must confirm them.
+    pub pending: Vec<Subnet>,
+    /// Its bans were undone: nothing of it is shared until an operator trusts it again.
+    pub untrusted: bool,
+    /// It was revoked.
+    pub revoked: bool,
+}
+
+/// Somebody was let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    /// Where in the log.
+    pub position: Position,
+    /// When, in cluster time.
+    pub at: Timestamp,
+}
+
+/// Bans and history of the subnets that hash here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shard {
+    pub(crate) bans: BTreeMap<BanKey, Ban>,
+    pub(crate) past: BTreeMap<BanKey, PastBans>,
+}
+
+/// The replicated ban list.
+#[derive(Clone, Debug)]
+pub struct BanList {
+    pub(crate) shards: Vec<Arc<Shard>>,
+    pub(crate) n_bans: usize,
+    /// How many live bans there are of each (is IPv4, prefix length): which lengths to look up.
+    pub(crate) ban_lengths: BTreeMap<(bool, u8), usize>,
+    pub(crate) sweep_next: usize,
+    pub(crate) names: Arc<Names>,
+    pub(crate) settings: Settings,
+    pub(crate) nodes: Arc<BTreeMap<NodeId, NodeEntry>>,
+    pub(crate) cluster_addresses: Arc<SubnetMap<u32>>,
+    pub(crate) allow: Arc<SubnetMap<AllowEntry>>,
+    /// By subnet, then by jail; the tombstone for all jails has the key `None`.
+    pub(crate) tombstones: Arc<SubnetMap<BTreeMap<Option<JailName>, Tombstone>>>,
+    pub(crate) n_tombstones: usize,
+    pub(crate) tombstone_floor: Tombstone,
+    pub(crate) quotas: Arc<BTreeMap<NodeId, Quota>>,
+    pub(crate) outcomes: Arc<VecDeque<(CommandId, Outcome)>>,
+    pub(crate) tokens: Arc<BTreeMap<Vec<u8>, Timestamp>>,
+    pub(crate) now: Timestamp,
+    pub(crate) last_tick: Timestamp,
+    pub(crate) level: u32,
+    pub(crate) position: Position,
+}
+
+/// Jail names and port sets that bans share, so that a million bans do not hold a million copies.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    jails: BTreeSet<JailName>,
+    ports: BTreeSet<Ports>,
+}
+
+/// So many different names and port sets are shared; further ones are held once per ban.
+const NAMES_MAX: usize = 4_096;
+
+impl Names {
+    fn shared<T: Ord + Clone>(set: &mut BTreeSet<T>, value: &T) -> T {
+        if let Some(known) = set.get(value) {
+            return known.clone();
+        }
+        if set.len() < NAMES_MAX {
+            set.insert(value.clone());
+        }
+        value.clone()
+    }
+}
+
+/// Equal lists give equal records; which names they happen to share does not matter.
+impl PartialEq for BanList {
+    fn eq(&self, other: &BanList) -> bool {
+        self.records().eq(other.records())
+    }
+}
+
+impl BanList {
+    /// The empty ban list of a new cluster. `settings` are also its first entry's content.
+    #[must_use]
+    pub fn new(settings: Settings) -> BanList {
+        let tombstone_floor = Tombstone { position: Position::default(), at: Timestamp::ZERO };
+        BanList {
+            shards: (0..SHARDS).map(|_| Arc::default()).collect(),
+            n_bans: 0,
+            ban_lengths: BTreeMap::new(),
+            sweep_next: 0,
+            names: Arc::default(),
+            settings,
+            nodes: Arc::default(),
+            cluster_addresses: Arc::default(),
+            allow: Arc::default(),
+            tombstones: Arc::default(),
+            n_tombstones: 0,
+            tombstone_floor,
+            quotas: Arc::default(),
+            outcomes: Arc::default(),
+            tokens: Arc::default(),
+            now: Timestamp::ZERO,
+            last_tick: Timestamp::ZERO,
+            level: crate::command::LEVEL,
+            position: Position::default(),
+        }
+    }
+
+    /// This state, to read from while commands go on being applied.
+    #[must_use]
+    pub fn view(&self) -> BanView {
+        Arc::new(self.clone())
+    }
+
+    /// How far it has applied the log.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Cluster time at that position.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// When the voters' clocks were last read, in cluster time.
+    #[must_use]
+    pub fn last_tick(&self) -> Timestamp {
+        self.last_tick
+    }
+
+    /// The level of operations that counts.
+    #[must_use]
+    pub fn level(&self) -> u32 {
+        self.level
+    }
+
+    /// Replicated settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The live ban with this key, at `now`.
+    #[must_use]
+    pub fn live(&self, key: &BanKey, now: Timestamp) -> Option<&Ban> {
+        self.shard(key.subnet).bans.get(key).filter(|ban| !ban.until.is_over(now))
+    }
+
+    /// The ban with this key, live or not yet swept away.
+    #[must_use]
+    pub fn ban(&self, key: &BanKey) -> Option<&Ban> {
+        self.shard(key.subnet).bans.get(key)
+    }
+
+    /// What is known of ended bans with this key, one that is over but not swept away included.
+    #[must_use]
+    pub fn past(&self, key: &BanKey) -> Option<PastBans> {
+        let shard = self.shard(key.subnet);
+        let ended = shard.bans.get(key).and_then(|ban| {
+            ban.until.at().map(|end| PastBans { count: ban.count, last_since: ban.since, last_end: end })
+        });
+        ended.or_else(|| shard.past.get(key).copied())
+    }
+
+    /// How many bans came before an offence that began at `first_failure`: the last one is not
+    /// counted when the offence began before it ended, for then it is the same episode.
+    pub(crate) fn bans_before(&self, key: &BanKey, first_failure: Timestamp) -> u32 {
+        match self.past(key) {
+            None => 0,
+            Some(past) if first_failure > past.last_end => past.count,
+            Some(past) => past.count.saturating_sub(1),
+        }
+    }
+
+    /// Earlier bans of the same offender in other jails.
+    pub(crate) fn bans_in_other_jails(&self, key: &BanKey) -> u32 {
+        let shard = self.shard(key.subnet);
+        let live = of_subnet(&shard.bans, key.subnet).filter(|(other, _)| other.jail != key.jail);
+        let past = of_subnet(&shard.past, key.subnet)
+            .filter(|(other, _)| other.jail != key.jail && !shard.bans.contains_key(*other));
+        live.map(|(_, ban)| ban.count).chain(past.map(|(_, past)| past.count)).fold(0, u32::saturating_add)
+    }
+
+    /// All bans of exactly this subnet, in all jails, over ones included.
+    pub fn bans_of(&self, subnet: Subnet) -> impl Iterator<Item = (&BanKey, &Ban)> {
+        of_subnet(&self.shard(subnet).bans, subnet)
+    }
+
+    /// All bans of this subnet and of wider ones around it.
+    pub fn bans_holding(&self, subnet: Subnet) -> impl Iterator<Item = (&BanKey, &Ban)> {
+        self.ban_lengths
+            .range((subnet.is_v4(), 0)..=(subnet.is_v4(), subnet.prefix_len()))
+            .flat_map(move |(&(_, length), _)| self.bans_of(subnet.widened_to(length)))
+    }
+
+    /// All bans inside `target`. Looks at every shard unless the target is one counting unit.
+    pub fn bans_inside(&self, target: Subnet) -> impl Iterator<Item = (&BanKey, &Ban)> {
+        self.bans().filter(move |(key, _)| target.contains(key.subnet))
+    }
+
+    /// All bans, over ones included, in no order that means anything.
+    pub fn bans(&self) -> impl Iterator<Item = (&BanKey, &Ban)> {
+        self.shards.iter().flat_map(|shard| shard.bans.iter())
+    }
+
+    /// All that is remembered of ended bans.
+    pub fn pasts(&self) -> impl Iterator<Item = (&BanKey, &PastBans)> {
+        self.shards.iter().flat_map(|shard| shard.past.iter())
+    }
+
+    /// How many bans it holds, over ones included.
+    #[must_use]
+    pub fn n_bans(&self) -> usize {
+        self.n_bans
+    }
+
+    /// What is known about a node.
+    #[must_use]
+    pub fn node(&self, node: NodeId) -> Option<&NodeEntry> {
+        self.nodes.get(&node)
+    }
+
+    /// All known nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &NodeEntry)> {
+        self.nodes.iter().map(|(node, entry)| (*node, entry))
+    }
+
+    /// Addresses of nodes, their routers and name servers.
+    #[must_use]
+    pub fn cluster_addresses(&self) -> &SubnetMap<u32> {
+        &self.cluster_addresses
+    }
+
+    /// The allow list; entries that are over may still be in it.
+    #[must_use]
+    pub fn allow_list(&self) -> &SubnetMap<AllowEntry> {
+        &self.allow
+    }
+
+    /// The join tokens: SHA-256 and end.
+    #[must_use]
+    pub fn tokens(&self) -> &BTreeMap<Vec<u8>, Timestamp> {
+        &self.tokens
+    }
+
+    /// A node's quota; a rested one when it has not used any.
+    #[must_use]
+    pub fn quota(&self, node: NodeId, now: Timestamp) -> Quota {
+        self.quotas.get(&node).copied().unwrap_or_else(|| Quota::full(&self.settings, now))
+    }
+
+    /// What came of an operator's command, if it is remembered.
+    #[must_use]
+    pub fn outcome(&self, command: CommandId) -> Option<&Outcome> {
+        self.outcomes.iter().rev().find(|(id, _)| *id == command).map(|(_, outcome)| outcome)
+    }
+
+    /// Whether `claim` is about somebody who was let go after its evidence was gathered.
+    ///
+    /// Positions of one generation are compared; across a recovery, or when the claim is older than
+    /// the tombstones that are kept, the times must do.
+    #[must_use]
+    pub fn is_lifted(&self, claim: &Claim) -> bool {
+        let floor = &self.tombstone_floor;
+        let below_floor = claim.basis < floor.position;
+        if below_floor && claim.last_failure <= floor.at {
+            return true;
+        }
+        let by_position = claim.basis.generation == self.position.generation && !below_floor;
+        self.tombstones.holding(claim.offender).any(|(_, by_jail)| {
+            [None, Some(claim.jail.clone())].iter().filter_map(|jail| by_jail.get(jail)).any(|tombstone| {
+                if by_position && tombstone.position.generation == claim.basis.generation {
+                    tombstone.position > claim.basis
+                } else {
+                    claim.last_failure <= tombstone.at
+                }
+            })
+        })
+    }
+
+    /// When somebody around `offender` was last let go, in this jail or in all.
+    #[must_use]
+    pub fn lifted_at(&self, offender: Subnet, jail: &JailName) -> Option<Timestamp> {
+        self.tombstones
+            .holding(offender)
+            .flat_map(|(_, by_jail)| by_jail.iter())
+            .filter(|(only, _)| only.as_ref().is_none_or(|only| only == jail))
+            .map(|(_, tombstone)| tombstone.at)
+            .max()
+    }
+
+    /// Tombstones of subnets inside `target`.
+    pub(crate) fn tombstones_inside(&self, target: Subnet) -> impl Iterator<Item = &Tombstone> {
+        self.tombstones.inside(target).flat_map(|(_, by_jail)| by_jail.values())
+    }
+
+    /// All tombstones as (subnet, jail, tombstone): what a node that installed a snapshot replays.
+    pub fn tombstones(&self) -> impl Iterator<Item = (Subnet, Option<&JailName>, &Tombstone)> {
+        self.tombstones.iter().flat_map(|(subnet, by_jail)| {
+            by_jail.iter().map(move |(jail, tombstone)| (subnet, jail.as_ref(), tombstone))
+        })
+    }
+
+    /// Below this there may have been tombstones that are gone.
+    #[must_use]
+    pub fn tombstone_floor(&self) -> Tombstone {
+        self.tombstone_floor
+    }
+
+    pub(crate) fn shard_index(subnet: Subnet) -> usize {
+        usize::try_from(fixed_hash(subnet, &[], 0) % SHARDS as u64).unwrap_or(0)
+    }
+
+    fn shard(&self, subnet: Subnet) -> &Shard {
+        &self.shards[Self::shard_index(subnet)]
+    }
+
+    pub(crate) fn shard_mut(&mut self, subnet: Subnet) -> &mut Shard {
+        Arc::make_mut(&mut self.shards[Self::shard_index(subnet)])
+    }
+
+    /// The key with its jail's name shared.
+    pub(crate) fn shared_key(&mut self, subnet: Subnet, jail: &JailName) -> BanKey {
+        if let Some(known) = self.names.jails.get(jail) {
+            return BanKey { subnet, jail: known.clone() };
+        }
+        BanKey { subnet, jail: Names::shared(&mut Arc::make_mut(&mut self.names).jails, jail) }
+    }
+
+    /// The ports, shared.
+    pub(crate) fn shared_ports(&mut self, ports: &Ports) -> Ports {
+        if let Some(known) = self.names.ports.get(ports) {
+            return known.clone();
+        }
+        Names::shared(&mut Arc::make_mut(&mut self.names).ports, ports)
+    }
+
+    pub(crate) fn put_ban(&mut self, key: BanKey, ban: Ban) {
+        let length = (key.subnet.is_v4(), key.subnet.prefix_len());
+        if self.shard_mut(key.subnet).bans.insert(key, ban).is_none() {
+            self.n_bans += 1;
+            *self.ban_lengths.entry(length).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn take_ban(&mut self, key: &BanKey) -> Option<Ban> {
+        let ban = self.shard_mut(key.subnet).bans.remove(key)?;
+        self.n_bans -= 1;
+        let length = (key.subnet.is_v4(), key.subnet.prefix_len());
+        if let Some(n_keys) = self.ban_lengths.get_mut(&length) {
+            *n_keys -= 1;
+            if *n_keys == 0 {
+                self.ban_lengths.remove(&length);
+            }
+        }
+        Some(ban)
+    }
+}
+
+/// The entries of exactly this subnet.
+fn of_subnet<V>(map: &BTreeMap<BanKey, V>, subnet: Subnet) -> impl Iterator<Item = (&BanKey, &V)> {
+    // No valid name is empty, so this sorts before every key of the subnet.
+    let first = BanKey { subnet, jail: JailName::lowest() };
+    map.range(first..).take_while(move |(key, _)| key.subnet == subnet)
+}

@@ -1,0 +1,249 @@
+//! What goes into the warden and what comes out of it.
+//!
+//! Both enums are closed: the daemon's event loop is one `match` over the effects, and the simulator
+//! is another.
+
+use crate::ban_list::BanView;
+use crate::change::{BanKey, Change};
+use crate::failure::{Failure, SourceId, SourcePosition};
+use crate::ids::{NodeId, Position};
+use crate::jail::{BanPolicy, Jail, JailName, Ports};
+use crate::judge::{NotSharedReason, Protection};
+use crate::proposal::{Notice, Proposal};
+use crate::ruleset::{FirewallDelta, Ruleset};
+use crate::subnet::Subnet;
+use crate::time::{Timestamp, Until};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Something happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Filters have recognised failures, in the order of their lines.
+    Failures(Vec<Failure>),
+    /// A source was read up to here and all its failures were handed over.
+    ReadUpTo {
+        /// Which source.
+        source: SourceId,
+        /// The end of the last line.
+        position: SourcePosition,
+    },
+    /// Commands were applied.
+    Applied {
+        /// The ban list after them.
+        view: BanView,
+        /// What they changed, in order.
+        changes: Vec<Change>,
+    },
+    /// A snapshot took the place of everything applied before.
+    Installed {
+        /// The ban list now.
+        view: BanView,
+    },
+    /// This node has applied everything that was committed when it started: what is missing in the
+    /// view is really gone.
+    CaughtUp,
+    /// The answer to proposals came; the view decides what it is worth.
+    Answered {
+        /// What was proposed.
+        keys: Vec<BanKey>,
+        /// The log position it was committed at, when it was.
+        committed: Option<Position>,
+    },
+    /// A leader is known, or none is.
+    Leader {
+        /// Whether there is one.
+        known: bool,
+    },
+    /// A peer blocks somebody; the wire has checked that the peer is who it says.
+    Noticed(Notice),
+    /// An operator decided something for this host only, or took it back.
+    Override {
+        /// Whom it is about.
+        subnet: Subnet,
+        /// The decision; `None` takes it back.
+        decision: Option<Override>,
+    },
+    /// This host's jails and addresses, at the start and after every reload.
+    Configured(Configuration),
+    /// The firewall does not hold what it was told.
+    FirewallDamaged,
+    /// Time has passed.
+    Timer,
+}
+
+/// What this host contributes to the rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configuration {
+    /// Its enabled jails.
+    pub jails: Vec<Jail>,
+    /// Its own addresses, routers and name servers, before they are replicated.
+    pub own: Vec<Subnet>,
+    /// Peers' addresses that are configured, before they are replicated.
+    pub peers: Vec<Subnet>,
+    /// Counts and shows, but proposes and blocks nothing.
+    pub observe: bool,
+}
+
+/// What an operator decided for one host only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// Block or release.
+    pub kind: OverrideKind,
+    /// By whom.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// Until when.
+    pub until: Until,
+}
+
+/// What an override does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverrideKind {
+    /// Blocks the whole host.
+    Block,
+    /// Blocks nothing, whatever the bans say.
+    Release,
+}
+
+/// A proposal that has no settled answer yet, or that only this node keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// What it is about.
+    pub key: BanKey,
+    /// What the node had applied when it last sent it.
+    pub basis: Position,
+    /// The first failure, in cluster time.
+    pub first_failure: Timestamp,
+    /// The last failure, in cluster time.
+    pub last_failure: Timestamp,
+    /// How many failures.
+    pub failures: u32,
+    /// How long to ban.
+    pub policy: BanPolicy,
+    /// What to close.
+    pub ports: Ports,
+    /// The lines with their times, in cluster time.
+    pub evidence: Vec<(Timestamp, String)>,
+    /// Until when this host blocks.
+    pub until: Until,
+    /// The cluster does not take it: it is this node's alone.
+    pub local: Option<NotSharedReason>,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Change the firewall.
+    Firewall(FirewallDelta),
+    /// Put this in the place of all that the firewall holds, without a gap.
+    ReplaceFirewall(Ruleset),
+    /// Send these to the leader.
+    Propose(Vec<Proposal>),
+    /// Tell every peer.
+    Notify(Vec<Notice>),
+    /// Keep this outbox entry over a restart, or forget it.
+    StoreOutbox {
+        /// Which.
+        key: BanKey,
+        /// The entry; `None` forgets it.
+        entry: Option<OutboxEntry>,
+    },
+    /// Keep this override over a restart, or forget it.
+    StoreOverride {
+        /// Whose.
+        subnet: Subnet,
+        /// The override; `None` forgets it.
+        decision: Option<Override>,
+    },
+    /// After a restart, read this source from here.
+    StorePosition {
+        /// Which source.
+        source: SourceId,
+        /// From here.
+        position: SourcePosition,
+        /// Lines before this have been handed over already: they are replayed.
+        read: SourcePosition,
+    },
+    /// Worth telling people.
+    Tell(Notable),
+}
+
+/// What people want to read in a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notable {
+    /// A failure was counted.
+    Found {
+        /// In which jail.
+        jail: JailName,
+        /// Whose.
+        offender: Subnet,
+        /// When, in this host's time.
+        at: Timestamp,
+    },
+    /// A failure was not counted.
+    Ignored {
+        /// In which jail.
+        jail: JailName,
+        /// Whose.
+        offender: Subnet,
+        /// Why.
+        why: IgnoredBecause,
+    },
+    /// This host blocks somebody because of its own logs.
+    Blocked {
+        /// Who, in which jail.
+        key: BanKey,
+        /// Until when.
+        until: Until,
+        /// After how many failures.
+        failures: u32,
+        /// The last line.
+        evidence: String,
+    },
+    /// A proposal is settled: the cluster bans.
+    Settled {
+        /// Which.
+        key: BanKey,
+    },
+    /// A proposal is settled: the offender must not be blocked.
+    Protected {
+        /// Which.
+        key: BanKey,
+        /// Why.
+        why: Protection,
+    },
+    /// A proposal is settled: only this node blocks.
+    KeptLocal {
+        /// Which.
+        key: BanKey,
+        /// Why.
+        why: NotSharedReason,
+    },
+    /// The outbox was full, and this entry went.
+    OutboxFull {
+        /// Which.
+        key: BanKey,
+    },
+    /// A peer's notice was not honoured because the peer sent too many.
+    NoticesDropped {
+        /// From whom.
+        origin: NodeId,
+    },
+}
+
+/// Why a failure was not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IgnoredBecause {
+    /// `ignoreip` of the jail.
+    IgnoreIp,
+    /// An address of this host.
+    OwnAddress,
+    /// See [`Protection`].
+    Protected(Protection),
+    /// It happened before an operator let the offender go.
+    BeforeUnban,
+    /// The jail is not configured here (any more).
+    NoSuchJail,
+}

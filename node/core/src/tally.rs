@@ -1,0 +1,265 @@
+//! Counting failures until there are too many: fail2ban's own rule, per jail and offender.
+//!
+//! fail2ban's findtime is not a sliding window but an estimate of the rate: when the first counted
+//! failure is older than findtime, the count is scaled down to what the same rate would give within
+//! findtime, rounded half to even (fail2ban 1.0.2, `server/ticket.py`, `FailTicket.adjustTime`). The
+//! order of the floating point operations is fail2ban's, so that both decide alike.
+//!
+//! Not for what a full count leads to: that is the warden's.
+
+use crate::failure::{Failure, SourceId, SourcePosition};
+use crate::jail::{Jail, JailName};
+use crate::proposal::{EVIDENCE_LINES_MAX, evidence_text};
+use crate::subnet::Subnet;
+use crate::time::Timestamp;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Offenders counted at once, over all jails; beyond it the one that failed longest ago goes.
+pub const OFFENDERS_MAX: usize = 1_000_000;
+
+/// What is counted separately.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TallyKey {
+    /// In which jail.
+    pub jail: JailName,
+    /// By whom.
+    pub offender: Subnet,
+}
+
+/// The failures of one offender in one jail, so far.
+#[derive(Clone, Debug)]
+pub struct Count {
+    /// fail2ban's `retry`: what is compared with maxretry.
+    pub failures: u32,
+    /// The first failure that still counts, in this host's time.
+    pub first: Timestamp,
+    /// The last failure, in this host's time.
+    pub last: Timestamp,
+    /// The latest lines with their times.
+    pub evidence: Vec<(Timestamp, String)>,
+    /// Where the oldest counted line of each source begins.
+    oldest: Vec<(SourceId, SourcePosition)>,
+}
+
+/// All counts of this host.
+#[derive(Debug, Default)]
+pub struct Tally {
+    counts: BTreeMap<TallyKey, Count>,
+    by_last: BTreeSet<(Timestamp, TallyKey)>,
+    oldest: BTreeMap<SourceId, BTreeSet<(SourcePosition, TallyKey)>>,
+}
+
+impl Tally {
+    /// Counts `failure` of `offender`. When there are enough, the count is taken out and returned.
+    pub fn add(&mut self, jail: &Jail, offender: Subnet, failure: &Failure) -> Option<Count> {
+        let key = TallyKey { jail: jail.name.clone(), offender };
+        let at = failure.at;
+        let mut count = match self.take(&key) {
+            None => Count { failures: 0, first: at, last: at, evidence: Vec::new(), oldest: Vec::new() },
+            Some(mut known) => {
+                known.move_to(at, jail.find_time_ms);
+                known
+            }
+        };
+        count.failures = count.failures.saturating_add(1);
+        let kept = usize::try_from(jail.max_matches).unwrap_or(usize::MAX).clamp(1, EVIDENCE_LINES_MAX);
+        if count.evidence.len() >= kept {
+            count.evidence.remove(0);
+        }
+        count.evidence.push((at, evidence_text(&failure.evidence)));
+        if !count.oldest.iter().any(|(source, _)| *source == failure.source) {
+            count.oldest.push((failure.source, failure.position));
+        }
+        if count.failures >= jail.max_retry.max(1) {
+            return Some(count);
+        }
+        self.put(key, count);
+        self.evict();
+        None
+    }
+
+    /// The position in `source` that must be read again after a restart: the oldest line that still
+    /// counts.
+    #[must_use]
+    pub fn oldest(&self, source: SourceId) -> Option<SourcePosition> {
+        self.oldest.get(&source)?.first().map(|(position, _)| *position)
+    }
+
+    /// Forgets offenders whose last failure is a findtime ago.
+    pub fn forget_old(&mut self, now: Timestamp, find_time_ms: impl Fn(&JailName) -> u64) {
+        // Findtimes differ, so the order by last failure only bounds the search from one side.
+        let old: Vec<TallyKey> = self
+            .by_last
+            .iter()
+            .filter(|(last, key)| *last <= now.minus_ms(find_time_ms(&key.jail)))
+            .map(|(_, key)| key.clone())
+            .collect();
+        for key in old {
+            self.take(&key);
+        }
+    }
+
+    /// Forgets everybody inside `target`, in one jail or in all.
+    pub fn forget_inside(&mut self, target: Subnet, jail: Option<&JailName>) {
+        let gone: Vec<TallyKey> = self
+            .counts
+            .keys()
+            .filter(|key| target.contains(key.offender) && jail.is_none_or(|only| *only == key.jail))
+            .cloned()
+            .collect();
+        for key in gone {
+            self.take(&key);
+        }
+    }
+
+    /// How many offenders `jail` is counting.
+    #[must_use]
+    pub fn n_offenders(&self, jail: &JailName) -> usize {
+        let from = TallyKey { jail: jail.clone(), offender: Subnet::all_v4() };
+        self.counts.range(from..).take_while(|(key, _)| key.jail == *jail).count()
+    }
+
+    /// All counts about `offender` or something inside it.
+    pub fn about(&self, offender: Subnet) -> impl Iterator<Item = (&TallyKey, &Count)> {
+        self.counts.iter().filter(move |(key, _)| offender.intersects(key.offender))
+    }
+
+    /// Whether nobody is counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    fn put(&mut self, key: TallyKey, count: Count) {
+        self.by_last.insert((count.last, key.clone()));
+        for (source, position) in &count.oldest {
+            self.oldest.entry(*source).or_default().insert((*position, key.clone()));
+        }
+        self.counts.insert(key, count);
+    }
+
+    fn take(&mut self, key: &TallyKey) -> Option<Count> {
+        let count = self.counts.remove(key)?;
+        self.by_last.remove(&(count.last, key.clone()));
+        for (source, position) in &count.oldest {
+            if let Some(positions) = self.oldest.get_mut(source) {
+                positions.remove(&(*position, key.clone()));
+            }
+        }
+        Some(count)
+    }
+
+    fn evict(&mut self) {
+        while self.counts.len() > OFFENDERS_MAX {
+            let Some((_, key)) = self.by_last.first().cloned() else { return };
+            self.take(&key);
+        }
+    }
+}
+
+impl Count {
+    /// Moves the end of the count to `at`, scaling it down when it began more than findtime before.
+    fn move_to(&mut self, at: Timestamp, find_time_ms: u64) {
+        if at <= self.last {
+            return;
+        }
+        if self.first < at.minus_ms(find_time_ms) {
+            self.failures = scaled(self.failures, at.ms_since(self.first), find_time_ms);
+            self.first = at.minus_ms(find_time_ms);
+        }
+        self.last = at;
+    }
+}
+
+/// `round(failures / passed * findtime)` with fail2ban's order of operations, in seconds, half to
+/// even.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts and seconds are far below 2^53, and the result is positive and rounded"
+)]
+fn scaled(failures: u32, passed_ms: u64, find_time_ms: u64) -> u32 {
+    let passed_s = passed_ms as f64 / 1_000.0;
+    let find_time_s = find_time_ms as f64 / 1_000.0;
+    let exact = f64::from(failures) / passed_s * find_time_s;
+    let below = exact as u32;
+    let fraction = exact - f64::from(below);
+    let is_up = fraction > 0.5 || (fraction == 0.5 && below % 2 == 1);
+    below + u32::from(is_up)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jail::{BanPolicy, Ports, Scope};
+    use crate::time::BanTime;
+    use alloc::string::ToString;
+
+    fn jail(max_retry: u32, find_time_s: u64) -> Jail {
+        Jail {
+            name: JailName::new("test").expect("a valid name"),
+            max_retry,
+            find_time_ms: find_time_s * 1_000,
+            policy: BanPolicy::fixed(BanTime::Ms(600_000)),
+            ports: Ports::tcp(&[25]),
+            max_matches: 5,
+            scope: Scope::Cluster,
+            ignore: Vec::new(),
+        }
+    }
+
+    fn failure(at_s: u64) -> Failure {
+        Failure {
+            jail: JailName::new("test").expect("a valid name"),
+            offender: "192.0.2.1".parse().expect("an address"),
+            at: Timestamp(at_s * 1_000),
+            evidence: "line".to_string(),
+            user: None,
+            source: SourceId(0),
+            position: SourcePosition(at_s),
+            replayed: false,
+        }
+    }
+
+    /// Given failures at these seconds, expect a ban at each of those.
+    fn check(max_retry: u32, find_time_s: u64, at_s: &[u64], banned_at_s: &[u64]) {
+        let jail = jail(max_retry, find_time_s);
+        let mut tally = Tally::default();
+        let offender = "192.0.2.1".parse().expect("an address");
+        let banned: Vec<u64> =
+            at_s.iter().copied().filter(|&at| tally.add(&jail, offender, &failure(at)).is_some()).collect();
+        assert_eq!(banned, banned_at_s, "maxretry {max_retry}, findtime {find_time_s}");
+    }
+
+    #[test]
+    fn maxretry_failures_ban_and_the_count_starts_again() {
+        check(3, 600, &[1, 2, 3, 4, 5, 6], &[3, 6]);
+        check(1, 600, &[1, 2], &[1, 2]);
+        check(0, 600, &[1], &[1]);
+    }
+
+    #[test]
+    fn a_slow_rate_is_scaled_down_half_to_even() {
+        // 1 failure in 20 s is half a failure per 10 s, rounded to 0: never more than one.
+        check(2, 10, &[0, 20, 40, 60], &[]);
+        // 1 in 15 s is 0.67 per 10 s, rounded to 1: the second one bans.
+        check(2, 10, &[0, 15], &[15]);
+        assert_eq!(scaled(3, 20_000, 10_000), 2, "1.5 rounds to the even 2");
+        assert_eq!(scaled(5, 20_000, 10_000), 2, "2.5 rounds to the even 2");
+    }
+
+    #[test]
+    fn the_oldest_line_that_counts_holds_the_position() {
+        let jail = jail(3, 600);
+        let mut tally = Tally::default();
+        let offender = "192.0.2.1".parse().expect("an address");
+        tally.add(&jail, offender, &failure(7));
+        tally.add(&jail, offender, &failure(8));
+        assert_eq!(tally.oldest(SourceId(0)), Some(SourcePosition(7)));
+        assert!(tally.add(&jail, offender, &failure(9)).is_some());
+        assert_eq!(tally.oldest(SourceId(0)), None);
+    }
+}

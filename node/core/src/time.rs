@@ -1,0 +1,166 @@
+//! Points in time and the lengths between them, as integers in milliseconds.
+//!
+//! Nothing in this crate reads a clock: every function that needs the time is told it. What a
+//! `Timestamp` counts from is the Unix epoch; whose clock it was read from (this host's wall clock,
+//! or the cluster's agreed time) is said by the name of the field that holds it.
+
+use core::fmt;
+
+/// One second in milliseconds.
+pub const SECOND_MS: u64 = 1_000;
+/// One minute in milliseconds.
+pub const MINUTE_MS: u64 = 60 * SECOND_MS;
+/// One hour in milliseconds.
+pub const HOUR_MS: u64 = 60 * MINUTE_MS;
+/// One day in milliseconds.
+pub const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// Milliseconds since the Unix epoch. Arithmetic saturates: a hostile or broken clock can be wrong,
+/// but it can not overflow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// The beginning: before everything.
+    pub const ZERO: Timestamp = Timestamp(0);
+
+    /// This time, `ms` milliseconds later.
+    #[must_use]
+    pub const fn plus_ms(self, ms: u64) -> Timestamp {
+        Timestamp(self.0.saturating_add(ms))
+    }
+
+    /// This time, `ms` milliseconds earlier, but never before the epoch.
+    #[must_use]
+    pub const fn minus_ms(self, ms: u64) -> Timestamp {
+        Timestamp(self.0.saturating_sub(ms))
+    }
+
+    /// Milliseconds from `earlier` to this time; 0 when `earlier` is not earlier.
+    #[must_use]
+    pub const fn ms_since(self, earlier: Timestamp) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}", self.0 / 1_000, self.0 % 1_000)
+    }
+}
+
+/// How long a ban or a block lasts. `Forever` is the ordered maximum, never a sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Until {
+    /// It ends at this time.
+    At(Timestamp),
+    /// It ends when somebody ends it.
+    Forever,
+}
+
+impl Until {
+    /// Whether it is over at `now`. The last millisecond still belongs to the ban.
+    #[must_use]
+    pub fn is_over(self, now: Timestamp) -> bool {
+        match self {
+            Until::At(end) => end < now,
+            Until::Forever => false,
+        }
+    }
+
+    /// What is left of it at `now` in milliseconds; `None` means forever.
+    #[must_use]
+    pub fn remaining_ms(self, now: Timestamp) -> Option<u64> {
+        match self {
+            Until::At(end) => Some(end.ms_since(now)),
+            Until::Forever => None,
+        }
+    }
+
+    /// This end, moved `ms` milliseconds later; forever stays forever.
+    #[must_use]
+    pub fn plus_ms(self, ms: u64) -> Until {
+        match self {
+            Until::At(end) => Until::At(end.plus_ms(ms)),
+            Until::Forever => Until::Forever,
+        }
+    }
+
+    /// The end as a time, when there is one.
+    #[must_use]
+    pub fn at(self) -> Option<Timestamp> {
+        match self {
+            Until::At(end) => Some(end),
+            Until::Forever => None,
+        }
+    }
+}
+
+/// A length of a ban: what a jail's `bantime` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BanTime {
+    /// This many milliseconds.
+    Ms(u64),
+    /// fail2ban's `bantime = -1`.
+    Forever,
+}
+
+impl BanTime {
+    /// The end of a ban of this length that began at `start`.
+    #[must_use]
+    pub fn from(self, start: Timestamp) -> Until {
+        match self {
+            BanTime::Ms(ms) => Until::At(start.plus_ms(ms)),
+            BanTime::Forever => Until::Forever,
+        }
+    }
+}
+
+/// The time as a machine is told it, once per step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Cluster time as this node knows it: the last applied `now` plus what has passed since.
+    pub cluster: Timestamp,
+    /// This host's wall clock. Log lines are dated by it; nothing is banned until by it.
+    pub wall: Timestamp,
+    /// True after a boot without a leader: `cluster` is a guess that may let things expire, but
+    /// settles nothing.
+    pub estimated: bool,
+}
+
+impl Now {
+    /// An event dated `wall` by this host, in cluster time. Events from the future count as now.
+    #[must_use]
+    pub fn to_cluster(&self, wall: Timestamp) -> Timestamp {
+        self.cluster.minus_ms(self.wall.ms_since(wall))
+    }
+}
+
+/// Cluster time between two applied entries: the last applied `now`, carried on by a monotonic
+/// clock that counts suspend (CLOCK_BOOTTIME, clock_gettime(2)). It never runs backwards.
+#[derive(Clone, Copy, Debug)]
+pub struct ClusterClock {
+    base: Timestamp,
+    base_boottime_ms: u64,
+}
+
+impl ClusterClock {
+    /// Starts at `now`, read when the monotonic clock stood at `boottime_ms`.
+    #[must_use]
+    pub const fn new(now: Timestamp, boottime_ms: u64) -> ClusterClock {
+        ClusterClock { base: now, base_boottime_ms: boottime_ms }
+    }
+
+    /// Cluster time when the monotonic clock stands at `boottime_ms`.
+    #[must_use]
+    pub const fn now(&self, boottime_ms: u64) -> Timestamp {
+        self.base.plus_ms(boottime_ms.saturating_sub(self.base_boottime_ms))
+    }
+
+    /// Takes over an applied `now` when it is ahead; a replicated time behind ours is old news.
+    pub fn observe(&mut self, applied: Timestamp, boottime_ms: u64) {
+        if applied > self.now(boottime_ms) {
+            *self = ClusterClock::new(applied, boottime_ms);
+        }
+    }
+}

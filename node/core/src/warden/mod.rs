@@ -1,0 +1,483 @@
+//! The local machine: counts this host's failures, proposes bans, and says what this host's firewall
+//! must hold so that it equals the ban list, the node's own blocks and its operator's overrides.
+//!
+//! `step` takes an event and the time, and appends effects; it does nothing else. The daemon's event
+//! loop and the simulator both are a few lines around it.
+//!
+//! ```text
+//!  Failures ─▶ tally ─(full)─▶ outbox ─▶ Propose ┄┄ leader ┄┄▶ Applied ─▶ settle ─┐
+//!                                │  └──▶ Notify ┄┄ peers ┄┄▶ notices              │
+//!                                ▼                              ▼                 ▼
+//!                             render: overrides, bans, outbox, notices ─▶ Firewall deltas
+//! ```
+
+mod notices;
+mod outbox;
+mod render;
+
+pub use notices::{NOTICE_MS, NOTICES_PER_ORIGIN_MAX};
+pub use outbox::{OUTBOX_MAX, PROPOSALS_PER_EFFECT_MAX};
+
+use crate::ban_list::BanView;
+use crate::change::{BanKey, Change, Lift, UnbanReason};
+use crate::event::{Configuration, Effect, Event, IgnoredBecause, Notable, OutboxEntry, Override};
+use crate::failure::{Failure, SourceId, SourcePosition};
+use crate::ids::NodeId;
+use crate::jail::{Jail, JailName, Ports};
+use crate::judge::wanted_until;
+use crate::ruleset::Ruleset;
+use crate::subnet::Subnet;
+use crate::subnet_map::SubnetMap;
+use crate::tally::{Count, Tally};
+use crate::time::{Now, SECOND_MS, Timestamp};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use notices::Notices;
+use outbox::Outbox;
+
+/// A source's stored position is at most this far behind what was read, whatever still counts.
+pub const REPLAY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How often old counts are forgotten and ended allow entries noticed: fail2ban's own interval.
+const TIDY_INTERVAL_MS: u64 = 5 * SECOND_MS;
+
+/// Why something local must not be blocked here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalProtection {
+    /// An address of this host, its router or its name server.
+    Own,
+    /// A configured peer.
+    Peer,
+    /// `ignoreip` of one of this host's jails.
+    IgnoreIp,
+}
+
+/// What a jail has counted on this host since the daemon started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JailCounts {
+    /// Failures counted.
+    pub n_failures: u64,
+    /// Offenders that reached maxretry.
+    pub n_blocked: u64,
+}
+
+/// The local machine of one node.
+#[derive(Debug)]
+pub struct Warden {
+    node: NodeId,
+    view: BanView,
+    jails: BTreeMap<JailName, Jail>,
+    observe: bool,
+    /// Before it is configured it does not know what it may block.
+    configured: bool,
+    /// The union of what this host's jails close: what `reach = guarded` closes here.
+    guarded_ports: Ports,
+    local_protected: SubnetMap<LocalProtection>,
+    tally: Tally,
+    outbox: Outbox,
+    notices: Notices,
+    overrides: SubnetMap<Override>,
+    ruleset: Ruleset,
+    /// When an element must be looked at again, because one of its sources ends.
+    element_timers: BTreeSet<(Timestamp, Subnet)>,
+    leader_known: bool,
+    caught_up: bool,
+    tidied_at: Timestamp,
+    read_up_to: BTreeMap<SourceId, SourcePosition>,
+    stored_positions: BTreeMap<SourceId, (SourcePosition, SourcePosition)>,
+    counts: BTreeMap<JailName, JailCounts>,
+}
+
+impl Warden {
+    /// A warden of `node`, at the ban list `view`, with what was kept over a restart. It does nothing
+    /// until it is configured.
+    #[must_use]
+    pub fn new(
+        node: NodeId,
+        view: BanView,
+        kept: Vec<OutboxEntry>,
+        overrides: Vec<(Subnet, Override)>,
+    ) -> Warden {
+        let mut held = SubnetMap::default();
+        for (subnet, decision) in overrides {
+            held.insert(subnet, decision);
+        }
+        Warden {
+            node,
+            view,
+            jails: BTreeMap::new(),
+            observe: false,
+            configured: false,
+            guarded_ports: Ports::none(),
+            local_protected: SubnetMap::default(),
+            tally: Tally::default(),
+            outbox: Outbox::with(kept),
+            notices: Notices::default(),
+            overrides: held,
+            ruleset: Ruleset::default(),
+            element_timers: BTreeSet::new(),
+            leader_known: false,
+            caught_up: false,
+            tidied_at: Timestamp::ZERO,
+            read_up_to: BTreeMap::new(),
+            stored_positions: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    /// Takes one event in and appends what is to be done about it.
+    pub fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Failures(failures) => {
+                for failure in &failures {
+                    self.on_failure(now, failure, effects);
+                }
+            }
+            Event::ReadUpTo { source, position } => {
+                self.read_up_to.insert(source, position);
+                self.store_position(source, effects);
+            }
+            Event::Applied { view, changes } => self.on_applied(now, view, &changes, effects),
+            Event::Installed { view } => self.on_installed(now, view, effects),
+            Event::CaughtUp => {
+                if !self.caught_up {
+                    self.caught_up = true;
+                    self.render_all(now.cluster, &mut Vec::new());
+                    effects.push(Effect::ReplaceFirewall(self.ruleset.clone()));
+                }
+            }
+            Event::Answered { keys, committed } => {
+                for key in &keys {
+                    self.outbox.answered(key, now.cluster, committed.is_some());
+                    self.settle(now, key, effects);
+                }
+            }
+            Event::Leader { known } => {
+                let is_news = known && !self.leader_known;
+                self.leader_known = known;
+                if is_news {
+                    self.outbox.all_due(now.cluster);
+                    self.send_due(now, effects);
+                }
+            }
+            Event::Noticed(notice) => self.on_notice(now, &notice, effects),
+            Event::Override { subnet, decision } => self.on_override(now, subnet, decision, effects),
+            Event::Configured(configuration) => self.on_configured(now, configuration, effects),
+            Event::FirewallDamaged => effects.push(Effect::ReplaceFirewall(self.ruleset.clone())),
+            Event::Timer => self.on_timer(now, effects),
+        }
+    }
+
+    /// When the next [`Event::Timer`] is due, in cluster time; `None` while nothing can change by
+    /// time alone.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<Timestamp> {
+        let element = self.element_timers.first().map(|(at, _)| *at);
+        let tidy = (!self.tally.is_empty() || !self.notices.is_empty() || !self.view.allow_list().is_empty())
+            .then(|| self.tidied_at.plus_ms(TIDY_INTERVAL_MS));
+        let send = if self.leader_known && !self.observe { self.outbox.next_due() } else { None };
+        let renew = if self.leader_known || self.observe { None } else { self.outbox.renew_due() };
+        [element, tidy, send, renew].into_iter().flatten().min()
+    }
+
+    /// What the firewall should hold now.
+    #[must_use]
+    pub fn ruleset(&self) -> &Ruleset {
+        &self.ruleset
+    }
+
+    /// The ban list as of the last applied command.
+    #[must_use]
+    pub fn view(&self) -> &BanView {
+        &self.view
+    }
+
+    /// Which node this is.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Whether everything that was committed when the node started has been applied.
+    #[must_use]
+    pub fn is_caught_up(&self) -> bool {
+        self.caught_up
+    }
+
+    /// Whether it only counts and shows.
+    #[must_use]
+    pub fn is_observing(&self) -> bool {
+        self.observe
+    }
+
+    /// This host's jails with what they have counted.
+    pub fn jails(&self) -> impl Iterator<Item = (&Jail, JailCounts)> {
+        self.jails.values().map(|jail| (jail, self.counts.get(&jail.name).copied().unwrap_or_default()))
+    }
+
+    /// The failures counted so far.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Proposals without a settled answer, and blocks that are this node's alone.
+    pub fn outbox(&self) -> impl Iterator<Item = &OutboxEntry> {
+        self.outbox.entries()
+    }
+
+    /// Peers' notices that block here now: which, from whom, until when.
+    pub fn notices(&self, now: Timestamp) -> impl Iterator<Item = (&BanKey, NodeId, Timestamp)> {
+        self.notices.live(now)
+    }
+
+    /// This host's overrides.
+    #[must_use]
+    pub fn overrides(&self) -> &SubnetMap<Override> {
+        &self.overrides
+    }
+
+    /// What protects `subnet` on this host only.
+    #[must_use]
+    pub fn local_protection(&self, subnet: Subnet) -> Option<LocalProtection> {
+        self.local_protected.holding(subnet).map(|(_, why)| *why).next()
+    }
+
+    fn on_failure(&mut self, now: Now, failure: &Failure, effects: &mut Vec<Effect>) {
+        let tell_ignored = |why, effects: &mut Vec<Effect>| {
+            let (jail, offender) = (failure.jail.clone(), failure.offender);
+            effects.push(Effect::Tell(Notable::Ignored { jail, offender, why }));
+        };
+        let Some(jail) = self.jails.get(&failure.jail) else {
+            return tell_ignored(IgnoredBecause::NoSuchJail, effects);
+        };
+        if jail.ignore.iter().any(|ignored| ignored.contains(failure.offender)) {
+            return tell_ignored(IgnoredBecause::IgnoreIp, effects);
+        }
+        if let Some(LocalProtection::Own | LocalProtection::Peer) = self.local_protection(failure.offender) {
+            return tell_ignored(IgnoredBecause::OwnAddress, effects);
+        }
+        if let Some(protection) = self.view.protection(failure.offender, now.cluster) {
+            return tell_ignored(IgnoredBecause::Protected(protection), effects);
+        }
+        let offender = self.view.settings().counting_subnet(failure.offender);
+        if self.view.lifted_at(offender, &failure.jail).is_some_and(|at| now.to_cluster(failure.at) <= at) {
+            return tell_ignored(IgnoredBecause::BeforeUnban, effects);
+        }
+        self.counts.entry(jail.name.clone()).or_default().n_failures += 1;
+        let (name, at) = (jail.name.clone(), failure.at);
+        effects.push(Effect::Tell(Notable::Found { jail: name, offender, at }));
+        if let Some(count) = self.tally.add(jail, offender, failure) {
+            let jail = jail.clone();
+            self.on_full(now, &jail, offender, count, effects);
+        }
+    }
+
+    /// An offender has reached maxretry: block here, tell the peers, ask the cluster, in this order.
+    fn on_full(&mut self, now: Now, jail: &Jail, offender: Subnet, count: Count, effects: &mut Vec<Effect>) {
+        self.counts.entry(jail.name.clone()).or_default().n_blocked += 1;
+        if self.observe {
+            return;
+        }
+        let key = BanKey { subnet: offender, jail: jail.name.clone() };
+        let (first, last) = (now.to_cluster(count.first), now.to_cluster(count.last));
+        let first = self.outbox.get(&key).map_or(first, |entry| entry.first_failure.min(first));
+        let entry = OutboxEntry {
+            key: key.clone(),
+            basis: self.view.position(),
+            first_failure: first,
+            last_failure: last,
+            failures: count.failures,
+            policy: jail.policy.clone(),
+            ports: jail.ports.clone(),
+            until: wanted_until(&self.view, &key, first, last, &jail.policy, now.cluster),
+            evidence: count.evidence.into_iter().map(|(at, line)| (now.to_cluster(at), line)).collect(),
+            local: None,
+        };
+        effects.push(Effect::Tell(Notable::Blocked {
+            key: key.clone(),
+            until: entry.until,
+            failures: entry.failures,
+            evidence: entry.evidence.last().map(|(_, line)| line.clone()).unwrap_or_default(),
+        }));
+        self.put_outbox(now, entry, effects);
+    }
+
+    fn on_applied(&mut self, now: Now, view: BanView, changes: &[Change], effects: &mut Vec<Effect>) {
+        self.view = view;
+        let mut judge_all = false;
+        let mut render_all = false;
+        for change in changes {
+            match change {
+                Change::Banned { key, .. }
+                | Change::Damped { key, .. }
+                | Change::Extended { key, .. }
+                | Change::Shortened { key, .. }
+                | Change::Remembered { key, .. } => {
+                    self.settle(now, key, effects);
+                    self.render(now.cluster, key.subnet, false, effects);
+                }
+                Change::Unbanned { key, reason } => {
+                    // What an earlier process left in the kernel is not in the record.
+                    let is_unknown = !self.caught_up && *reason != UnbanReason::Expired;
+                    self.render(now.cluster, key.subnet, is_unknown, effects);
+                }
+                Change::Lifted(lift) => self.on_lifted(now, lift, effects),
+                Change::Distrusted { node } => {
+                    let released = self.notices.forget_origin(*node);
+                    self.render_each(now.cluster, &released, effects);
+                    judge_all |= *node == self.node;
+                }
+                Change::Trusted { node } => {
+                    if *node == self.node {
+                        self.outbox.reopen(now.cluster);
+                        judge_all = true;
+                    }
+                }
+                Change::Allowed(_) | Change::Disallowed { .. } | Change::NodeChanged { .. } => {
+                    judge_all = true;
+                }
+                Change::SettingsChanged => {
+                    judge_all = true;
+                    render_all = true;
+                }
+                Change::LevelRaised { .. } => {}
+            }
+        }
+        if judge_all {
+            self.refresh_protection(now.cluster, effects);
+            self.settle_all(now, effects);
+        }
+        if render_all {
+            self.render_all(now.cluster, effects);
+        }
+        self.send_due(now, effects);
+    }
+
+    /// A snapshot says what holds, not what happened: what was lifted in between is replayed first.
+    fn on_installed(&mut self, now: Now, view: BanView, effects: &mut Vec<Effect>) {
+        let known = self.view.position();
+        self.view = view;
+        let lifts: Vec<Lift> = self
+            .view
+            .tombstones()
+            .filter(|(_, _, tombstone)| tombstone.position > known)
+            .map(|(target, jail, tombstone)| Lift {
+                target,
+                jail: jail.cloned(),
+                position: tombstone.position,
+                at: tombstone.at,
+            })
+            .collect();
+        for lift in &lifts {
+            self.on_lifted(now, lift, effects);
+        }
+        self.refresh_protection(now.cluster, effects);
+        self.settle_all(now, effects);
+        self.render_all(now.cluster, effects);
+        self.send_due(now, effects);
+    }
+
+    fn on_lifted(&mut self, now: Now, lift: &Lift, effects: &mut Vec<Effect>) {
+        self.tally.forget_inside(lift.target, lift.jail.as_ref());
+        let mut touched = self.notices.lift(lift, now.cluster);
+        for key in self.outbox.take_lifted(lift) {
+            touched.push(key.subnet);
+            effects.push(Effect::StoreOutbox { key, entry: None });
+        }
+        self.render_each(now.cluster, &touched, effects);
+        if !self.caught_up {
+            self.render(now.cluster, lift.target, true, effects);
+        }
+    }
+
+    fn on_override(
+        &mut self,
+        now: Now,
+        subnet: Subnet,
+        decision: Option<Override>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match &decision {
+            Some(decision) => self.overrides.insert(subnet, decision.clone()),
+            None => self.overrides.remove(subnet),
+        };
+        effects.push(Effect::StoreOverride { subnet, decision });
+        // A release is an operator's word: it acts even on what this process does not know of.
+        self.render(now.cluster, subnet, true, effects);
+        let inside: Vec<Subnet> =
+            self.ruleset.elements.keys().filter(|key| subnet.contains(**key)).copied().collect();
+        self.render_each(now.cluster, &inside, effects);
+    }
+
+    fn on_configured(&mut self, now: Now, configuration: Configuration, effects: &mut Vec<Effect>) {
+        self.observe = configuration.observe;
+        self.configured = true;
+        self.jails = configuration.jails.into_iter().map(|jail| (jail.name.clone(), jail)).collect();
+        self.guarded_ports = self.jails.values().fold(Ports::none(), |all, jail| all.union(&jail.ports));
+        self.local_protected = SubnetMap::default();
+        let ignored = self.jails.values().flat_map(|jail| &jail.ignore);
+        for subnet in ignored {
+            self.local_protected.insert(*subnet, LocalProtection::IgnoreIp);
+        }
+        for subnet in configuration.peers {
+            self.local_protected.insert(subnet, LocalProtection::Peer);
+        }
+        for subnet in configuration.own {
+            self.local_protected.insert(subnet, LocalProtection::Own);
+        }
+        self.refresh_protection(now.cluster, effects);
+        self.settle_all(now, effects);
+        self.render_all(now.cluster, effects);
+        self.send_due(now, effects);
+    }
+
+    fn on_timer(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        while let Some(&(at, subnet)) = self.element_timers.first() {
+            if at > now.cluster {
+                break;
+            }
+            self.element_timers.pop_first();
+            self.render(now.cluster, subnet, false, effects);
+        }
+        if now.cluster.ms_since(self.tidied_at) >= TIDY_INTERVAL_MS {
+            self.tidied_at = now.cluster;
+            let jails = &self.jails;
+            self.tally.forget_old(now.wall, |jail| jails.get(jail).map_or(0, |jail| jail.find_time_ms));
+            self.notices.forget_old(now.cluster);
+            self.refresh_protection(now.cluster, effects);
+            let sources: Vec<SourceId> = self.read_up_to.keys().copied().collect();
+            for source in sources {
+                self.store_position(source, effects);
+            }
+        }
+        self.send_due(now, effects);
+        self.renew_notices(now, effects);
+    }
+
+    /// The position never passes a line that still counts, nor falls too far behind.
+    fn store_position(&mut self, source: SourceId, effects: &mut Vec<Effect>) {
+        let Some(&read) = self.read_up_to.get(&source) else { return };
+        let oldest = self.tally.oldest(source).map_or(read, |position| position.min(read));
+        let position = oldest.max(SourcePosition(read.0.saturating_sub(REPLAY_BYTES_MAX)));
+        if self.stored_positions.insert(source, (position, read)) != Some((position, read)) {
+            effects.push(Effect::StorePosition { source, position, read });
+        }
+    }
+
+    fn put_outbox(&mut self, now: Now, entry: OutboxEntry, effects: &mut Vec<Effect>) {
+        let key = entry.key.clone();
+        if let Some(pushed_out) = self.outbox.put(entry.clone(), now.cluster) {
+            effects.push(Effect::StoreOutbox { key: pushed_out.clone(), entry: None });
+            let subnet = pushed_out.subnet;
+            effects.push(Effect::Tell(Notable::OutboxFull { key: pushed_out }));
+            self.render(now.cluster, subnet, false, effects);
+        }
+        self.render(now.cluster, key.subnet, false, effects);
+        if !entry.until.is_over(now.cluster) {
+            let notice = outbox::notice_of(&entry, self.node, self.view.position(), now.cluster);
+            effects.push(Effect::Notify([notice].into()));
+        }
+        effects.push(Effect::StoreOutbox { key, entry: Some(entry) });
+        self.send_due(now, effects);
+    }
+}

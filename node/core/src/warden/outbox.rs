@@ -1,0 +1,330 @@
+//! The warden's outbox: what this node has asked the cluster and has no settled answer to, and what
+//! it keeps for itself because the cluster does not take it.
+//!
+//! An entry is settled by what the ban list says, never by an RPC's answer, and only on a view that has
+//! applied what the entry is based on. Until then it blocks here, for the whole ban time.
+
+use super::Warden;
+use crate::change::{BanKey, Lift};
+use crate::event::{Effect, Notable, OutboxEntry};
+use crate::ids::{NodeId, Position};
+use crate::judge::{NotSharedReason, Verdict, wanted_until};
+use crate::proposal::{Claim, EvidenceLine, Notice, Proposal};
+use crate::subnet::Subnet;
+use crate::time::{MINUTE_MS, Now, SECOND_MS, Timestamp};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+/// Entries at most. When full, one that is over goes first, then the one with the least time left.
+pub const OUTBOX_MAX: usize = 100_000;
+/// One effect carries at most this many proposals.
+pub const PROPOSALS_PER_EFFECT_MAX: usize = 500;
+/// At most this many proposals go out in one step; the rest is due at once.
+const PROPOSALS_PER_STEP_MAX: usize = 5_000;
+/// The first repetition of an unanswered proposal.
+const RETRY_FIRST_MS: u64 = 2 * SECOND_MS;
+/// Repetitions get rarer up to this.
+const RETRY_LAST_MS: u64 = 30 * SECOND_MS;
+/// A proposal that was answered with a failure is repeated so soon.
+const RETRY_FAILED_MS: u64 = 300;
+/// A damped ban is asked for again this long before it ends.
+const DAMPED_LEAD_MS: u64 = MINUTE_MS;
+/// Without a leader, peers are reminded of this node's blocks this often.
+const RENEW_INTERVAL_MS: u64 = 20 * SECOND_MS;
+/// They are reminded of at most this many.
+const RENEW_MAX: usize = 1_000;
+
+#[derive(Clone, Debug)]
+struct Item {
+    entry: OutboxEntry,
+    due: Timestamp,
+    retry_ms: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    items: BTreeMap<BanKey, Item>,
+    due: BTreeSet<(Timestamp, BanKey)>,
+    /// When peers were last reminded.
+    renewed_at: Timestamp,
+}
+
+impl Outbox {
+    pub(super) fn with(kept: Vec<OutboxEntry>) -> Outbox {
+        let mut outbox = Outbox::default();
+        for entry in kept {
+            outbox.put(entry, Timestamp::ZERO);
+        }
+        outbox
+    }
+
+    pub(super) fn get(&self, key: &BanKey) -> Option<&OutboxEntry> {
+        self.items.get(key).map(|item| &item.entry)
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = &OutboxEntry> {
+        self.items.values().map(|item| &item.entry)
+    }
+
+    /// The entries of exactly this subnet.
+    pub(super) fn of_subnet(&self, subnet: Subnet) -> impl Iterator<Item = &OutboxEntry> {
+        let first = BanKey { subnet, jail: crate::jail::JailName::lowest() };
+        self.items
+            .range(first..)
+            .take_while(move |(key, _)| key.subnet == subnet)
+            .map(|(_, item)| &item.entry)
+    }
+
+    /// Puts an entry in, due at `due`; gives back the key of the one that had to go for it.
+    pub(super) fn put(&mut self, entry: OutboxEntry, due: Timestamp) -> Option<BanKey> {
+        let key = entry.key.clone();
+        self.take(&key);
+        let pushed_out = if self.items.len() >= OUTBOX_MAX {
+            let least =
+                self.items.values().min_by_key(|item| item.entry.until).map(|item| item.entry.key.clone());
+            if let Some(least) = &least {
+                self.take(least);
+            }
+            least
+        } else {
+            None
+        };
+        if entry.local.is_none() {
+            self.due.insert((due, key.clone()));
+        }
+        self.items.insert(key, Item { entry, due, retry_ms: RETRY_FIRST_MS });
+        pushed_out
+    }
+
+    fn take(&mut self, key: &BanKey) -> Option<OutboxEntry> {
+        let item = self.items.remove(key)?;
+        self.due.remove(&(item.due, key.clone()));
+        Some(item.entry)
+    }
+
+    fn schedule(&mut self, key: &BanKey, due: Timestamp) {
+        if let Some(item) = self.items.get_mut(key) {
+            self.due.remove(&(item.due, key.clone()));
+            item.due = due;
+            if item.entry.local.is_none() {
+                self.due.insert((due, key.clone()));
+            }
+        }
+    }
+
+    /// An answer came: a failure is repeated soon, a commit is worth what the view says.
+    pub(super) fn answered(&mut self, key: &BanKey, now: Timestamp, is_committed: bool) {
+        if !is_committed {
+            self.schedule(key, now.plus_ms(RETRY_FAILED_MS));
+        }
+    }
+
+    /// A leader is there: everything unanswered goes out again.
+    pub(super) fn all_due(&mut self, now: Timestamp) {
+        let keys: Vec<BanKey> = self.due.iter().map(|(_, key)| key.clone()).collect();
+        for key in keys {
+            self.schedule(&key, now);
+        }
+    }
+
+    /// The node is trusted again: what it had to keep for itself for want of trust is asked anew.
+    pub(super) fn reopen(&mut self, now: Timestamp) {
+        let keys: Vec<BanKey> = self
+            .items
+            .values()
+            .filter(|item| item.entry.local == Some(NotSharedReason::Untrusted))
+            .map(|item| item.entry.key.clone())
+            .collect();
+        for key in keys {
+            if let Some(item) = self.items.get_mut(&key) {
+                item.entry.local = None;
+            }
+            self.schedule(&key, now);
+        }
+    }
+
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    pub(super) fn renew_due(&self) -> Option<Timestamp> {
+        (!self.due.is_empty()).then(|| self.renewed_at.plus_ms(RENEW_INTERVAL_MS))
+    }
+
+    /// Takes out what a lift covers.
+    pub(super) fn take_lifted(&mut self, lift: &Lift) -> Vec<BanKey> {
+        let covered: Vec<BanKey> =
+            self.items.keys().filter(|key| lift.covers(key.subnet, &key.jail)).cloned().collect();
+        for key in &covered {
+            self.take(key);
+        }
+        covered
+    }
+}
+
+/// The notice that tells peers of `entry`.
+pub(super) fn notice_of(entry: &OutboxEntry, origin: NodeId, basis: Position, now: Timestamp) -> Notice {
+    Notice {
+        origin,
+        basis,
+        jail: entry.key.jail.clone(),
+        offender: entry.key.subnet,
+        last_failure_age_ms: now.ms_since(entry.last_failure),
+        remaining_ms: entry.until.remaining_ms(now),
+        ports: entry.ports.clone(),
+    }
+}
+
+fn proposal_of(entry: &OutboxEntry, origin: NodeId, now: Timestamp) -> Proposal {
+    Proposal {
+        origin,
+        basis: entry.basis,
+        jail: entry.key.jail.clone(),
+        offender: entry.key.subnet,
+        first_failure_age_ms: now.ms_since(entry.first_failure),
+        last_failure_age_ms: now.ms_since(entry.last_failure),
+        failures: entry.failures,
+        contributors: Vec::new(),
+        policy: entry.policy.clone(),
+        ports: entry.ports.clone(),
+        evidence: entry
+            .evidence
+            .iter()
+            .map(|(at, text)| EvidenceLine { age_ms: now.ms_since(*at), text: text.clone() })
+            .collect(),
+    }
+}
+
+impl Warden {
+    /// Settles the entry of `key`, if there is one and the view allows a verdict.
+    pub(super) fn settle(&mut self, now: Now, key: &BanKey, effects: &mut Vec<Effect>) {
+        let Some(entry) = self.outbox.get(key) else { return };
+        if now.estimated || self.view.position() < entry.basis {
+            return;
+        }
+        let wanted = wanted_until(
+            &self.view,
+            key,
+            entry.first_failure,
+            entry.last_failure,
+            &entry.policy,
+            now.cluster,
+        );
+        let claim = Claim {
+            origin: self.node,
+            basis: entry.basis,
+            jail: key.jail.clone(),
+            offender: key.subnet,
+            last_failure: entry.last_failure,
+            wanted_until: wanted,
+            ports: entry.ports.clone(),
+        };
+        match self.view.judge(&claim, now.cluster) {
+            Verdict::Open => self.await_damped_end(key, now.cluster),
+            Verdict::Covered => {
+                self.outbox.take(key);
+                effects.push(Effect::StoreOutbox { key: key.clone(), entry: None });
+                effects.push(Effect::Tell(Notable::Settled { key: key.clone() }));
+                self.render(now.cluster, key.subnet, false, effects);
+            }
+            Verdict::Protected(why) => {
+                self.outbox.take(key);
+                effects.push(Effect::StoreOutbox { key: key.clone(), entry: None });
+                effects.push(Effect::Tell(Notable::Protected { key: key.clone(), why }));
+                self.render(now.cluster, key.subnet, false, effects);
+            }
+            Verdict::NotShared(why) => self.keep_local(key, why, now.cluster, effects),
+        }
+    }
+
+    /// The cluster has cut this ban short for quota: ask again once, near its end.
+    fn await_damped_end(&mut self, key: &BanKey, now: Timestamp) {
+        let damped_end = self
+            .view
+            .live(key, now)
+            .filter(|ban| ban.damped_by == Some(self.node))
+            .and_then(|ban| ban.until.at());
+        if let Some(end) = damped_end {
+            self.outbox.schedule(key, end.minus_ms(DAMPED_LEAD_MS).max(now.plus_ms(RETRY_LAST_MS)));
+        }
+    }
+
+    fn keep_local(&mut self, key: &BanKey, why: NotSharedReason, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(mut entry) = self.outbox.take(key) else { return };
+        if entry.until.is_over(now) {
+            effects.push(Effect::StoreOutbox { key: key.clone(), entry: None });
+            return;
+        }
+        let is_news = entry.local != Some(why);
+        entry.local = Some(why);
+        self.outbox.put(entry.clone(), now);
+        if is_news {
+            effects.push(Effect::StoreOutbox { key: key.clone(), entry: Some(entry) });
+            effects.push(Effect::Tell(Notable::KeptLocal { key: key.clone(), why }));
+        }
+    }
+
+    /// Settles whatever the view has become able to settle.
+    pub(super) fn settle_all(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let keys: Vec<BanKey> = self.outbox.items.keys().cloned().collect();
+        for key in keys {
+            self.settle(now, &key, effects);
+        }
+    }
+
+    /// Sends what is due, unless the view has the answer already.
+    pub(super) fn send_due(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if !self.leader_known || self.observe {
+            return;
+        }
+        let due: Vec<BanKey> = self
+            .outbox
+            .due
+            .iter()
+            .take_while(|(at, _)| *at <= now.cluster)
+            .map(|(_, key)| key.clone())
+            .take(PROPOSALS_PER_STEP_MAX)
+            .collect();
+        let mut proposals = Vec::new();
+        for key in due {
+            self.settle(now, &key, effects);
+            let basis = self.view.position();
+            let Some(item) = self.outbox.items.get_mut(&key) else { continue };
+            if item.due > now.cluster || item.entry.local.is_some() {
+                continue;
+            }
+            item.entry.basis = item.entry.basis.max(basis);
+            proposals.push(proposal_of(&item.entry, self.node, now.cluster));
+            let next = now.cluster.plus_ms(item.retry_ms);
+            item.retry_ms = (item.retry_ms * 2).min(RETRY_LAST_MS);
+            self.outbox.schedule(&key, next);
+        }
+        for batch in proposals.chunks(PROPOSALS_PER_EFFECT_MAX) {
+            effects.push(Effect::Propose(batch.to_vec()));
+        }
+    }
+
+    /// Without a leader, peers go on protecting each other by reminding.
+    pub(super) fn renew_notices(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.leader_known || self.observe || self.outbox.renew_due().is_none_or(|due| due > now.cluster) {
+            return;
+        }
+        self.outbox.renewed_at = now.cluster;
+        let mut live: Vec<&OutboxEntry> = self
+            .outbox
+            .entries()
+            .filter(|entry| entry.local.is_none() && !entry.until.is_over(now.cluster))
+            .collect();
+        live.sort_unstable_by_key(|entry| core::cmp::Reverse(entry.last_failure));
+        let basis = self.view.position();
+        let notices: Vec<Notice> = live
+            .into_iter()
+            .take(RENEW_MAX)
+            .map(|entry| notice_of(entry, self.node, basis, now.cluster))
+            .collect();
+        if !notices.is_empty() {
+            effects.push(Effect::Notify(notices));
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! From everything that holds an address to the one element the firewall gets for it.
+//!
+//! Each element is recomputed from all its sources every time one of them changes, so a delta that got
+//! lost is healed by the next one. The order is: protected, then an override that releases, then one
+//! that blocks, then bans, this node's own blocks, and peers' notices together.
+
+use super::{LocalProtection, Warden};
+use crate::ban_list::Ban;
+use crate::change::BanKey;
+use crate::event::{Effect, OverrideKind};
+use crate::jail::{JailName, Ports};
+use crate::ruleset::{Chain, Element, FirewallDelta};
+use crate::settings::Reach;
+use crate::subnet::Subnet;
+use crate::time::{DAY_MS, Timestamp, Until};
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+/// Permanent elements are written again this often; the firewall holds them for twice as long.
+const PERMANENT_RENEWAL_MS: u64 = 15 * DAY_MS;
+
+/// What one source wants of an element.
+struct Want {
+    jail: JailName,
+    ports: Ports,
+    until: Until,
+}
+
+impl Warden {
+    /// Makes the firewall's element of exactly `subnet` what its sources say. `is_unknown`: release it
+    /// even if this process never blocked it, for an earlier one may have.
+    pub(super) fn render(
+        &mut self,
+        now: Timestamp,
+        subnet: Subnet,
+        is_unknown: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let wanted = self.element(now, subnet);
+        let held = self.ruleset.elements.get(&subnet);
+        let is_permanent = wanted.as_ref().is_some_and(|(element, _)| element.until == Until::Forever);
+        let delta = match &wanted {
+            // A permanent one is a lease that is renewed whenever it is looked at.
+            Some((element, _)) if held != Some(element) || is_permanent => {
+                FirewallDelta::Block { subnet, element: element.clone() }
+            }
+            None if held.is_some() || is_unknown => FirewallDelta::Release { subnet },
+            _ => return,
+        };
+        if let Some((_, look_again)) = wanted {
+            self.element_timers.insert((look_again, subnet));
+        }
+        self.ruleset.apply(&delta);
+        effects.push(Effect::Firewall(delta));
+    }
+
+    pub(super) fn render_each(&mut self, now: Timestamp, subnets: &[Subnet], effects: &mut Vec<Effect>) {
+        for subnet in subnets {
+            self.render(now, *subnet, false, effects);
+        }
+    }
+
+    /// Renders every address that anything holds, or held.
+    pub(super) fn render_all(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let mut subnets: BTreeSet<Subnet> = self.ruleset.elements.keys().copied().collect();
+        subnets.extend(self.view.bans().map(|(key, _)| key.subnet));
+        subnets.extend(self.outbox.entries().map(|entry| entry.key.subnet));
+        subnets.extend(self.notices.subnets());
+        subnets.extend(self.overrides.iter().map(|(subnet, _)| subnet));
+        for subnet in subnets {
+            self.render(now, subnet, false, effects);
+        }
+    }
+
+    /// The element of exactly `subnet`, and when it must be looked at again.
+    fn element(&self, now: Timestamp, subnet: Subnet) -> Option<(Element, Timestamp)> {
+        if !self.configured || self.observe || self.is_protected_here(now, subnet) {
+            return None;
+        }
+        let overrides =
+            || self.overrides.holding(subnet).filter(|(_, decision)| !decision.until.is_over(now));
+        if overrides().any(|(_, decision)| decision.kind == OverrideKind::Release) {
+            return None;
+        }
+        let own_override = self.overrides.get(subnet).filter(|decision| !decision.until.is_over(now));
+        let blocked = own_override.map(|decision| Want {
+            jail: JailName::operator(),
+            ports: Ports::whole_host(),
+            until: decision.until,
+        });
+        let bans = self.view.bans_of(subnet).filter(|(_, ban)| !ban.until.is_over(now)).map(|(key, ban)| {
+            Want { jail: key.jail.clone(), ports: self.reach_of_ban(key, ban), until: ban.until }
+        });
+        let provisional =
+            self.outbox.of_subnet(subnet).filter(|entry| !entry.until.is_over(now)).map(|entry| Want {
+                jail: entry.key.jail.clone(),
+                ports: entry.ports.clone(),
+                until: entry.until,
+            });
+        let noticed = self.notices.of_subnet(subnet, now).map(|(key, ports, until)| Want {
+            jail: key.jail.clone(),
+            ports: self.reach_elsewhere(&key.jail, ports),
+            until: Until::At(until),
+        });
+        join(blocked.into_iter().chain(bans).chain(provisional).chain(noticed), now)
+    }
+
+    /// What a ban closes here: on the host that saw the attack, and for a jail of this host's own, the
+    /// jail's ports; elsewhere what the reach says.
+    fn reach_of_ban(&self, key: &BanKey, ban: &Ban) -> Ports {
+        if ban.origins.iter().any(|origin| origin.node == self.node) {
+            let own = self.jails.get(&key.jail).map_or_else(Ports::none, |jail| jail.ports.clone());
+            return ban.ports.union(&own);
+        }
+        self.reach_elsewhere(&key.jail, &ban.ports)
+    }
+
+    fn reach_elsewhere(&self, jail: &JailName, ports: &Ports) -> Ports {
+        let own = self.jails.get(jail).map_or_else(Ports::none, |own| own.ports.clone());
+        let ports = ports.union(&own);
+        match self.view.settings().reach {
+            Reach::Host => Ports::whole_host(),
+            Reach::Ports => ports,
+            Reach::Guarded if self.jails.is_empty() => Ports::whole_host(),
+            Reach::Guarded => ports.union(&self.guarded_ports),
+        }
+    }
+
+    fn is_protected_here(&self, now: Timestamp, subnet: Subnet) -> bool {
+        self.local_protected.holding(subnet).next().is_some() || self.view.protection(subnet, now).is_some()
+    }
+
+    /// Makes the firewall's protected set equal to what protects now, and drops what is newly
+    /// protected.
+    pub(super) fn refresh_protection(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let mut protected: BTreeSet<Subnet> = self.local_protected.iter().map(|(subnet, _)| subnet).collect();
+        protected.extend(self.view.cluster_addresses().iter().map(|(subnet, _)| subnet));
+        let allowed = self.view.allow_list().iter().filter(|(_, entry)| !entry.until.is_over(now));
+        protected.extend(allowed.map(|(subnet, _)| subnet));
+        if protected == self.ruleset.protected {
+            return;
+        }
+        let added: Vec<Subnet> = protected.difference(&self.ruleset.protected).copied().collect();
+        let gone: Vec<Subnet> = self.ruleset.protected.difference(&protected).copied().collect();
+        self.ruleset.protected = protected;
+        for subnet in added {
+            effects.push(Effect::Firewall(FirewallDelta::Protect { subnet }));
+            let inside: Vec<Subnet> =
+                self.ruleset.elements.keys().filter(|key| subnet.contains(**key)).copied().collect();
+            self.render_each(now, &inside, effects);
+        }
+        for subnet in &gone {
+            effects.push(Effect::Firewall(FirewallDelta::Unprotect { subnet: *subnet }));
+        }
+        if !gone.is_empty() {
+            self.render_all(now, effects);
+        }
+    }
+
+    /// Everything that protects `subnet` on this host, for people.
+    #[must_use]
+    pub fn protections_here(&self, subnet: Subnet) -> Vec<(Subnet, LocalProtection)> {
+        self.local_protected.holding(subnet).map(|(outer, why)| (outer, *why)).collect()
+    }
+}
+
+/// One element for all wants: it jumps to the jail that ends last, closes all their ports, and is looked
+/// at again when the first of them ends.
+fn join(wants: impl Iterator<Item = Want>, now: Timestamp) -> Option<(Element, Timestamp)> {
+    let mut joined: Option<(Want, Timestamp)> = None;
+    for want in wants {
+        let ends = want.until.at().map_or(now.plus_ms(PERMANENT_RENEWAL_MS), |end| end.plus_ms(1));
+        joined = Some(match joined {
+            None => (want, ends),
+            Some((held, look_again)) => {
+                let ports = held.ports.union(&want.ports);
+                let last = if want.until > held.until { want } else { held };
+                (Want { ports, ..last }, look_again.min(ends))
+            }
+        });
+    }
+    joined.map(|(want, look_again)| {
+        (Element { chain: Chain { jail: want.jail, ports: want.ports }, until: want.until }, look_again)
+    })
+}
