@@ -1,0 +1,286 @@
+//! Finds the date of a line among several formats, as fail2ban does: with a memory.
+//!
+//! The format and place of the last date are tried first. When a date stands elsewhere, all
+//! formats compete: one at the line's beginning wins at once, others by the shortest distance from
+//! it. Formats that win move to the front. This state decides which of several dates in a line is
+//! taken for its own, so it is kept as fail2ban keeps it.
+
+use super::convert::{self, Zone};
+use super::template::{Hit, Template};
+use super::templates::DefaultTemplates;
+use bannkreis_core::time::{MINUTE_MS, Timestamp};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A format that has not been used for so long loses its place to one that is.
+const UNUSED_MS: u64 = 5 * MINUTE_MS;
+const NOWHERE: usize = usize::MAX;
+
+#[derive(Debug)]
+struct Candidate {
+    template: Arc<Template>,
+    /// How often it won.
+    hits: u64,
+    /// How often it matched, winning or not.
+    matched: u64,
+    last_used: Timestamp,
+    /// Where it stood when it last won.
+    distance: usize,
+}
+
+impl Candidate {
+    #[expect(clippy::cast_precision_loss, reason = "a weight, compared only")]
+    fn weight(&self) -> f64 {
+        self.hits as f64 * self.template.weight / self.distance.max(1) as f64
+    }
+}
+
+/// Where the last date began and ended, and the characters around it.
+#[derive(Debug, Default)]
+struct LastPlace {
+    start: usize,
+    end: usize,
+    before: Option<char>,
+    first: Option<char>,
+    last: Option<char>,
+    behind: Option<char>,
+}
+
+/// A date that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundDate {
+    /// The text to cut out of the line; empty when the filter has no dates.
+    pub cut: Range<usize>,
+    /// What it means; `None` when there is no such time.
+    pub at: Option<Timestamp>,
+}
+
+/// Finds the dates of one log's lines.
+#[derive(Debug)]
+pub struct DateDetector {
+    candidates: Vec<Candidate>,
+    last_index: usize,
+    last_place: LastPlace,
+    first_unused: usize,
+}
+
+impl DateDetector {
+    /// A detector for a `datepattern`: one pattern per line, or nothing for the default formats.
+    ///
+    /// # Errors
+    /// A sentence that names the pattern and what is wrong with it.
+    pub fn new(datepattern: &str, defaults: &DefaultTemplates) -> Result<DateDetector, String> {
+        let mut templates: Vec<Arc<Template>> = Vec::new();
+        for pattern in datepattern.lines().map(str::trim).filter(|pattern| !pattern.is_empty()) {
+            let upper = pattern.to_uppercase();
+            let error = |why: String| format!("datepattern `{pattern}`: {why}");
+            let more = match upper.as_str() {
+                "{DEFAULT}" => defaults.all(),
+                "{^LN-BEG}" => defaults.at_line_begin(),
+                "{NONE}" => vec![Arc::new(Template::new("{UNB}^").map_err(error)?)],
+                upper if upper.contains("{DATE}") => defaults.within(pattern).map_err(error)?,
+                _ => {
+                    let template = Template::new(pattern).map_err(error)?;
+                    template.check().map_err(error)?;
+                    if templates.iter().any(|other| other.name == template.name) {
+                        return Err(error("it stands there twice; keep one of them".to_owned()));
+                    }
+                    vec![Arc::new(template)]
+                }
+            };
+            for template in more {
+                if !templates.iter().any(|other| other.name == template.name) {
+                    templates.push(template);
+                }
+            }
+        }
+        if templates.is_empty() {
+            templates = defaults.all();
+        }
+        let candidate = |template| Candidate {
+            template,
+            hits: 0,
+            matched: 0,
+            last_used: Timestamp::ZERO,
+            distance: NOWHERE,
+        };
+        Ok(DateDetector {
+            candidates: templates.into_iter().map(candidate).collect(),
+            last_index: NOWHERE,
+            last_place: LastPlace { start: 1, end: NOWHERE, ..LastPlace::default() },
+            first_unused: 0,
+        })
+    }
+
+    /// The date of `line`, when it has one.
+    #[must_use]
+    pub fn find(&mut self, line: &str, now: Timestamp, zone: &Zone) -> Option<FoundDate> {
+        let (index, hit) = self.choose(line)?;
+        let at = if hit.date.is_empty() {
+            None
+        } else {
+            convert::to_timestamp(self.candidates[index].template.kind, &hit, now, zone)
+        };
+        let found = FoundDate { cut: hit.date.clone(), at };
+        self.remember(index, line, hit.whole, now);
+        Some(found)
+    }
+
+    fn try_at<'l>(&mut self, index: usize, line: &'l str, window: Range<usize>) -> Option<Hit<'l>> {
+        let candidate = &mut self.candidates[index];
+        let hit = candidate.template.search(line, window)?;
+        candidate.matched += 1;
+        Some(hit)
+    }
+
+    fn choose<'l>(&mut self, line: &'l str) -> Option<(usize, Hit<'l>)> {
+        let mut best: Option<(usize, Hit<'l>)> = None;
+        let mut tried = NOWHERE;
+        let last = self.last_index;
+        if last < self.candidates.len() {
+            let anchored = self.candidates[last].template.anchored;
+            let window = if anchored { None } else { self.same_place(line) };
+            if window.is_none() {
+                tried = last;
+            }
+            if let Some(hit) = self.try_at(last, line, window.unwrap_or(0..line.len())) {
+                let same = hit.whole == (self.last_place.start..self.last_place.end);
+                if anchored || same || self.candidates.len() == 1 {
+                    return Some((last, hit));
+                }
+                best = Some((last, hit));
+            }
+        }
+        for index in 0..self.candidates.len() {
+            if index == tried {
+                continue;
+            }
+            let Some(hit) = self.try_at(index, line, 0..line.len()) else { continue };
+            let candidate = &self.candidates[index];
+            let distance = hit.whole.start;
+            let next_unused = self.candidates.get(index + 1).is_none_or(|next| next.matched == 0);
+            let is_last = index + 1 == self.candidates.len();
+            let final_match = is_last
+                || candidate.template.anchored
+                || (distance == 0 && candidate.hits > 0 && next_unused)
+                || (distance <= candidate.distance && distance <= self.last_place.start);
+            if final_match {
+                return Some((index, hit));
+            }
+            if best.as_ref().is_none_or(|(_, other)| distance < other.whole.start) {
+                best = Some((index, hit));
+            }
+        }
+        best
+    }
+
+    /// The window of the last date, when the characters around it are the same in this line.
+    fn same_place(&self, line: &str) -> Option<Range<usize>> {
+        let place = &self.last_place;
+        let (start, end) = (place.start, place.end);
+        let (before, behind) = (line.get(..start)?, line.get(end..)?);
+        let inside = line.get(start..end)?;
+        let plain = |c: Option<char>| !c.is_some_and(char::is_alphanumeric);
+        let left = before.chars().next_back() == place.before
+            || (inside.chars().next() == place.first && plain(place.first));
+        let right = behind.chars().next() == place.behind
+            || (inside.chars().next_back() == place.last && plain(place.last));
+        (left && right).then_some(start..end)
+    }
+
+    fn remember(&mut self, index: usize, line: &str, whole: Range<usize>, now: Timestamp) {
+        let candidate = &mut self.candidates[index];
+        candidate.hits += 1;
+        candidate.last_used = now;
+        candidate.distance = whole.start;
+        if self.first_unused == index {
+            self.first_unused += 1;
+        }
+        self.last_place = LastPlace {
+            before: line[..whole.start].chars().next_back(),
+            first: line[whole.start..].chars().next(),
+            last: line[..whole.end].chars().next_back(),
+            behind: line[whole.end..].chars().next(),
+            start: whole.start,
+            end: whole.end,
+        };
+        self.last_index =
+            if index > 0 && index != self.last_index { self.move_forward(index) } else { index };
+    }
+
+    /// Moves a winner towards the front when it outweighs what stands there; its new index.
+    fn move_forward(&mut self, index: usize) -> usize {
+        let candidate = &self.candidates[index];
+        let (weight, stale) = (candidate.weight(), candidate.last_used.minus_ms(UNUSED_MS));
+        let outweighs = |target: usize| {
+            let other = &self.candidates[target];
+            weight > other.weight() || stale > other.last_used
+        };
+        let mut target = if self.first_unused < index { self.first_unused } else { index / 2 };
+        if !outweighs(target) {
+            if target == index - 1 || !outweighs(index - 1) {
+                return index;
+            }
+            target = index - 1;
+        }
+        let candidate = self.candidates.remove(index);
+        self.candidates.insert(target, candidate);
+        while self.candidates.get(self.first_unused).is_some_and(|candidate| candidate.hits > 0) {
+            self.first_unused += 1;
+        }
+        target
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::tz::TimeZone;
+
+    const NOW: Timestamp = Timestamp(1_795_168_830_000);
+
+    fn cuts(datepattern: &str, lines: &[&str]) -> Vec<Option<String>> {
+        let mut detector = DateDetector::new(datepattern, &DefaultTemplates::new()).expect("a pattern");
+        let zone = Zone::local(TimeZone::UTC);
+        lines
+            .iter()
+            .map(|line| detector.find(line, NOW, &zone).map(|found| line[found.cut].to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn the_default_formats_find_the_usual_dates() {
+        for (line, date) in [
+            ("Nov 20 10:00:01 mx1 x", "Nov 20 10:00:01"),
+            ("[Fri Nov 20 10:00:01.123456 2026] [x] y", "Fri Nov 20 10:00:01.123456 2026"),
+            ("2026-11-20T10:00:01.5+01:00 mx1 x", "2026-11-20T10:00:01.5+01:00"),
+            ("192.0.2.1 - - [20/Nov/2026:10:00:01 +0100] \"GET\"", "20/Nov/2026:10:00:01 +0100"),
+            ("1795168801 x", "1795168801"),
+            ("@4000000043d7bd2d3a8f3a44 x", "@4000000043d7bd2d3a8f3a44"),
+            ("261120 10:00:01 x", "261120 10:00:01"),
+            ("Nov 20, 2026 10:00:01 AM x", "Nov 20, 2026 10:00:01 AM"),
+        ] {
+            assert_eq!(cuts("", &[line]), [Some(date.to_owned())], "{line}");
+        }
+        assert_eq!(cuts("", &["no date here"]), [None]);
+    }
+
+    #[test]
+    fn a_date_in_the_text_does_not_displace_the_one_at_the_beginning() {
+        let lines = ["Nov 20 10:00:01 a", "Nov 20 10:00:02 b 2026-01-01 00:00:00", "Nov 20 10:00:03 c"];
+        let dates: Vec<_> = cuts("", &lines).into_iter().flatten().collect();
+        assert_eq!(dates, ["Nov 20 10:00:01", "Nov 20 10:00:02", "Nov 20 10:00:03"]);
+    }
+
+    #[test]
+    fn patterns_may_be_keywords() {
+        assert_eq!(cuts("{NONE}", &["Nov 20 10:00:01 a"]), [Some(String::new())]);
+        assert_eq!(cuts("{^LN-BEG}", &["x y Nov 20 10:00:01 a"]), [None]);
+        assert_eq!(
+            cuts(r"^<\d+>{DATE}", &["<13>Nov 20 10:00:01 a"]),
+            [Some("<13>Nov 20 10:00:01".to_owned())]
+        );
+        assert!(DateDetector::new("%Q", &DefaultTemplates::new()).is_err());
+        assert!(DateDetector::new("%Y\n%Y", &DefaultTemplates::new()).is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! The whole configuration at once: every jail as it will run, with warnings and errors.
+//!
+//! This is what the node starts with and what `bannkreis check` prints.
+
+use crate::date::templates::DefaultTemplates;
+use crate::jail_config::{self, JailError, ReadJail};
+use crate::merged::{self, ReadError};
+use crate::tree::{ConfigTree, Layered};
+use crate::unsupported::{self, Remark};
+use jiff::tz::TimeZone;
+use std::fmt;
+
+/// What the configuration is read for: the host's own facts, which are not in it.
+#[derive(Clone)]
+pub struct Host<'a> {
+    /// The zone of times in logs that name none.
+    pub zone: TimeZone,
+    /// Ports of services that our own table does not have; `|_| None` when there is nothing to ask.
+    pub services: &'a dyn Fn(&str) -> Option<u16>,
+    /// The directory that the user's tree is, for `%(fail2ban_confpath)s`.
+    pub config_dir: String,
+}
+
+impl fmt::Debug for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("zone", &self.zone)
+            .field("config_dir", &self.config_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A configuration that was read.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// The jails that can run, in the order of the configuration.
+    pub jails: Vec<ReadJail>,
+    /// Jails that are enabled and can not run.
+    pub errors: Vec<JailError>,
+    /// Names of jails that are not enabled.
+    pub disabled: Vec<String>,
+    /// Warnings that belong to no running jail; each jail has its own besides.
+    pub remarks: Vec<Remark>,
+    /// The files of the jail configuration in the order in which they were read.
+    pub files: Vec<String>,
+}
+
+impl Reading {
+    /// Every warning, those of the jails included, each only once.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<&Remark> {
+        let mut all: Vec<&Remark> = Vec::new();
+        for remark in self.remarks.iter().chain(self.jails.iter().flat_map(|jail| &jail.remarks)) {
+            if !all.contains(&remark) {
+                all.push(remark);
+            }
+        }
+        all
+    }
+}
+
+/// Reads the jails of `user` (a tree such as /etc/fail2ban, which may be empty) on top of our own
+/// base.
+///
+/// # Errors
+/// When a file of the jail configuration itself is malformed or unreadable: fail2ban does not
+/// start then either. A mistake in one jail or filter is in [`Reading::errors`].
+pub fn read(user: &dyn ConfigTree, host: &Host<'_>) -> Result<Reading, ReadError> {
+    read_tree(&Layered::on_our_base(user), host)
+}
+
+/// Reads the jails of `tree` alone, with nothing below it.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_tree(tree: &dyn ConfigTree, host: &Host<'_>) -> Result<Reading, ReadError> {
+    let mut reading = Reading::default();
+    let Some(mut merged) = merged::read(tree, "jail")? else { return Ok(reading) };
+    reading.files = merged.files.iter().map(ToString::to_string).collect();
+    for (option, text) in [("fail2ban_version", "1.0.2"), ("fail2ban_confpath", &host.config_dir)] {
+        let place = crate::ini::Place { file: crate::base::SHOWN_AS.trim_end().into(), line: 0 };
+        merged.defaults.entry(option.to_owned()).or_insert(crate::ini::Raw { text: text.to_owned(), place });
+    }
+    let formats = DefaultTemplates::new();
+    for (name, options) in &merged.sections {
+        if name == "INCLUDES" {
+            continue;
+        }
+        match jail_config::read(tree, &merged, name, host, &formats) {
+            Ok(Some(jail)) => reading.jails.push(jail),
+            Ok(None) => reading.disabled.push(name.clone()),
+            Err(error) => {
+                let lost = options.iter().filter_map(|(option, raw)| {
+                    let sentence = unsupported::lost_indentation(option, &raw.text)?;
+                    Some(Remark { place: Some(raw.place.clone()), sentence })
+                });
+                reading.remarks.extend(lost);
+                reading.errors.push(error);
+            }
+        }
+    }
+    Ok(reading)
+}

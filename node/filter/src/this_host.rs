@@ -1,0 +1,129 @@
+//! A fail2ban configuration directory, the log files that its patterns name, the ports of this host's
+//! services.
+//!
+//! The one file of this crate that touches the machine: the node and `bannkreis check` must read the same
+//! files in the same way, and neither may know the other. What the files mean is decided elsewhere, on any
+//! [`ConfigTree`].
+
+use crate::tree::ConfigTree;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// A configuration file is not read beyond this; nobody writes longer ones, but /dev/zero is longer.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// The files below one directory.
+#[derive(Clone, Debug)]
+pub struct DirTree {
+    root: PathBuf,
+}
+
+impl DirTree {
+    /// The tree in this directory, which need not exist: then it is empty.
+    #[must_use]
+    pub fn new(root: &Path) -> DirTree {
+        DirTree { root: root.to_owned() }
+    }
+}
+
+impl ConfigTree for DirTree {
+    fn read(&self, path: &str) -> Result<Option<String>, String> {
+        // Joining an absolute path gives that path, which is what an `[INCLUDES]` with one means.
+        let path = self.root.join(path);
+        match std::fs::metadata(&path) {
+            Ok(facts) if !facts.is_file() => return Err("it is no regular file".to_owned()),
+            Ok(facts) if facts.len() > FILE_BYTES_MAX => {
+                return Err(format!("it is longer than {FILE_BYTES_MAX} bytes"));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        }
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn list(&self, directory: &str) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.root.join(directory)) else { return Vec::new() };
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| !name.starts_with('.'))
+            .collect()
+    }
+
+    fn shown(&self, path: &str) -> String {
+        self.root.join(path).display().to_string()
+    }
+}
+
+/// The files that a `logpath` names on this host, in order: the pattern's, as the shell expands it, or the
+/// path itself, when it has no wildcard and is there.
+#[must_use]
+pub fn log_files(pattern: &str) -> Vec<PathBuf> {
+    // A pattern that the library does not take (`***`) can still be a file's own name.
+    let Ok(found) = glob::glob(pattern) else {
+        let path = PathBuf::from(pattern);
+        return if path.exists() { vec![path] } else { Vec::new() };
+    };
+    // What can not be looked at can not be read either; the sources say so when they try.
+    let mut files: Vec<PathBuf> = found.filter_map(Result::ok).filter(|path| !path.is_dir()).collect();
+    files.sort();
+    files
+}
+
+/// The port of a service by its name or alias, as services(5) of this host has it.
+#[must_use]
+pub fn service_port(name: &str) -> Option<u16> {
+    port_in(&std::fs::read_to_string("/etc/services").ok()?, name)
+}
+
+/// Lines are `name port/protocol alias…`, with comments after `#`.
+fn port_in(services: &str, name: &str) -> Option<u16> {
+    services.lines().find_map(|line| {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let (service, port) = (words.next()?, words.next()?);
+        let is_it = service == name || words.any(|alias| alias == name);
+        port.split('/').next().filter(|_| is_it)?.parse().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DirTree, log_files, port_in};
+    use crate::tree::ConfigTree;
+
+    #[test]
+    fn reads_what_is_there_and_says_what_is_not_readable() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("jail.d")).unwrap();
+        std::fs::write(dir.path().join("jail.d/x.conf"), b"[x\xff]\n").unwrap();
+        let tree = DirTree::new(dir.path());
+        assert_eq!(tree.read("jail.d/x.conf"), Ok(Some("[x\u{fffd}]\n".to_owned())));
+        assert_eq!(tree.read("jail.local"), Ok(None));
+        assert_eq!(tree.read("jail.d"), Err("it is no regular file".to_owned()));
+        assert_eq!(tree.list("jail.d"), ["x.conf"]);
+        assert_eq!(tree.list("filter.d"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_service_is_found_by_name_and_alias() {
+        let services = "# x\nsmtp 25/tcp mail\nsubmissions\t465/tcp ssmtp smtps urd # over TLS\n";
+        assert_eq!(port_in(services, "mail"), Some(25));
+        assert_eq!(port_in(services, "smtps"), Some(465));
+        assert_eq!(port_in(services, "TLS"), None);
+    }
+
+    #[test]
+    fn a_pattern_names_what_the_shell_would() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b.log", "a.log", "c.txt"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let in_dir = |name: &str| dir.path().join(name);
+        assert_eq!(log_files(&in_dir("*.log").display().to_string()), [in_dir("a.log"), in_dir("b.log")]);
+        assert_eq!(log_files(&in_dir("c.txt").display().to_string()), [in_dir("c.txt")]);
+        assert!(log_files(&in_dir("none*").display().to_string()).is_empty());
+    }
+}

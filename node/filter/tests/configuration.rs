@@ -1,0 +1,192 @@
+//! Whole configurations: what a jail becomes, and what people are told about mistakes.
+
+use bannkreis_core::jail::BanPolicy;
+use bannkreis_core::time::BanTime;
+use bannkreis_filter::jail_config::{LogPath, Logs, ReadJail};
+use bannkreis_filter::reading::{self, Host, Reading};
+use bannkreis_filter::tree::MemoryTree;
+use jiff::tz::TimeZone;
+
+fn read(files: &[(&str, &str)]) -> Result<Reading, String> {
+    let tree = files.iter().fold(MemoryTree::new("/f/"), |tree, (path, text)| tree.with(path, text));
+    let host = Host { zone: TimeZone::UTC, services: &|_| None, config_dir: "/f".to_owned() };
+    reading::read(&tree, &host).map_err(|error| error.to_string())
+}
+
+fn one(jail_local: &str) -> ReadJail {
+    let mut reading = read(&[("jail.local", jail_local)]).expect("well formed");
+    assert_eq!(reading.errors, []);
+    assert_eq!(reading.jails.len(), 1);
+    reading.jails.remove(0)
+}
+
+fn problem(jail_local: &str) -> String {
+    let reading = read(&[("jail.local", jail_local)]).expect("well formed");
+    assert!(reading.jails.is_empty());
+    reading.errors[0].to_string()
+}
+
+const JAIL: &str = "[j]\nenabled = true\nfilter =\nfailregex = ^x <HOST>$\nlogpath = /l\n";
+
+#[test]
+fn without_any_file_of_the_user_there_are_our_jails_and_none_is_on() {
+    let reading = read(&[]).expect("ours is well formed");
+    assert!(reading.jails.is_empty() && reading.errors.is_empty() && reading.warnings().is_empty());
+    assert_eq!(reading.disabled, ["sshd", "apache-auth", "postfix", "dovecot"]);
+}
+
+#[test]
+fn our_jails_have_their_ports_and_logs() {
+    let reading = read(&[("jail.d/all.local", "[DEFAULT]\nenabled = true\n")]).expect("well formed");
+    assert_eq!(reading.errors, []);
+    assert!(reading.warnings().is_empty());
+    let table: Vec<String> = reading
+        .jails
+        .iter()
+        .map(|jail| format!("{} {} {:?}", jail.jail.name, jail.jail.ports, jail.logs))
+        .collect();
+    let log = |glob: &str| format!("{:?}", Logs::Files(vec![LogPath { glob: glob.to_owned(), tail: false }]));
+    assert_eq!(
+        table,
+        [
+            format!("sshd 22/tcp {}", log("/var/log/auth.log")),
+            format!("apache-auth 80,443/tcp {}", log("/var/log/apache2/*error.log")),
+            format!("postfix 25,465,587/tcp {}", log("/var/log/mail.log")),
+            format!("dovecot 110,143,465,587,993,995,4190/tcp {}", log("/var/log/mail.log")),
+        ]
+    );
+}
+
+#[test]
+fn options_mean_what_they_mean_in_fail2ban() {
+    let jail = one(&format!(
+        "{JAIL}\n  /var/log/b*.log tail\nmaxretry = 0\nfindtime = 1h\nbantime = -1\nport = http,8000:8010\n\
+         protocol = udp\nignoreip = 10.0.0.1/8, 192.0.2.1\n  2001:db8::/32\nmaxmatches = 2\n"
+    ));
+    assert_eq!((jail.jail.max_retry, jail.jail.find_time_ms, jail.jail.max_matches), (0, 3_600_000, 2));
+    assert_eq!(jail.jail.policy, BanPolicy::fixed(BanTime::Forever));
+    assert_eq!(jail.jail.ports.to_string(), "80,8000-8010/udp");
+    let ignored: Vec<String> = jail.jail.ignore.iter().map(ToString::to_string).collect();
+    assert_eq!(ignored, ["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"]);
+    let Logs::Files(logs) = &jail.logs else { panic!("files") };
+    assert_eq!((logs[0].glob.as_str(), logs[1].glob.as_str(), logs[1].tail), ("/l", "/var/log/b*.log", true));
+
+    let growing = one(&format!("{JAIL}bantime = 1m\nbantime.increment = true\nbantime.maxtime = 1h\n"));
+    let growth = growing.jail.policy.growth.expect("on");
+    assert_eq!((growth.table_ms[1], growth.max_ms), (120_000, Some(3_600_000)));
+    assert_eq!(one(&format!("{JAIL}maxretry = 7\n")).jail.max_matches, 7);
+}
+
+#[test]
+fn a_jail_may_build_on_its_filters_expressions() {
+    let files = [
+        ("filter.d/f.conf", "[Definition]\nfailregex = ^a <HOST>$\nignoreregex = x\n[Init]\nmaxlines = 1\n"),
+        (
+            "jail.local",
+            "[j]\nenabled = true\nfilter = f\nlogpath = /l\nfailregex = %(known/failregex)s\n  ^b <HOST>$\n",
+        ),
+    ];
+    let reading = read(&files).expect("well formed");
+    let value = |option: &str| {
+        let settings = &reading.jails[0].settings;
+        settings.iter().find(|setting| setting.option == option).expect("set").value.clone()
+    };
+    assert_eq!(value("failregex"), "^a <HOST>$\n^b <HOST>$");
+    assert_eq!(value("ignoreregex"), "x");
+    assert_eq!(reading.jails[0].filter_files, ["/f/filter.d/f.conf"]);
+}
+
+#[test]
+fn a_users_local_file_changes_our_filter_and_a_conf_replaces_it() {
+    let enabled = ("jail.local", "[sshd]\nenabled = true\n");
+    let local = read(&[enabled, ("filter.d/sshd.local", "[Definition]\nfailregex = ^mine <HOST>$\n")]);
+    let local = local.expect("well formed");
+    let files = &local.jails[0].filter_files;
+    assert_eq!(files[..2], ["(built in) filter.d/common.conf", "(built in) filter.d/sshd.conf"]);
+    assert_eq!(files[2], "/f/filter.d/sshd.local");
+    let replaced = read(&[enabled, ("filter.d/sshd.conf", "[Definition]\nfailregex = ^mine <HOST>$\n")]);
+    assert_eq!(replaced.expect("well formed").jails[0].filter_files, ["/f/filter.d/sshd.conf"]);
+}
+
+#[test]
+fn a_mistake_in_one_jail_leaves_the_others_alone() {
+    let reading = read(&[("jail.local", &format!("{JAIL}[k]\nenabled = true\nfilter = nosuch\n"))]);
+    let reading = reading.expect("well formed");
+    assert_eq!((reading.jails.len(), reading.errors.len()), (1, 1));
+    assert!(
+        reading.errors[0]
+            .to_string()
+            .starts_with("/f/jail.local:8: jail [k] does not run: there is no filter `nosuch`")
+    );
+}
+
+#[test]
+fn mistakes_are_told_with_place_cause_and_remedy() {
+    for (jail_local, parts) in [
+        (format!("{JAIL}findtime = soon\n"), ["/f/jail.local:6: jail [j]", "findtime: `soon`", "10m"]),
+        (format!("{JAIL}bantime = 1x\n"), ["/f/jail.local:6:", "`1x` is no length of time", "-1"]),
+        (format!("{JAIL}maxlines = 3\n"), ["/f/jail.local:6:", "`maxlines = 3`", "not supported yet"]),
+        (format!("{JAIL}ignoreregex = (\n"), ["/f/jail.local:6:", "ignoreregex `(`", "does not compile"]),
+        (format!("{JAIL}datepattern = %%Q\n"), ["/f/jail.local:6:", "datepattern `%Q`", "%%"]),
+        (format!("{JAIL}logtimezone = Mars\n"), ["/f/jail.local:6:", "`logtimezone = Mars`", "UTC+0100"]),
+        (format!("{JAIL}port = nosuch\n"), ["/f/jail.local:", "`nosuch`", "write its number"]),
+        (
+            format!("{JAIL}logencoding = %(nosuch)s\n"),
+            ["/f/jail.local:6:", "%(nosuch)s", "no option of that name"],
+        ),
+        (format!("{JAIL}usedns = maybe\n"), ["/f/jail.local:6:", "`usedns = maybe`", "yes, warn, no or raw"]),
+        (
+            format!("{JAIL}bantime.increment = true\nbantime.formula = 1/0\n"),
+            ["jail [j]", "bantime.formula", "bantime.multipliers"],
+        ),
+        (
+            "[j]\nenabled = true\nfilter =\nfailregex = ^x$\n".to_owned(),
+            ["/f/jail.local:4:", "`^x$`", "put <HOST> there"],
+        ),
+        (
+            "[j]\nenabled = true\nfilter =\n".to_owned(),
+            ["jail [j]", "no failregex", "give the jail a filter"],
+        ),
+        ("[j]\nenabled = true\nfilter = f[x\n".to_owned(), ["/f/jail.local:3:", "filter:", "name[key=value"]),
+    ] {
+        let told = problem(&jail_local);
+        for part in parts {
+            assert!(told.contains(part), "`{told}` does not contain `{part}`");
+        }
+    }
+}
+
+#[test]
+fn a_malformed_jail_file_is_an_error_of_the_whole() {
+    let error = read(&[("jail.local", "[j]\nenabled = true\nenabled = false\n")]).expect_err("twice");
+    assert!(error.starts_with("/f/jail.local:3: option `enabled`"), "{error}");
+}
+
+#[test]
+fn what_is_not_honoured_is_said() {
+    let jail = one(&format!(
+        "{JAIL}maxretry = many\nignoreip = localhost\nignorecommand = /bin/x <ip>\nlogencoding = utf-16\n\
+         action = %(action_)s\n  sendmail-whois[name=j]\n"
+    ));
+    let told: Vec<String> = jail.remarks.iter().map(ToString::to_string).collect();
+    for part in [
+        "`maxretry = many`",
+        "`localhost` in ignoreip",
+        "`ignorecommand",
+        "`logencoding = utf-16`",
+        "action `sendmail-whois`",
+    ] {
+        assert!(
+            told.iter().any(|sentence| sentence.contains(part) && sentence.starts_with("/f/jail.local:")),
+            "{part}: {told:#?}"
+        );
+    }
+    assert_eq!(jail.jail.max_retry, 5);
+}
+
+#[test]
+fn the_journal_is_named_with_its_matches() {
+    let jail = one("[sshd]\nenabled = true\nbackend = systemd\n");
+    assert_eq!(jail.logs, Logs::Journal(vec!["_SYSTEMD_UNIT=ssh.service + _COMM=sshd".to_owned()]));
+    assert!(jail.remarks[0].sentence.contains("the journal is not read yet"));
+}
