@@ -1,0 +1,208 @@
+//! Makes this host's firewall hold what the ruleset says.
+//!
+//! A tour, in reading order:
+//! - this file: [`Firewall`], the contract that every implementation keeps, and [`open`];
+//! - [`error`]: what can go wrong, sorted by what the caller can do about it;
+//! - [`lease`]: how an end in cluster time becomes a timeout that a kernel runs down by itself;
+//! - [`memory`]: the firewall that blocks nothing and remembers everything: for `backend = "none"`,
+//!   for the simulator, and the yardstick in `tests/suite`;
+//! - [`nftables`]: the real one, over a raw netlink socket.
+//!
+//! Not here: why an element is there (that is decided in `bannkreis-core`), when to repair (the
+//! caller asks [`Firewall::intact`]), and any text from a log line: only a `Subnet`, and the name of
+//! a jail with its strange characters replaced, ever reach a kernel.
+
+pub mod error;
+pub mod lease;
+pub mod memory;
+pub mod nftables;
+
+pub use error::FirewallError;
+pub use lease::PERMANENT_LEASE_MS;
+pub use memory::MemoryFirewall;
+
+use bannkreis_core::ruleset::{Chain, FirewallDelta, Ruleset};
+use bannkreis_core::subnet::Subnet;
+use bannkreis_core::time::Timestamp;
+use std::fmt;
+use std::str::FromStr;
+
+/// At most so many elements change in one transaction; a longer list is cut into several. The kernel
+/// holds a lock for about a millisecond for that many.
+pub const ELEMENTS_PER_TRANSACTION_MAX: usize = 1_000;
+
+/// At most so many different [`Chain`]s can be in use between two calls of [`Firewall::replace`],
+/// which clears out those that no element uses any more. Beyond: [`FirewallError::Full`].
+pub const CHAINS_MAX: usize = 4_096;
+
+/// At most so many elements of one prefix length, and so many protected subnets of one prefix
+/// length. Beyond: [`FirewallError::Full`].
+pub const ELEMENTS_MAX: u32 = 4_000_000;
+
+/// A packet filter that can be told what to block.
+///
+/// # What it holds
+/// A [`Ruleset`]: *elements* (a subnet, the [`Chain`] that says which ports are closed to it and
+/// whose the drops are, and an end) and *protected* subnets. A packet that arrives on any interface
+/// but loopback is dropped when some element contains its source, is not over, and closes the port
+/// it goes to, unless a protected subnet contains its source. Elements are independent of each
+/// other: a /32 and the /24 around it each have their own ports and their own end, and the packet is
+/// dropped when either says so. Established connections are no exception. A chain whose ports are
+/// empty drops nothing.
+///
+/// # Time
+/// `now` and every `until` are cluster time. The difference becomes a timeout that runs down inside
+/// the firewall, by itself, also when this process is dead: see [`lease`]. Something blocked for
+/// ever is blocked for [`PERMANENT_LEASE_MS`], and the caller blocks it again before that is over.
+///
+/// # What a caller may rely on
+/// - **Order**: deltas take effect in the order given. Of several for one key the last counts.
+/// - **Idempotence**: applying a list twice equals applying it once; releasing what is not there is
+///   no error; blocking what is there changes its chain and its end, be it earlier or later.
+/// - **Atomicity**: no packet that the state before *and* the state after an upsert would drop
+///   passes in between. [`Firewall::replace`] keeps this for the whole ruleset.
+/// - **Failure**: after an error any prefix of the deltas may have taken effect. Nothing else has:
+///   calling again with the same list, or `replace`, is always right. After an error of `replace`
+///   either the old state or the new one is in force, never a mixture.
+/// - **Leaving**: dropping the value changes nothing in the firewall. What is blocked stays blocked
+///   until its timeout, and the next `open` adopts it, elements included.
+///
+/// # Threads
+/// Calls wait for the kernel, microseconds to some milliseconds; `replace` of a million elements
+/// takes about a second. One thread at a time.
+pub trait Firewall: Send {
+    /// The name in the configuration: `nftables`, `none`.
+    fn name(&self) -> &'static str;
+
+    /// Executes `deltas` in order, in transactions of at most [`ELEMENTS_PER_TRANSACTION_MAX`], each
+    /// acknowledged before the next. Returns when all are in force.
+    ///
+    /// # Errors
+    /// Any [`FirewallError`]; some first part of `deltas` may be in force then.
+    fn apply(&mut self, now: Timestamp, deltas: &[FirewallDelta]) -> Result<(), FirewallError>;
+
+    /// Makes the firewall hold exactly `wanted`, whatever it held before, without looking at that:
+    /// builds everything anew beside it, then changes over in one transaction, then clears the old
+    /// away. Elements of `wanted` that are over are left out. Works also when a stranger deleted
+    /// or damaged everything.
+    ///
+    /// # Errors
+    /// Any [`FirewallError`] but [`FirewallError::Lost`]; the old or the new state is in force then.
+    fn replace(&mut self, now: Timestamp, wanted: &Ruleset) -> Result<(), FirewallError>;
+
+    /// What is held for exactly this subnet; wider and narrower ones are not looked at. Protection
+    /// is not looked at either.
+    ///
+    /// # Errors
+    /// Any [`FirewallError`] but [`FirewallError::Lost`]: in a lost table nothing is held.
+    fn lookup(&mut self, subnet: Subnet) -> Result<Option<Held>, FirewallError>;
+
+    /// What each chain has dropped since this value was opened, or longer when a chain was adopted.
+    /// Never goes down while this value lives, except for chains that are in use no more.
+    ///
+    /// # Errors
+    /// Any [`FirewallError`] but [`FirewallError::Lost`].
+    fn counters(&mut self) -> Result<Vec<ChainCounter>, FirewallError>;
+
+    /// Whether what this value set up still stands, as far as can be seen without looking at every
+    /// element: cheap enough for once a second. `false` means that a stranger was at it, and the
+    /// remedy is `replace`. Own changes are no damage.
+    ///
+    /// # Errors
+    /// Any [`FirewallError`] but [`FirewallError::Lost`].
+    fn intact(&mut self) -> Result<bool, FirewallError>;
+}
+
+/// One element as the firewall has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Where its packets go. `None` when an earlier process made the chain and its ports were too
+    /// many to be written down beside it.
+    pub chain: Option<Chain>,
+    /// What is left of its timeout in milliseconds.
+    pub remaining_ms: u64,
+}
+
+/// What one chain has dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainCounter {
+    /// The chain.
+    pub chain: Chain,
+    /// Dropped packets.
+    pub packets: u64,
+    /// Their bytes, from the network header on.
+    pub bytes: u64,
+}
+
+/// Which firewall to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendChoice {
+    /// The kernel's nftables.
+    Nftables,
+    /// None: everything is counted, shared and shown, and nothing is blocked here.
+    None,
+}
+
+impl fmt::Display for BackendChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BackendChoice::Nftables => "nftables",
+            BackendChoice::None => "none",
+        })
+    }
+}
+
+impl FromStr for BackendChoice {
+    type Err = BackendChoiceError;
+    fn from_str(text: &str) -> Result<BackendChoice, BackendChoiceError> {
+        match text {
+            "nftables" => Ok(BackendChoice::Nftables),
+            "none" => Ok(BackendChoice::None),
+            _ => Err(BackendChoiceError(text.to_owned())),
+        }
+    }
+}
+
+/// A word that names no backend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is no firewall backend: write `nftables`, or `none` for a node that only watches", .0.escape_debug())]
+pub struct BackendChoiceError(String);
+
+/// Opens the chosen firewall. What an earlier process left in it is kept and adopted; what is
+/// missing is made; nothing is released.
+///
+/// # Errors
+/// [`FirewallError::NotPermitted`], [`FirewallError::NotSupported`], [`FirewallError::Busy`] when
+/// another process owns the table, or [`FirewallError::Kernel`].
+pub fn open(choice: BackendChoice) -> Result<Box<dyn Firewall>, FirewallError> {
+    Ok(match choice {
+        BackendChoice::Nftables => Box::new(nftables::Nftables::open()?),
+        BackendChoice::None => Box::new(MemoryFirewall::new()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_is_written_as_it_is_read() {
+        for choice in [BackendChoice::Nftables, BackendChoice::None] {
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
+    }
+
+    #[test]
+    fn a_wrong_choice_is_answered_with_the_right_ones() {
+        let error = "pf\n".parse::<BackendChoice>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`pf\\n` is no firewall backend: write `nftables`, or `none` for a node that only watches"
+        );
+    }
+
+    #[test]
+    fn none_needs_nothing() {
+        assert_eq!(open(BackendChoice::None).unwrap().name(), "none");
+    }
+}

@@ -1,0 +1,160 @@
+//! One generation of our chains and maps, as far as this process must know it: which there are, not
+//! what is in them.
+//!
+//! Not for making them (`layout.rs`, `transaction.rs`) and not for the elements, which the kernel
+//! alone remembers.
+
+use super::inventory::{FoundRule, Inventory};
+use super::layout::n_class_rules;
+use super::names::{BASE_CHAIN, GenerationNumber, Length};
+use crate::CHAINS_MAX;
+use bannkreis_core::ruleset::Chain;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What there is of one generation.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    /// Its number.
+    pub(crate) number: GenerationNumber,
+    /// Whether packets are asked by it; else it is still being filled.
+    pub(crate) live: bool,
+    /// The prefix lengths that have a map of blocked subnets.
+    pub(crate) blocked: BTreeSet<Length>,
+    /// The prefix lengths that have a set of protected subnets.
+    pub(crate) protected: BTreeSet<Length>,
+    classes: BTreeMap<Chain, u32>,
+    chains: BTreeMap<u32, Option<Chain>>,
+}
+
+impl Generation {
+    /// One with nothing in it yet.
+    pub(crate) fn new(number: GenerationNumber) -> Generation {
+        Generation {
+            number,
+            live: false,
+            blocked: BTreeSet::new(),
+            protected: BTreeSet::new(),
+            classes: BTreeMap::new(),
+            chains: BTreeMap::new(),
+        }
+    }
+
+    /// The one that is in force in the table, left there by an earlier process; `None` when there is
+    /// none, or not one that we could have left.
+    pub(crate) fn adopt(inventory: &Inventory) -> Option<Generation> {
+        let number = inventory.rules_of(BASE_CHAIN).iter().rev().find_map(|rule| rule.marker)?;
+        let mut generation = Generation { live: true, ..Generation::new(number) };
+        for name in &inventory.sets {
+            generation.blocked.extend(number.length_in(name, "blocked_"));
+            generation.protected.extend(number.length_in(name, "protected_"));
+        }
+        for (name, description) in &inventory.chains {
+            if let Some(description) = description
+                && GenerationNumber::of_name(name) == Some(number)
+            {
+                generation.chains.insert(description.class, description.chain.clone());
+                if let Some(chain) = &description.chain {
+                    generation.classes.insert(chain.clone(), description.class);
+                }
+            }
+        }
+        generation.stands(inventory).then_some(generation)
+    }
+
+    /// The class of a chain.
+    pub(crate) fn class_of(&self, chain: &Chain) -> Option<u32> {
+        self.classes.get(chain).copied()
+    }
+
+    /// The chain of a class.
+    pub(crate) fn chain_of(&self, class: u32) -> Option<&Chain> {
+        self.chains.get(&class)?.as_ref()
+    }
+
+    /// Gives a chain a class of its own; `None` when there are too many.
+    pub(crate) fn add_class(&mut self, chain: &Chain) -> Option<u32> {
+        if self.chains.len() >= CHAINS_MAX {
+            return None;
+        }
+        let class = self.chains.keys().next_back().map_or(1, |last| last + 1);
+        self.classes.insert(chain.clone(), class);
+        self.chains.insert(class, Some(chain.clone()));
+        Some(class)
+    }
+
+    /// Takes a class back whose transaction failed.
+    pub(crate) fn forget_class(&mut self, chain: &Chain) {
+        if let Some(class) = self.classes.remove(chain) {
+            self.chains.remove(&class);
+        }
+    }
+
+    /// Whether everything that we know of is there, with as many rules as it should have.
+    pub(crate) fn stands(&self, inventory: &Inventory) -> bool {
+        let blocked = self.blocked.iter().map(|&length| self.number.blocked(length));
+        let protected = self.protected.iter().map(|&length| self.number.protected(length));
+        let mut sets = blocked.chain(protected).chain([self.number.classes()]);
+        sets.all(|name| inventory.sets.contains(&name)) && self.rules_stand(inventory)
+    }
+
+    fn rules_stand(&self, inventory: &Inventory) -> bool {
+        let base = inventory.rules_of(BASE_CHAIN);
+        let is_ours = |rule: &FoundRule| rule.marker == Some(self.number);
+        let Some(entrance) = base.iter().rposition(is_ours) else { return false };
+        let protection = self.number.protection();
+        base.len() - entrance - 1 == self.blocked.len()
+            && inventory.chains.contains_key(&protection)
+            && inventory.rules_of(&protection).len() == self.protected.len()
+            && self.class_chains_stand(inventory)
+    }
+
+    fn class_chains_stand(&self, inventory: &Inventory) -> bool {
+        let n_rules: BTreeMap<u32, usize> = self
+            .class_chains(inventory)
+            .map(|(class, name)| (class, inventory.rules_of(name).len()))
+            .collect();
+        self.chains.iter().all(|(class, chain)| match (n_rules.get(class), chain) {
+            (Some(&n), Some(chain)) => n == n_class_rules(chain),
+            (Some(_), None) => true,
+            (None, _) => false,
+        })
+    }
+
+    /// The chains in `inventory` that are of this generation's classes: class and name.
+    pub(crate) fn class_chains<'i>(&self, inventory: &'i Inventory) -> impl Iterator<Item = (u32, &'i str)> {
+        let number = self.number;
+        inventory.chains.iter().filter_map(move |(name, description)| {
+            let class = description.as_ref()?.class;
+            (GenerationNumber::of_name(name) == Some(number)).then_some((class, name.as_str()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bannkreis_core::jail::{JailName, Ports};
+
+    fn chain(n: usize) -> Chain {
+        Chain { jail: JailName::new(&format!("jail-{n}")).unwrap(), ports: Ports::whole_host() }
+    }
+
+    #[test]
+    fn classes_are_numbered_taken_back_and_bounded() {
+        let mut generation = Generation::new(GenerationNumber(1));
+        assert_eq!(generation.add_class(&chain(0)), Some(1));
+        assert_eq!(generation.add_class(&chain(1)), Some(2));
+        generation.forget_class(&chain(1));
+        assert_eq!(generation.class_of(&chain(1)), None);
+        assert_eq!((generation.chain_of(2), generation.chain_of(1)), (None, Some(&chain(0))));
+        for n in 1..CHAINS_MAX {
+            assert!(generation.add_class(&chain(n)).is_some());
+        }
+        assert_eq!(generation.add_class(&chain(CHAINS_MAX)), None);
+    }
+
+    #[test]
+    fn nothing_is_adopted_from_an_empty_table() {
+        assert!(Generation::adopt(&Inventory::default()).is_none());
+    }
+}

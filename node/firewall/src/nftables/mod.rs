@@ -1,0 +1,331 @@
+//! The kernel's nftables, spoken to over a raw netlink socket: no program is started, no library
+//! needed.
+//!
+//! Reading order: `layout.rs` (the table, drawn), `names.rs`, `rule.rs`, `transaction.rs` (deltas),
+//! `generation.rs` (what this process remembers), `inventory.rs` (what it can find out),
+//! `opening.rs` and `refusal.rs`, `message.rs` and `socket.rs` (bytes), `kernel.rs` (numbers). Here:
+//! the contract's functions, and the change of generations behind `replace`. Not for deciding when
+//! to repair.
+
+mod generation;
+mod inventory;
+mod kernel;
+mod layout;
+mod message;
+mod names;
+mod opening;
+mod refusal;
+mod rule;
+mod socket;
+mod transaction;
+
+use crate::{CHAINS_MAX, ChainCounter, ELEMENTS_PER_TRANSACTION_MAX, Firewall, FirewallError, Held};
+use bannkreis_core::ruleset::{Chain, FirewallDelta, Ruleset};
+use bannkreis_core::subnet::Subnet;
+use bannkreis_core::time::Timestamp;
+use generation::Generation;
+use inventory::Inventory;
+use message::{attribute, attributes, long_number};
+use names::{BASE_CHAIN, GenerationNumber, Length, TABLE};
+use opening::{adopt_or_make, can_destroy, claim_table, kernel_generation};
+use refusal::{not_offered, sort, sort_first};
+use socket::{Refusal, Socket};
+use std::collections::BTreeMap;
+use transaction::{Deletion, Plan, key};
+
+/// An element can expire between being found and being deleted (only on kernels that can not delete
+/// what may be missing): tried again so often, then reported as busy.
+const EXPIRY_TRIES_MAX: u32 = 5;
+
+/// What has been counted: packets and bytes.
+type Count = (u64, u64);
+
+/// Our table in the kernel.
+pub struct Nftables {
+    socket: Socket,
+    /// Whether owning the table is worth a try.
+    may_own: bool,
+    /// Whether elements can be deleted that may not be there.
+    can_destroy: bool,
+    generation: Generation,
+    /// Counted by chains of earlier generations.
+    carried: BTreeMap<Chain, Count>,
+    /// Counted by this generation's chains when they were last read.
+    seen: BTreeMap<Chain, Count>,
+    /// The kernel's own generation id when everything was last found in order.
+    intact_at: Option<u32>,
+}
+
+impl Nftables {
+    /// Opens the firewall of this thread's network namespace, in which it stays. Our table and its
+    /// elements are kept if they are there; what is missing is made.
+    ///
+    /// # Errors
+    /// [`FirewallError::NotPermitted`], [`FirewallError::NotSupported`], [`FirewallError::Busy`] when
+    /// another process owns the table, or [`FirewallError::Kernel`].
+    pub fn open() -> Result<Nftables, FirewallError> {
+        Nftables::open_with(true)
+    }
+
+    /// Like [`Nftables::open`], but uses nothing newer than Linux 5.10, so that the ways around what
+    /// is missing there can be tested on a new kernel.
+    ///
+    /// # Errors
+    /// As [`Nftables::open`].
+    pub fn open_like_an_old_kernel() -> Result<Nftables, FirewallError> {
+        Nftables::open_with(false)
+    }
+
+    fn open_with(new_kernel: bool) -> Result<Nftables, FirewallError> {
+        let mut socket = Socket::open().map_err(|error| not_offered(&error))?;
+        kernel_generation(&mut socket).map_err(|refusal| match refusal.errno {
+            libc::EPERM | libc::EACCES => FirewallError::NotPermitted { doing: refusal.doing },
+            errno => FirewallError::NotSupported { doing: refusal.doing, errno },
+        })?;
+        let can_destroy = new_kernel && can_destroy(&mut socket);
+        claim_table(&mut socket, new_kernel).map_err(|refusal| sort_first(&mut socket, refusal))?;
+        let generation = adopt_or_make(&mut socket).map_err(|refusal| sort_first(&mut socket, refusal))?;
+        Ok(Nftables {
+            socket,
+            may_own: new_kernel,
+            can_destroy,
+            generation,
+            carried: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            intact_at: None,
+        })
+    }
+
+    /// Fills the generation beside the living one.
+    fn fill(
+        &mut self,
+        fresh: &mut Generation,
+        now: Timestamp,
+        wanted: &Ruleset,
+    ) -> Result<(), FirewallError> {
+        let mut batch = self.socket.batch();
+        layout::base_chain(&mut batch);
+        layout::foundation(&mut batch, fresh.number);
+        self.socket.execute(batch).map_err(|refusal| sort(&mut self.socket, refusal))?;
+        let protect = wanted.protected.iter().map(|&subnet| FirewallDelta::Protect { subnet });
+        let block = wanted
+            .elements
+            .iter()
+            .map(|(&subnet, element)| FirewallDelta::Block { subnet, element: element.clone() });
+        let mut deltas = protect.chain(block).peekable();
+        while deltas.peek().is_some() {
+            let some: Vec<FirewallDelta> = deltas.by_ref().take(ELEMENTS_PER_TRANSACTION_MAX).collect();
+            apply_to(&mut self.socket, fresh, self.can_destroy, now, &some)?;
+        }
+        Ok(())
+    }
+
+    /// Lets packets be asked by `fresh` instead, from one packet to the next.
+    fn change_over(&mut self, mut fresh: Generation) -> Result<(), Refusal> {
+        let mut batch = self.socket.batch();
+        layout::without_rules(&mut batch, BASE_CHAIN);
+        layout::entrance(&mut batch, fresh.number);
+        for &length in &fresh.blocked {
+            layout::blocked_rule(&mut batch, fresh.number, length);
+        }
+        self.socket.execute(batch)?;
+        fresh.live = true;
+        let old = std::mem::replace(&mut self.generation, fresh);
+        let inventory = Inventory::take(&mut self.socket)?;
+        self.carry(&old, &inventory);
+        self.clear_away(&inventory)
+    }
+
+    /// Keeps the counts of chains that are about to go.
+    fn carry(&mut self, old: &Generation, inventory: &Inventory) {
+        merge_seen(&mut self.seen, old, inventory);
+        for (chain, (packets, bytes)) in std::mem::take(&mut self.seen) {
+            let sum = self.carried.entry(chain).or_default();
+            *sum = (sum.0 + packets, sum.1 + bytes);
+        }
+        if self.carried.len() > CHAINS_MAX {
+            let generation = &self.generation;
+            self.carried.retain(|chain, _| generation.class_of(chain).is_some());
+        }
+    }
+
+    /// Deletes everything in the table that is not of the living generation, whoever left it there.
+    fn clear_away(&mut self, inventory: &Inventory) -> Result<(), Refusal> {
+        let living = Some(self.generation.number);
+        let is_old = |name: &&String| GenerationNumber::of_name(name) != living && *name != BASE_CHAIN;
+        let mut batch = self.socket.batch();
+        // Rules hold on to sets and chains, and maps to chains: in this order nothing is in use.
+        for chain in inventory.chains.keys().filter(is_old) {
+            layout::without_rules(&mut batch, chain);
+        }
+        for set in inventory.sets.iter().filter(is_old) {
+            layout::without_set(&mut batch, set);
+        }
+        for chain in inventory.chains.keys().filter(is_old) {
+            layout::without_chain(&mut batch, chain);
+        }
+        self.socket.execute(batch)
+    }
+}
+
+impl Firewall for Nftables {
+    fn name(&self) -> &'static str {
+        "nftables"
+    }
+
+    fn apply(&mut self, now: Timestamp, deltas: &[FirewallDelta]) -> Result<(), FirewallError> {
+        apply_to(&mut self.socket, &mut self.generation, self.can_destroy, now, deltas)
+    }
+
+    fn replace(&mut self, now: Timestamp, wanted: &Ruleset) -> Result<(), FirewallError> {
+        self.intact_at = None;
+        let replaced = claim_table(&mut self.socket, self.may_own)
+            .and_then(|()| Inventory::take(&mut self.socket))
+            .map_err(|refusal| sort(&mut self.socket, refusal))
+            .and_then(|inventory| {
+                let ours = self.generation.number;
+                let mut fresh = Generation::new(inventory.newest().unwrap_or(ours).max(ours).next());
+                self.fill(&mut fresh, now, wanted)?;
+                self.change_over(fresh).map_err(|refusal| sort(&mut self.socket, refusal))
+            });
+        replaced.map_err(|error| match error {
+            // Building does not rely on anything that was there before, so somebody is at it now.
+            FirewallError::Lost { doing } => {
+                FirewallError::Busy { doing, why: "somebody deletes what was made just now".to_owned() }
+            }
+            error => error,
+        })
+    }
+
+    fn lookup(&mut self, subnet: Subnet) -> Result<Option<Held>, FirewallError> {
+        let length = Length::of(subnet);
+        if !self.generation.blocked.contains(&length) {
+            return Ok(None);
+        }
+        let answers = match ask_element(&mut self.socket, self.generation.number, subnet) {
+            Err(refusal) if refusal.errno == libc::ENOENT => return Ok(None),
+            answers => answers.map_err(|refusal| sort(&mut self.socket, refusal))?,
+        };
+        Ok(answers.first().and_then(|answer| held(&self.generation, answer)))
+    }
+
+    fn counters(&mut self) -> Result<Vec<ChainCounter>, FirewallError> {
+        let inventory =
+            Inventory::take(&mut self.socket).map_err(|refusal| sort(&mut self.socket, refusal))?;
+        merge_seen(&mut self.seen, &self.generation, &inventory);
+        let mut sums = self.carried.clone();
+        for (chain, (packets, bytes)) in &self.seen {
+            let sum = sums.entry(chain.clone()).or_default();
+            *sum = (sum.0 + packets, sum.1 + bytes);
+        }
+        let counter = |(chain, (packets, bytes))| ChainCounter { chain, packets, bytes };
+        Ok(sums.into_iter().map(counter).collect())
+    }
+
+    fn intact(&mut self) -> Result<bool, FirewallError> {
+        // The id is read first: a change after that gives another one, and the next call looks.
+        let id = kernel_generation(&mut self.socket).map_err(|refusal| sort(&mut self.socket, refusal))?;
+        if self.intact_at == Some(id) {
+            return Ok(true);
+        }
+        let inventory =
+            Inventory::take(&mut self.socket).map_err(|refusal| sort(&mut self.socket, refusal))?;
+        let stands = self.generation.stands(&inventory);
+        self.intact_at = stands.then_some(id);
+        Ok(stands)
+    }
+}
+
+/// Executes deltas on one generation, transaction after transaction.
+fn apply_to(
+    socket: &mut Socket,
+    generation: &mut Generation,
+    can_destroy: bool,
+    now: Timestamp,
+    deltas: &[FirewallDelta],
+) -> Result<(), FirewallError> {
+    let mut rest = deltas;
+    let mut n_tries = 0;
+    while !rest.is_empty() {
+        let plan = Plan::of(rest, now, generation);
+        let deletion = if can_destroy {
+            Deletion::Destroy
+        } else {
+            let present = present(socket, generation.number, plan.to_delete(generation));
+            Deletion::Present(present.map_err(|refusal| sort(socket, refusal))?)
+        };
+        let mut batch = socket.batch();
+        let made = plan.write(generation, &mut batch, &deletion)?;
+        match socket.execute(batch) {
+            Ok(()) => {
+                rest = &rest[plan.n_deltas..];
+                n_tries = 0;
+            }
+            Err(refusal) => {
+                made.undo(generation);
+                n_tries += 1;
+                let expired_just_now = refusal.errno == libc::ENOENT && !can_destroy;
+                if !expired_just_now || n_tries >= EXPIRY_TRIES_MAX {
+                    return Err(sort(socket, refusal));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Which of these have an element.
+fn present(
+    socket: &mut Socket,
+    number: GenerationNumber,
+    subnets: Vec<Subnet>,
+) -> Result<Vec<Subnet>, Refusal> {
+    let mut present = Vec::new();
+    for subnet in subnets {
+        match ask_element(socket, number, subnet) {
+            Ok(_) => present.push(subnet),
+            Err(refusal) if refusal.errno == libc::ENOENT => {}
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    Ok(present)
+}
+
+/// Asks for one element.
+fn ask_element(
+    socket: &mut Socket,
+    number: GenerationNumber,
+    subnet: Subnet,
+) -> Result<Vec<socket::Answer>, Refusal> {
+    let map = number.blocked(Length::of(subnet));
+    socket.ask(kernel::GETSETELEM, false, "looking up an element", |a| {
+        a.text(kernel::NFTA_SET_ELEM_LIST_TABLE, TABLE);
+        a.text(kernel::NFTA_SET_ELEM_LIST_SET, &map);
+        a.nest(kernel::NFTA_SET_ELEM_LIST_ELEMENTS, |a| {
+            a.nest(kernel::NFTA_LIST_ELEM, |a| key(a, subnet));
+        });
+    })
+}
+
+/// Reads the answer to that.
+fn held(generation: &Generation, answer: &[u8]) -> Option<Held> {
+    let list = attribute(answer, kernel::NFTA_SET_ELEM_LIST_ELEMENTS)?;
+    let (_, element) = attributes(list).next()?;
+    let data = attribute(element, kernel::NFTA_SET_ELEM_DATA)?;
+    let class = attribute(data, kernel::NFTA_DATA_VALUE)?.try_into().ok().map(u32::from_ne_bytes)?;
+    Some(Held {
+        chain: generation.chain_of(class).cloned(),
+        remaining_ms: long_number(element, kernel::NFTA_SET_ELEM_EXPIRATION).unwrap_or(0),
+    })
+}
+
+/// Brings `seen` up to date. What a stranger deleted keeps what was seen of it.
+fn merge_seen(seen: &mut BTreeMap<Chain, Count>, generation: &Generation, inventory: &Inventory) {
+    for (class, name) in generation.class_chains(inventory) {
+        let Some(chain) = generation.chain_of(class) else { continue };
+        let rules = inventory.rules_of(name);
+        let count = (rules.iter().map(|rule| rule.packets).sum(), rules.iter().map(|rule| rule.bytes).sum());
+        let known = seen.entry(chain.clone()).or_default();
+        *known = (*known).max(count);
+    }
+}

@@ -1,0 +1,188 @@
+//! What becomes of a table when its process goes, or when a stranger is at it. Only a kernel has this.
+
+use crate::in_kernel::Sent;
+use crate::lab::may_run;
+use crate::probe::{Probe, block, chain, ip, protect, release, udp};
+use bannkreis_core::jail::Ports;
+use bannkreis_core::ruleset::Ruleset;
+use bannkreis_core::time::{HOUR_MS, Until};
+use bannkreis_firewall::nftables::Nftables;
+use bannkreis_firewall::{Firewall, FirewallError, MemoryFirewall};
+use std::process::Command;
+
+/// Closes the firewall's socket, as the end of its process does, and opens it anew.
+fn restart(probe: &mut Sent, open: fn() -> Box<dyn Firewall>) {
+    probe.firewall = Box::new(MemoryFirewall::new());
+    probe.firewall = probe.lab.host.enter(open);
+}
+
+fn old() -> Box<dyn Firewall> {
+    Box::new(Nftables::open_like_an_old_kernel().unwrap())
+}
+
+fn is_adopted_with_its_elements(open: fn() -> Box<dyn Firewall>) {
+    let mut probe = Sent::new(open);
+    let until = Until::At(probe.now().plus_ms(HOUR_MS));
+    let mail = chain("mail", udp(&[25, 53]));
+    let sshd = chain("sshd", Ports::whole_host());
+    let deltas = [
+        block("198.51.100.1", &mail, until),
+        block("2001:db8:1::/64", &sshd, until),
+        protect("198.51.100.9"),
+    ];
+    let now = probe.now();
+    probe.firewall.apply(now, &deltas).unwrap();
+    assert!(!probe.udp_passes(ip("198.51.100.1"), 53));
+    for _ in 0..2 {
+        restart(&mut probe, open);
+        assert!(probe.firewall.intact().unwrap());
+        assert!(!probe.udp_passes(ip("198.51.100.1"), 53) && probe.udp_passes(ip("198.51.100.1"), 54));
+        assert!(!probe.udp_passes(ip("2001:db8:1::9"), 53));
+        let held = probe.firewall.lookup("198.51.100.1".parse().unwrap()).unwrap().unwrap();
+        assert_eq!(held.chain.as_ref(), Some(&mail));
+        let counters = probe.firewall.counters().unwrap();
+        assert!(counters.iter().any(|counter| counter.chain == mail && counter.packets > 0));
+    }
+    // What was found can be released, changed and protected like what was made.
+    let now = probe.now();
+    let changes = [
+        release("198.51.100.1"),
+        block("2001:db8:1::/64", &mail, until),
+        block("198.51.100.0/24", &sshd, until),
+    ];
+    probe.firewall.apply(now, &changes).unwrap();
+    assert!(probe.udp_passes(ip("198.51.100.9"), 53) && !probe.udp_passes(ip("198.51.100.1"), 53));
+    assert!(probe.udp_passes(ip("2001:db8:1::9"), 54) && !probe.udp_passes(ip("2001:db8:1::9"), 53));
+    assert!(probe.firewall.intact().unwrap());
+    probe.firewall.replace(now, &Ruleset::default()).unwrap();
+    assert!(probe.udp_passes(ip("198.51.100.1"), 53));
+}
+
+#[test]
+fn a_table_is_adopted_with_its_elements() {
+    if may_run("adoption::a_table_is_adopted_with_its_elements") {
+        is_adopted_with_its_elements(Sent::nftables);
+    }
+}
+
+#[test]
+fn a_table_without_owner_is_adopted_with_its_elements() {
+    if may_run("adoption::a_table_without_owner_is_adopted_with_its_elements") {
+        is_adopted_with_its_elements(old);
+    }
+}
+
+#[test]
+fn a_second_process_is_told_who_has_the_table() {
+    if !may_run("adoption::a_second_process_is_told_who_has_the_table") {
+        return;
+    }
+    let probe = Sent::new(Sent::nftables);
+    match probe.lab.host.enter(Nftables::open) {
+        Err(error @ FirewallError::Busy { .. }) => {
+            assert!(error.to_string().contains("another bannkreisd"), "{error}");
+        }
+        // Without owners (before Linux 6.9) the second one simply adopts.
+        Ok(_) => eprintln!("this kernel has no owned tables that persist"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_strangers_flush_is_noticed_and_repaired() {
+    if !may_run("adoption::a_strangers_flush_is_noticed_and_repaired") {
+        return;
+    }
+    let mut probe = Sent::new(old);
+    let until = Until::At(probe.now().plus_ms(HOUR_MS));
+    let sshd = chain("sshd", Ports::whole_host());
+    let block = block("198.51.100.1", &sshd, until);
+    let now = probe.now();
+    probe.firewall.apply(now, std::slice::from_ref(&block)).unwrap();
+    assert!(probe.firewall.intact().unwrap());
+    assert!(!probe.udp_passes(ip("198.51.100.1"), 53));
+    probe.lab.flush_like_a_stranger();
+    assert!(!probe.firewall.intact().unwrap());
+    assert!(matches!(
+        probe.firewall.apply(now, std::slice::from_ref(&block)),
+        Err(FirewallError::Lost { .. })
+    ));
+    assert_eq!(probe.firewall.lookup("198.51.100.1".parse().unwrap()).unwrap(), None);
+    let mut wanted = Ruleset::default();
+    wanted.apply(&block);
+    probe.firewall.replace(now, &wanted).unwrap();
+    assert!(probe.firewall.intact().unwrap());
+    assert!(!probe.udp_passes(ip("198.51.100.1"), 53));
+    let dropped = probe.firewall.counters().unwrap().iter().map(|counter| counter.packets).sum::<u64>();
+    assert!(dropped >= 1, "what was seen before the flush is not forgotten: {dropped}");
+}
+
+#[test]
+fn an_owned_table_survives_a_strangers_flush() {
+    if !may_run("adoption::an_owned_table_survives_a_strangers_flush") {
+        return;
+    }
+    let mut probe = Sent::new(Sent::nftables);
+    if probe.lab.host.enter(Nftables::open).is_ok() {
+        eprintln!("SKIPPED: this kernel has no owned tables that persist");
+        return;
+    }
+    let until = Until::At(probe.now().plus_ms(HOUR_MS));
+    let now = probe.now();
+    probe.firewall.apply(now, &[block("198.51.100.1", &chain("sshd", Ports::whole_host()), until)]).unwrap();
+    probe.lab.flush_like_a_stranger();
+    assert!(probe.firewall.intact().unwrap());
+    assert!(!probe.udp_passes(ip("198.51.100.1"), 53));
+}
+
+#[test]
+fn the_nft_program_can_list_it() {
+    // Firewall managers list the ruleset too, and must not stumble over our table.
+    let test = "adoption::the_nft_program_can_list_it";
+    if !may_run(test) {
+        return;
+    }
+    if Command::new("nft").arg("-v").output().is_err() {
+        eprintln!("SKIPPED {test}: the nft program is not installed");
+        return;
+    }
+    let mut probe = Sent::new(Sent::nftables);
+    let until = Until::At(probe.now().plus_ms(HOUR_MS));
+    let deltas = [
+        block("198.51.100.1", &chain("sshd", Ports::tcp(&[22])), until),
+        block("198.51.100.0/24", &chain("mail", Ports::tcp(&[25, 465]).union(&udp(&[53]))), until),
+        block("2001:db8:1::/64", &chain("recidive", Ports::whole_host()), until),
+        protect("203.0.113.0/24"),
+        protect("2001:db8::/64"),
+    ];
+    let now = probe.now();
+    probe.firewall.apply(now, &deltas).unwrap();
+    for format in [&["list", "ruleset"][..], &["-j", "list", "ruleset"]] {
+        let output = probe.lab.host.enter(|| Command::new("nft").args(format).output()).unwrap();
+        let listing = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{format:?}: {}", String::from_utf8_lossy(&output.stderr));
+        for part in ["198.51.100.0", "2001:db8:1::", "203.0.113.0", "465", "recidive_"] {
+            assert!(listing.contains(part), "{part} is missing in {listing}");
+        }
+    }
+}
+
+#[test]
+fn without_the_capability_it_says_so() {
+    let opened = std::thread::spawn(|| {
+        drop_all_capabilities();
+        Nftables::open().map(|_| ())
+    });
+    let error = opened.join().unwrap().unwrap_err();
+    assert!(matches!(error, FirewallError::NotPermitted { .. }), "{error:?}");
+    assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+}
+
+/// Of this thread, for good: capset(2) with three empty sets of 64 bits.
+fn drop_all_capabilities() {
+    let header: [u32; 2] = [0x2008_0522, 0];
+    let none = [0_u32; 6];
+    // SAFETY: both arrays have the layout that capset(2) asks for in this version, and outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
