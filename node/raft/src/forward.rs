@@ -1,0 +1,121 @@
+//! From a proposer to the leader, wherever that is: here, or at a peer that is asked once and never
+//! passes a proposal on.
+//!
+//! ```text
+//! propose ─▶ portions ─▶ who leads? ─┬─ this node ─▶ its queue (proposer.rs)
+//!                ▲                   └─ a peer ─▶ rpc Propose ─▶ its queue
+//!                └── "I do not lead" (nothing was written): look again, for 5 s
+//! ```
+
+use crate::handle::Inner;
+use crate::proposer::{
+    ENTRY_BYTES_MAX, LocalError, LocalResult, ProposeError, Proposed, REQUEST_OPS_MAX, op_bytes, submit,
+};
+use bannkreis_core::command::Op;
+use bannkreis_core::ids::{NodeId, Position};
+use bannkreis_proto::convert::{decode_ops, decode_results, encode_ops};
+use bannkreis_proto::v1;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A proposer looks for a leader for this long.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The leader's answer is waited for this long; it gives up a little earlier itself.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+/// When nobody leads, or the leader is too fresh to write, it is asked again after this long.
+const LEADER_RETRY_DELAY: Duration = Duration::from_millis(5);
+impl Inner {
+    /// Writes operations if this node leads.
+    pub(crate) async fn propose_here(&self, ops: Vec<Op>) -> LocalResult {
+        submit(&self.queue, ops).await
+    }
+
+    /// Writes operations through whoever leads.
+    pub(crate) async fn propose(&self, ops: Vec<Op>) -> Result<Proposed, ProposeError> {
+        let encoded = encode_ops(&ops);
+        // What does not come back could not be read by any node, this one included.
+        if let Err(error) = decode_ops(&encoded) {
+            return Err(ProposeError::Refused { why: error.to_string() });
+        }
+        let deadline = Instant::now() + LEADER_TIMEOUT;
+        let mut why = "nobody is known to lead".to_string();
+        loop {
+            match self.leader() {
+                Some((leader, _)) if leader == self.identity.node => match self
+                    .propose_here(ops.clone())
+                    .await
+                {
+                    Ok(proposed) => return Ok(proposed),
+                    Err(LocalError::Failed(error)) => return Err(error),
+                    Err(LocalError::NotLeader) => why = "this node leads no longer, or not yet".to_string(),
+                },
+                Some((leader, address)) => {
+                    match self.propose_there(leader, &address, encoded.clone()).await {
+                        Err(ProposeError::NoLeader { why: says }) => why = says,
+                        settled => return settled,
+                    }
+                }
+                None => {}
+            }
+            if Instant::now() + LEADER_RETRY_DELAY >= deadline {
+                return Err(ProposeError::NoLeader { why });
+            }
+            tokio::time::sleep(LEADER_RETRY_DELAY).await;
+        }
+    }
+
+    async fn propose_there(
+        &self,
+        leader: NodeId,
+        address: &str,
+        ops: bytes::Bytes,
+    ) -> Result<Proposed, ProposeError> {
+        use v1::raft_propose_response::Outcome;
+        let mut client = self
+            .peers
+            .client(leader, address)
+            .await
+            .map_err(|error| ProposeError::NoLeader { why: error.to_string() })?;
+        let request = self.peers.sender().sign(v1::RaftProposeRequest { ops }, Some(leader));
+        let unknown = |why: String| ProposeError::Unknown { why };
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.propose(request))
+            .await
+            .map_err(|_| unknown(format!("the leader {address} does not answer")))?
+            .map_err(|status| unknown(format!("the leader {address} answers: {}", status.message())))?;
+        match answer.into_inner().outcome {
+            Some(Outcome::Proposed(proposed)) => Ok(Proposed {
+                position: Position { generation: proposed.generation, index: proposed.index },
+                results: decode_results(&proposed.results).map_err(|error| unknown(error.to_string()))?,
+            }),
+            Some(Outcome::NotLeader(_)) => {
+                Err(ProposeError::NoLeader { why: format!("{address} leads no longer, or not yet") })
+            }
+            Some(Outcome::Refused(why)) => Err(ProposeError::Refused { why }),
+            Some(Outcome::Busy(why)) => Err(ProposeError::Busy { why }),
+            Some(Outcome::Unknown(why)) => Err(unknown(why)),
+            None => Err(unknown(format!("the answer of {address} is of a newer release"))),
+        }
+    }
+}
+
+/// Cuts a list of operations into portions that a leader takes.
+pub(crate) fn portions(ops: Vec<Op>) -> Result<Vec<Vec<Op>>, ProposeError> {
+    let mut portions: Vec<Vec<Op>> = Vec::new();
+    let mut n_bytes = 0;
+    for op in ops {
+        let bytes = op_bytes(&op);
+        if bytes > ENTRY_BYTES_MAX {
+            let why = format!("an operation of {bytes} bytes is over {ENTRY_BYTES_MAX}");
+            return Err(ProposeError::Refused { why });
+        }
+        match portions.last_mut() {
+            Some(last) if last.len() < REQUEST_OPS_MAX && n_bytes + bytes <= ENTRY_BYTES_MAX => last.push(op),
+            _ => {
+                n_bytes = 0;
+                portions.push(vec![op]);
+            }
+        }
+        n_bytes += bytes;
+    }
+    Ok(portions)
+}

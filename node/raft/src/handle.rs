@@ -1,0 +1,276 @@
+//! The node as the daemon holds it: start, propose, look, stop. Nothing generic leaves this crate.
+
+use crate::cluster_time::ClusterTime;
+use crate::forward::portions;
+use crate::identity::Identity;
+use crate::membership::{self, JoinError, JoinInfo};
+use crate::network::{MESSAGE_BYTES_MAX, Peers};
+use crate::options::{RaftOptions, Timing};
+use crate::progress::Progress;
+use crate::proposer::{ProposeError, Proposed, Request};
+use crate::server::RaftService;
+use crate::start::StartError;
+use crate::status::{Liveness, RaftStatus};
+use crate::types::{Member, Metrics, Raft};
+use bannkreis_core::ban_list::BanView;
+use bannkreis_core::command::Op;
+use bannkreis_core::ids::{ClusterId, NodeId};
+use bannkreis_core::settings::Settings;
+use bannkreis_proto::v1::raft_server::RaftServer;
+use openraft::ServerState;
+use openraft::async_runtime::watch::WatchReceiver;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// A node that asks to join tries for this long.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+const JOIN_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// The log's writer is waited for this long when the node stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A running node. Clones are the same node.
+#[derive(Clone)]
+pub struct RaftNode {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) life: Arc<Life>,
+}
+
+/// What the node's own tasks and its service share.
+pub(crate) struct Inner {
+    pub(crate) identity: Identity,
+    pub(crate) member: Member,
+    pub(crate) raft: Raft,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) views: watch::Receiver<BanView>,
+    pub(crate) time: Arc<ClusterTime>,
+    pub(crate) liveness: Arc<Liveness>,
+    pub(crate) timing: Timing,
+    pub(crate) queue: mpsc::Sender<Request>,
+    /// Held while the membership is changed: one change at a time.
+    pub(crate) changes: tokio::sync::Mutex<()>,
+    /// Held while a snapshot comes in: one at a time.
+    pub(crate) receiving: Semaphore,
+    pub(crate) snapshots_dir: PathBuf,
+    pub(crate) started_ms: u64,
+}
+
+/// What ends with the node.
+pub(crate) struct Life {
+    pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
+    pub(crate) writer_ended: watch::Receiver<bool>,
+    pub(crate) progress: watch::Receiver<Progress>,
+}
+
+impl Life {
+    fn stop_tasks(&self) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.drain(..).for_each(|task| task.abort());
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.stop_tasks();
+    }
+}
+
+impl Inner {
+    /// A copy: holding openraft's own would hold openraft up.
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.raft.metrics().borrow_watched().clone()
+    }
+}
+
+impl RaftNode {
+    /// Starts the node that lives in `options.dir`.
+    ///
+    /// An empty directory becomes a new cluster of one: `birth` makes its settings from a random event
+    /// key (`Settings::at_birth` is one such function), and when this returns the node leads and
+    /// they are applied. A directory that holds a node goes on where it stopped; all it had
+    /// acknowledged is in the view as soon as that is known to be committed, alone at once. An
+    /// identity made for joining starts empty and waits for [`RaftNode::request_join`].
+    ///
+    /// # Errors
+    /// [`StartError::Spectator`] when the identity is there and its log is not, or is damaged: the node
+    /// must not take part under its id any more. The others as they say.
+    pub async fn start(
+        options: RaftOptions,
+        birth: impl FnOnce([u8; 16]) -> Settings,
+    ) -> Result<RaftNode, StartError> {
+        crate::start::start(options, birth).await
+    }
+
+    /// The ban list as it is here and now.
+    #[must_use]
+    pub fn view(&self) -> BanView {
+        self.inner.views.borrow().clone()
+    }
+
+    /// The ban list, each time it changes.
+    #[must_use]
+    pub fn views(&self) -> watch::Receiver<BanView> {
+        self.inner.views.clone()
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.inner.identity.node
+    }
+
+    /// Its cluster.
+    #[must_use]
+    pub fn cluster_id(&self) -> ClusterId {
+        self.inner.identity.cluster
+    }
+
+    /// Its cluster's generation.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.inner.identity.generation
+    }
+
+    /// Who leads, and where it is reached: this node, or one that it has heard from within an election
+    /// time.
+    #[must_use]
+    pub fn leader(&self) -> Option<(NodeId, String)> {
+        self.inner.leader()
+    }
+
+    /// Whether this node leads.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.inner.metrics().state == ServerState::Leader
+    }
+
+    /// What this node knows about its cluster.
+    #[must_use]
+    pub fn status(&self) -> RaftStatus {
+        self.inner.status()
+    }
+
+    /// How far this node is in applying what it has learned to be committed.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.life.progress.clone()
+    }
+
+    /// Puts operations into the log, through whoever leads, and gives one result for each. Waits for a
+    /// leader for at most 5 s, and for its answer for at most 8 s more. Operations are written in order; long
+    /// lists go in portions of 512 operations and 256 KiB.
+    ///
+    /// # Errors
+    /// As [`ProposeError`] says. `NoLeader`, `Busy` and `Refused` mean that nothing was written;
+    /// `Unknown` means that all, a part or nothing was.
+    pub async fn propose(&self, ops: Vec<Op>) -> Result<Proposed, ProposeError> {
+        let mut whole: Option<Proposed> = None;
+        for portion in portions(ops)? {
+            match (self.inner.propose(portion).await, &mut whole) {
+                (Ok(proposed), None) => whole = Some(proposed),
+                (Ok(mut proposed), Some(whole)) => {
+                    whole.position = proposed.position;
+                    whole.results.append(&mut proposed.results);
+                }
+                (Err(error), None) => return Err(error),
+                (Err(error), Some(_)) => {
+                    return Err(ProposeError::Unknown { why: format!("a part was written, then: {error}") });
+                }
+            }
+        }
+        Ok(whole.unwrap_or(Proposed { position: self.view().position(), results: Vec::new() }))
+    }
+
+    /// The request with this node's metadata, for a service of the daemon's own. `to`: whom it is for.
+    #[must_use]
+    pub fn sign<T>(&self, message: T, to: Option<NodeId>) -> tonic::Request<T> {
+        self.inner.peers.sender().sign(message, to)
+    }
+
+    /// Checks a request to a service of the daemon's own as those of this crate are, and says who sent it.
+    ///
+    /// # Errors
+    /// The status to answer with, when the sender is no node of this cluster and generation.
+    #[allow(clippy::result_large_err, reason = "the type is tonic's")]
+    pub fn check<T>(&self, request: &tonic::Request<T>) -> Result<NodeId, tonic::Status> {
+        self.inner.peers.sender().check(request)
+    }
+
+    /// The service `bannkreis.v1.Raft`, for the daemon's server. Every request must carry a `Peer` in its
+    /// extensions.
+    #[must_use]
+    pub fn service(&self) -> RaftServer<RaftService> {
+        RaftServer::new(RaftService { inner: self.inner.clone() })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Whether this node may leave its own cluster for that one.
+    ///
+    /// # Errors
+    /// Why not, as a sentence: its own cluster has other members, or it is the same cluster, or the other
+    /// is full or of a newer level.
+    pub fn may_join(&self, info: &JoinInfo) -> Result<(), JoinError> {
+        membership::may_join(&self.inner, info)
+    }
+
+    /// Asks the cluster at `host_port`, of which this node already has an identity, to take it in, and
+    /// waits until its leader has reached this node.
+    ///
+    /// # Errors
+    /// When nobody answers there, the cluster refuses, or no leader has reached this node within 30 s.
+    pub async fn request_join(&self, host_port: &str) -> Result<(), JoinError> {
+        let deadline = Instant::now() + JOIN_TIMEOUT;
+        let inner = &self.inner;
+        loop {
+            let mut client = inner.peers.new_client(host_port, None).await?;
+            let request = inner.peers.sender().sign(membership::request(inner), None);
+            let asked = match tokio::time::timeout_at(deadline, client.join(request)).await {
+                Ok(Ok(answer)) => membership::read_response(answer.into_inner()),
+                Ok(Err(status)) if status.code() == tonic::Code::FailedPrecondition => {
+                    Err(JoinError::Refused { why: status.message().to_string() })
+                }
+                Ok(Err(status)) => {
+                    Err(JoinError::NotNow { why: format!("{host_port} answers: {}", status.message()) })
+                }
+                Err(_) => Err(JoinError::NotNow { why: format!("{host_port} does not answer") }),
+            };
+            match asked {
+                Ok(()) => break,
+                Err(JoinError::NotNow { .. }) if Instant::now() + JOIN_RETRY_DELAY < deadline => {
+                    tokio::time::sleep(JOIN_RETRY_DELAY).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        while !(self.status().is_member && self.leader().is_some()) {
+            if Instant::now() >= deadline {
+                let address = &inner.member.address;
+                let why = format!("this node is taken in, but the leader does not reach it at {address}");
+                return Err(JoinError::NotNow { why });
+            }
+            tokio::time::sleep(JOIN_RETRY_DELAY).await;
+        }
+        Ok(())
+    }
+
+    /// Stops the node. When this returns, the state directory is free to be moved or opened again,
+    /// provided that no call of the service is under way.
+    pub async fn shutdown(&self) {
+        self.life.stop_tasks();
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::warn!(%error, "Raft has not stopped cleanly");
+        }
+        let mut ended = self.life.writer_ended.clone();
+        if tokio::time::timeout(STOP_TIMEOUT, ended.wait_for(|ended| *ended)).await.is_err() {
+            tracing::warn!("the Raft log is still in use");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "cluster_tests.rs"]
+mod tests;

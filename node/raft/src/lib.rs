@@ -1,0 +1,64 @@
+//! bannkreis' replicated log: openraft fixed to our types, its store, its network on tonic, and a small
+//! handle for the daemon in which nothing of openraft shows.
+//!
+//! It knows when a command is committed and in which order; it does not know what a ban is good for, nor
+//! the daemon's ports, certificates, configuration or firewall. In the order of suggested reading:
+//!
+//! - [`options`]: what a node lives on; [`handle`]: the node as the daemon holds it; `start`: how it
+//!   comes to life; [`status`] and [`progress`]: what it says about itself
+//! - [`observer`], `state_machine`, [`snapshot`]: committed entries become the ban list, the ban list
+//!   becomes a file
+//! - `forward`, [`proposer`], `flight`, `housekeeping`: how operations get into the log
+//! - [`membership`], [`identity`], [`import`]: joining, growing, and what a node takes along
+//! - [`peer`], `network`, [`server`]: nodes among themselves
+//! - `log_store`, `log_writer`, `disk`, `sled_disk`: the log, durably
+//! - `types`, `cluster_time`, `random`: what all of these stand on
+
+pub mod options;
+
+pub mod handle;
+mod start;
+
+pub mod progress;
+pub mod status;
+
+pub mod observer;
+mod state_machine;
+
+pub mod snapshot;
+
+mod flight;
+mod forward;
+mod housekeeping;
+pub mod proposer;
+
+pub mod identity;
+pub mod import;
+pub mod membership;
+
+mod network;
+pub mod peer;
+pub mod server;
+
+mod disk;
+mod log_store;
+mod log_writer;
+mod sled_disk;
+
+pub mod cluster_time;
+mod random;
+mod types;
+
+pub use handle::RaftNode;
+pub use identity::{Identity, IdentityError, Stage};
+pub use import::import_ops;
+pub use membership::{JoinError, JoinInfo, join_info};
+pub use observer::{AppliedBatch, AppliedEntry, NoObserver, Observer};
+pub use options::{RaftOptions, Store, Timing};
+pub use peer::{Connect, ConnectError, Peer, Role};
+pub use progress::Progress;
+pub use proposer::{ProposeError, Proposed};
+pub use server::RaftService;
+pub use snapshot::newest_snapshot;
+pub use start::StartError;
+pub use status::{MemberStatus, RaftStatus};

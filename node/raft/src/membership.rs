@@ -1,0 +1,354 @@
+//! Who belongs to the cluster: joining, growing, changed addresses.
+//!
+//! ```text
+//! stranger ── JoinInfo ──▶ any member            (is this cluster one I can join?)
+//! stranger ── Join ──▶ any member ──▶ leader     (learner at once)
+//! leader, every second: voters 1 → 3 → 5 as soon as enough learners have caught up
+//! ```
+//!
+//! The number of voters only grows, and always to an odd one: the second node of a pair stays a learner,
+//! because two voters are weaker than one. One change at a time. Removing and replacing nodes are
+//! not here yet.
+
+use crate::handle::Inner;
+use crate::network::{client, connect};
+use crate::peer::{Connect, ConnectError};
+use crate::types::{Member, Metrics, TypeConfig};
+use bannkreis_core::command::LEVEL;
+use bannkreis_core::ids::ClusterId;
+use bannkreis_proto::v1;
+use bytes::Bytes;
+use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
+use openraft::{ChangeMembers, Instant as _, ServerState};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// More voters than this are not made: each commit would wait for more disks.
+pub const VOTERS_MAX: usize = 5;
+/// Voters and learners together; more are refused.
+pub const MEMBERS_MAX: usize = 25;
+/// A learner this many entries behind, or fewer, has caught up.
+const CAUGHT_UP_LAG_MAX: u64 = 16;
+/// A change of the membership is tried for this long.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is refused for a moment only (another change, a fresh leader) is tried again after this long.
+const RETRY_DELAY: Duration = Duration::from_millis(50);
+/// Names and addresses longer than this are refused, in bytes.
+const TEXT_BYTES_MAX: usize = 256;
+
+/// What a node must know about a cluster before it asks to join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JoinInfo {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Its generation.
+    pub generation: u32,
+    /// The replicated level that counts there.
+    pub level: u32,
+    /// Voters and learners.
+    pub n_members: u32,
+}
+
+/// Joining did not work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// Nobody answers there.
+    #[error(transparent)]
+    Unreachable(#[from] ConnectError),
+    /// Not now; try again.
+    #[error("the cluster can not take in a node now: {why}")]
+    NotNow {
+        /// The cause, as a sentence.
+        why: String,
+    },
+    /// Not this node, or not this cluster.
+    #[error("refused: {why}")]
+    Refused {
+        /// The cause, as a sentence.
+        why: String,
+    },
+}
+
+fn not_now(why: impl Into<String>) -> JoinError {
+    JoinError::NotNow { why: why.into() }
+}
+
+fn refused(why: impl Into<String>) -> JoinError {
+    JoinError::Refused { why: why.into() }
+}
+
+/// Asks the cluster at `host_port` what it is.
+///
+/// # Errors
+/// When nobody answers there, or what answers is no bannkreis node.
+pub async fn join_info(by: &dyn Connect, host_port: &str) -> Result<JoinInfo, JoinError> {
+    let mut client = client(connect(by, host_port, None).await?);
+    let info = client
+        .join_info(v1::RaftJoinInfoRequest {})
+        .await
+        .map_err(|status| not_now(format!("{host_port} answers: {}", status.message())))?
+        .into_inner();
+    let cluster = <[u8; 16]>::try_from(&info.cluster[..])
+        .map_err(|_| refused(format!("{host_port} does not say which cluster it belongs to")))?;
+    Ok(JoinInfo {
+        cluster: ClusterId(cluster),
+        generation: info.generation,
+        level: info.level,
+        n_members: info.n_members,
+    })
+}
+
+/// What this node answers to [`join_info`].
+pub(crate) fn info(inner: &Inner) -> v1::RaftJoinInfoResponse {
+    v1::RaftJoinInfoResponse {
+        cluster: Bytes::copy_from_slice(&inner.identity.cluster.0),
+        generation: inner.identity.generation,
+        level: inner.views.borrow().level(),
+        n_members: u32::try_from(members(&inner.metrics()).len()).unwrap_or(u32::MAX),
+    }
+}
+
+/// Whether this node may leave its own cluster for that one. Only a node that is alone may: two
+/// clusters of several never mix.
+pub(crate) fn may_join(inner: &Inner, info: &JoinInfo) -> Result<(), JoinError> {
+    let n_members = members(&inner.metrics()).len();
+    if info.cluster == inner.identity.cluster {
+        return Err(refused(format!("this node belongs to the cluster {} already", info.cluster)));
+    }
+    if n_members > 1 {
+        return Err(refused(format!(
+            "this node's own cluster {} has {n_members} members; two clusters never mix. Take this node out \
+             of its cluster first",
+            inner.identity.cluster
+        )));
+    }
+    if info.level > LEVEL {
+        return Err(refused(format!(
+            "the cluster is at level {}, this release reads up to {LEVEL}: install a newer one first",
+            info.level
+        )));
+    }
+    if info.n_members as usize >= MEMBERS_MAX {
+        return Err(refused(format!("the cluster has {} members, the most there can be", info.n_members)));
+    }
+    Ok(())
+}
+
+/// The request with which this node asks to be taken in, or tells a changed address.
+pub(crate) fn request(inner: &Inner) -> v1::RaftJoinRequest {
+    v1::RaftJoinRequest {
+        node: inner.identity.node.0,
+        address: inner.member.address.clone(),
+        name: inner.member.name.clone(),
+        level_max: LEVEL,
+        token: Bytes::new(),
+        forwarded: false,
+    }
+}
+
+/// Reads the answer to a [`request`].
+pub(crate) fn read_response(response: v1::RaftJoinResponse) -> Result<(), JoinError> {
+    match response.outcome {
+        Some(v1::raft_join_response::Outcome::Joined(_)) => Ok(()),
+        Some(v1::raft_join_response::Outcome::NoLeader(why)) => Err(not_now(why)),
+        Some(v1::raft_join_response::Outcome::Refused(why)) => Err(refused(why)),
+        None => Err(not_now("the answer is of a newer release")),
+    }
+}
+
+/// A node asks to be taken in: the leader does it, others ask the leader, once.
+pub(crate) async fn take_in_or_forward(
+    inner: &Inner,
+    mut request: v1::RaftJoinRequest,
+) -> Result<v1::RaftJoined, JoinError> {
+    if inner.metrics().state == ServerState::Leader {
+        return take_in(inner, &request).await;
+    }
+    let (leader, address) = inner.leader().ok_or_else(|| not_now("there is no leader"))?;
+    if request.forwarded || leader == inner.identity.node {
+        return Err(not_now("the leader has just changed"));
+    }
+    request.forwarded = true;
+    let mut client = inner.peers.client(leader, &address).await?;
+    let answer = client.join(inner.peers.sender().sign(request, Some(leader))).await;
+    let answer = answer.map_err(|status| not_now(format!("the leader answers: {}", status.message())))?;
+    match answer.into_inner().outcome {
+        Some(v1::raft_join_response::Outcome::Joined(joined)) => Ok(joined),
+        Some(v1::raft_join_response::Outcome::Refused(why)) => Err(refused(why)),
+        Some(v1::raft_join_response::Outcome::NoLeader(why)) => Err(not_now(why)),
+        None => Err(not_now("the leader's answer is of a newer release")),
+    }
+}
+
+async fn take_in(inner: &Inner, request: &v1::RaftJoinRequest) -> Result<v1::RaftJoined, JoinError> {
+    check_request(request, inner.views.borrow().level())?;
+    let member = Member { address: request.address.clone(), name: request.name.clone() };
+    let metrics = inner.metrics();
+    let known = members(&metrics);
+    let nodes = BTreeMap::from([(request.node, member.clone())]);
+    let index = match known.get(&request.node) {
+        Some(held) if *held == member => metrics.membership_config.log_id().map_or(0, |log_id| log_id.index),
+        // A node that says so itself has moved.
+        Some(_) => change(inner, ChangeMembers::SetNodes(nodes)).await?,
+        None if known.len() >= MEMBERS_MAX => {
+            return Err(refused(format!("the cluster has {MEMBERS_MAX} members, the most there can be")));
+        }
+        None => change(inner, ChangeMembers::AddNodes(nodes)).await?,
+    };
+    Ok(v1::RaftJoined { leader: inner.identity.node.0, index })
+}
+
+fn check_request(request: &v1::RaftJoinRequest, level: u32) -> Result<(), JoinError> {
+    let address = &request.address;
+    if request.node == 0 {
+        return Err(refused("a node id is never 0"));
+    }
+    if address.len() > TEXT_BYTES_MAX || request.name.len() > TEXT_BYTES_MAX {
+        return Err(refused(format!("its address or its name is longer than {TEXT_BYTES_MAX} bytes")));
+    }
+    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+    if port.and_then(|port| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
+        return Err(refused(format!("its address {address:?} is not `host:port`")));
+    }
+    if request.level_max < level {
+        return Err(refused(format!(
+            "the cluster is at level {level}, the node reads up to {}: install a newer release on it first",
+            request.level_max
+        )));
+    }
+    Ok(())
+}
+
+/// Makes voters of learners that have caught up, when that gives a better number of them.
+pub(crate) async fn grow(inner: &Inner) {
+    let metrics = inner.metrics();
+    if metrics.state != ServerState::Leader {
+        return;
+    }
+    let n_voters = metrics.membership_config.voter_ids().count();
+    let promoted = to_promote(n_voters, &caught_up_learners(inner, &metrics));
+    if promoted.is_empty() {
+        return;
+    }
+    if let Err(error) = change(inner, ChangeMembers::AddVoterIds(promoted)).await {
+        // Looked at again in a second.
+        tracing::debug!(%error, "learners are not voters yet");
+    }
+}
+
+fn caught_up_learners(inner: &Inner, metrics: &Metrics) -> Vec<u64> {
+    let (Some(replication), Some(heartbeat)) = (&metrics.replication, &metrics.heartbeat) else {
+        return Vec::new();
+    };
+    let wanted = metrics.last_log_index.unwrap_or(0).saturating_sub(CAUGHT_UP_LAG_MAX);
+    let is_caught_up = |node: &u64| {
+        let matching = replication.get(node).copied().flatten();
+        let heard = heartbeat.get(node).copied().flatten();
+        matching.is_some_and(|log_id| log_id.index >= wanted)
+            && heard.is_some_and(|heard| heard.elapsed() < inner.timing.election_max())
+    };
+    metrics.membership_config.membership().learner_ids().filter(is_caught_up).collect()
+}
+
+/// Which learners to make voters: as many as lead to the next odd number, or none.
+fn to_promote(n_voters: usize, caught_up: &[u64]) -> BTreeSet<u64> {
+    let target = if n_voters.is_multiple_of(2) { n_voters + 1 } else { n_voters + 2 };
+    let n_missing = target - n_voters;
+    if target > VOTERS_MAX || caught_up.len() < n_missing {
+        return BTreeSet::new();
+    }
+    caught_up.iter().copied().take(n_missing).collect()
+}
+
+/// Sees to it that the membership says where this node is really reached.
+pub(crate) async fn keep_address(inner: &Inner) {
+    let own = inner.identity.node.0;
+    if members(&inner.metrics()).get(&own).is_none_or(|held| *held == inner.member) {
+        return;
+    }
+    if let Err(error) = take_in_or_forward(inner, request(inner)).await {
+        tracing::debug!(%error, "the cluster does not know this node's new address yet");
+    }
+}
+
+/// Voters and learners.
+pub(crate) fn members(metrics: &Metrics) -> BTreeMap<u64, Member> {
+    metrics.membership_config.nodes().map(|(node, member)| (*node, member.clone())).collect()
+}
+
+/// One change of the membership, when no other is under way. Gives the log index of the new one.
+async fn change(inner: &Inner, changes: ChangeMembers<u64, Member>) -> Result<u64, JoinError> {
+    let _turn = inner.changes.lock().await;
+    let deadline = Instant::now() + CHANGE_TIMEOUT;
+    loop {
+        let changed = inner.raft.change_membership(changes.clone(), true);
+        let error = match tokio::time::timeout_at(deadline, changed).await {
+            Err(_) => return Err(not_now("there is no quorum to write the new membership")),
+            Ok(Ok(response)) => return Ok(response.log_id.index),
+            Ok(Err(error)) => error,
+        };
+        if !is_momentary(&error) {
+            return Err(refused(error.to_string()));
+        }
+        if Instant::now() + RETRY_DELAY >= deadline {
+            return Err(not_now(error.to_string()));
+        }
+        tokio::time::sleep(RETRY_DELAY).await;
+    }
+}
+
+type ChangeError = RaftError<TypeConfig, ClientWriteError<TypeConfig>>;
+
+fn is_momentary(error: &ChangeError) -> bool {
+    match error {
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(
+            ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_),
+        )) => true,
+        // A fresh leader has no target to name; a former one names another.
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => forward.leader_id.is_none(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn voters_grow_to_three_and_five_and_no_further() {
+        let promoted =
+            |n_voters, caught_up: &[u64]| to_promote(n_voters, caught_up).into_iter().collect::<Vec<_>>();
+        // The second node of a pair stays a learner until a third has caught up.
+        assert_eq!(promoted(1, &[]), []);
+        assert_eq!(promoted(1, &[2]), []);
+        assert_eq!(promoted(1, &[2, 3]), [2, 3]);
+        assert_eq!(promoted(1, &[2, 3, 4, 5]), [2, 3]);
+        assert_eq!(promoted(2, &[3]), [3]);
+        assert_eq!(promoted(3, &[4]), []);
+        assert_eq!(promoted(3, &[4, 5]), [4, 5]);
+        assert_eq!(promoted(4, &[5, 6]), [5]);
+        assert_eq!(promoted(5, &[6, 7, 8]), []);
+    }
+
+    #[test]
+    fn requests_that_make_no_sense_are_refused_by_name() {
+        let good = v1::RaftJoinRequest {
+            node: 5,
+            address: "mx1.example:7420".to_string(),
+            name: "mx1".to_string(),
+            level_max: LEVEL,
+            ..v1::RaftJoinRequest::default()
+        };
+        assert_eq!(check_request(&good, LEVEL), Ok(()));
+        let with_address =
+            |address: &str| v1::RaftJoinRequest { address: address.to_string(), ..good.clone() };
+        for bad in ["mx1", "mx1:", ":7420", "mx1:0", "mx1:70000", "mx1:port"] {
+            let why = check_request(&with_address(bad), LEVEL).unwrap_err().to_string();
+            assert!(why.contains(bad), "{why}");
+        }
+        assert!(check_request(&v1::RaftJoinRequest { node: 0, ..good.clone() }, LEVEL).is_err());
+        assert!(check_request(&good, LEVEL + 1).is_err());
+        assert!(check_request(&with_address(&"x".repeat(300)), LEVEL).is_err());
+    }
+}

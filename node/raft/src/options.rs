@@ -1,0 +1,70 @@
+//! What the daemon gives a node to live on: places, clocks, its way to peers, Raft's times.
+
+use crate::cluster_time::BoottimeMs;
+use crate::observer::Observer;
+use crate::peer::Connect;
+use crate::proposer::Readings;
+use bannkreis_core::time::Timestamp;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where snapshots are, in the state directory.
+pub(crate) const SNAPSHOTS_DIR: &str = "snapshots";
+/// Raft's times. Heartbeats must be well below half the shortest election time, and that ten times
+/// above a slow fsync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two heartbeats of the leader, in ms.
+    pub heartbeat_ms: u64,
+    /// A follower that hears nothing waits at least this long before it stands for election, in ms.
+    pub election_min_ms: u64,
+    /// And at most this long, in ms. Also how long a leader's lease lasts.
+    pub election_max_ms: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing { heartbeat_ms: 250, election_min_ms: 1_500, election_max_ms: 3_000 }
+    }
+}
+
+impl Timing {
+    pub(crate) fn election_max(&self) -> Duration {
+        Duration::from_millis(self.election_max_ms)
+    }
+}
+
+/// Where the log is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Store {
+    /// In sled under `raft/` in the state directory, durably.
+    #[default]
+    Sled,
+    /// In memory: gone with the process. For tests.
+    Memory,
+}
+
+/// Everything a node needs.
+pub struct RaftOptions {
+    /// The state directory: `identity`, `raft/` and `snapshots/` are in it.
+    pub dir: PathBuf,
+    /// Where peers reach this node: `host:port`.
+    pub advertise: String,
+    /// This host's name, for people.
+    pub name: String,
+    /// Makes connections to peers.
+    pub connect: Arc<dyn Connect>,
+    /// A monotonic clock that counts suspend, in ms.
+    pub clock: BoottimeMs,
+    /// This host's wall clock: read instead of `readings` when those are empty.
+    pub wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// The clocks of all voters that can be reached, this node's included.
+    pub readings: Readings,
+    /// Is told what is applied.
+    pub observer: Box<dyn Observer>,
+    /// Raft's times.
+    pub timing: Timing,
+    /// Where the log is kept.
+    pub store: Store,
+}

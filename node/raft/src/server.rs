@@ -1,0 +1,300 @@
+//! The receiving side: the tonic service `bannkreis.v1.Raft`.
+//!
+//! Every call is checked against cluster, generation and node before it is looked at, decoding is
+//! bounded, and whatever a peer sends ends in an answer or a status, never in a panic.
+//!
+//! Not for who the peer is (the daemon says that) nor for ports.
+
+use crate::handle::Inner;
+use crate::membership::{self, JoinError};
+use crate::network::{AppendAnswer, CHUNK_BYTES, to_message};
+use crate::proposer::{ENTRY_BYTES_MAX, LocalError, ProposeError, Proposed, REQUEST_OPS_MAX};
+use crate::snapshot::{self, SnapshotFile, UNFINISHED_SUFFIX};
+use crate::types::{SnapshotMeta, TypeConfig, Vote, decode};
+use bannkreis_core::command::Op;
+use bannkreis_core::ids::NodeId;
+use bannkreis_proto::convert::{decode_ops, encode_results};
+use bannkreis_proto::v1;
+use bannkreis_proto::v1::raft_server::Raft as RaftRpc;
+use futures::stream::{BoxStream, StreamExt};
+use openraft::raft::{AppendEntriesRequest, StreamAppendError, VoteRequest};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tonic::{Request, Response, Status, Streaming};
+
+/// A snapshot longer than this is not taken in, in bytes: four million bans are a quarter of it.
+const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// The service, to be added to the daemon's server by `RaftNode::service`.
+#[derive(Clone)]
+pub struct RaftService {
+    pub(crate) inner: Arc<Inner>,
+}
+
+type Answer = Result<Response<v1::RaftMessage>, Status>;
+
+fn malformed(error: impl std::fmt::Display) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn failed(error: impl std::fmt::Display) -> Status {
+    Status::internal(error.to_string())
+}
+
+fn answer<T: serde::Serialize>(value: &T) -> Answer {
+    to_message(value).map(Response::new).map_err(failed)
+}
+
+/// Who candidates for, or leads in, this vote must be who sends it.
+fn check_sender(vote: &Vote, caller: NodeId) -> Result<(), Status> {
+    if vote.leader_id.node_id != caller.0 {
+        let claimed = NodeId(vote.leader_id.node_id);
+        return Err(Status::permission_denied(format!("{caller} speaks in the name of {claimed}")));
+    }
+    Ok(())
+}
+
+impl RaftService {
+    fn check<T>(&self, request: &Request<T>) -> Result<NodeId, Status> {
+        self.inner.peers.sender().check(request)
+    }
+}
+
+#[tonic::async_trait]
+impl RaftRpc for RaftService {
+    async fn vote(&self, request: Request<v1::RaftMessage>) -> Answer {
+        let caller = self.check(&request)?;
+        let vote: VoteRequest<TypeConfig> = decode(&request.get_ref().data).map_err(malformed)?;
+        check_sender(&vote.vote, caller)?;
+        answer(&self.inner.raft.vote(vote).await.map_err(failed)?)
+    }
+
+    async fn pre_vote(&self, request: Request<v1::RaftMessage>) -> Answer {
+        let caller = self.check(&request)?;
+        let vote: VoteRequest<TypeConfig> = decode(&request.get_ref().data).map_err(malformed)?;
+        check_sender(&vote.vote, caller)?;
+        answer(&self.inner.raft.pre_vote(vote).await.map_err(failed)?)
+    }
+
+    async fn append(&self, request: Request<v1::RaftMessage>) -> Answer {
+        let caller = self.check(&request)?;
+        let append: AppendEntriesRequest<TypeConfig> = decode(&request.get_ref().data).map_err(malformed)?;
+        check_sender(&append.vote, caller)?;
+        let appended = self.inner.raft.append_entries(append).await.map_err(failed)?;
+        if appended.is_success() {
+            self.inner.liveness.heard_leader();
+        }
+        answer(&appended)
+    }
+
+    type StreamAppendStream = BoxStream<'static, Result<v1::RaftMessage, Status>>;
+
+    async fn stream_append(
+        &self,
+        request: Request<Streaming<v1::RaftMessage>>,
+    ) -> Result<Response<Self::StreamAppendStream>, Status> {
+        let caller = self.check(&request)?;
+        // The first message that can not be read ends the stream; the leader opens another one.
+        let appends = futures::stream::unfold(request.into_inner(), move |mut messages| async move {
+            let message = messages.message().await.ok().flatten()?;
+            let append: AppendEntriesRequest<TypeConfig> = decode(&message.data).ok()?;
+            check_sender(&append.vote, caller).ok()?;
+            Some((append, messages))
+        });
+        let liveness = self.inner.liveness.clone();
+        let answers = self.inner.raft.stream_append(appends).map(move |appended| {
+            let answer = match appended.map_err(failed)? {
+                Ok(log_id) => {
+                    liveness.heard_leader();
+                    AppendAnswer::Matching(log_id)
+                }
+                Err(StreamAppendError::HigherVote(vote)) => AppendAnswer::HigherVote(vote),
+                Err(StreamAppendError::Conflict(log_id)) => AppendAnswer::Conflict(log_id),
+            };
+            to_message(&answer).map_err(failed)
+        });
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn transfer_leader(&self, request: Request<v1::RaftMessage>) -> Answer {
+        let caller = self.check(&request)?;
+        let transfer: openraft::raft::TransferLeaderRequest<TypeConfig> =
+            decode(&request.get_ref().data).map_err(malformed)?;
+        check_sender(transfer.from_leader(), caller)?;
+        answer(&self.inner.raft.handle_transfer_leader(transfer).await.map_err(failed)?)
+    }
+
+    async fn snapshot(&self, request: Request<Streaming<v1::SnapshotPart>>) -> Answer {
+        let caller = self.check(&request)?;
+        let mut parts = request.into_inner();
+        let Some(v1::snapshot_part::Part::Opening(opening)) = next_part(&mut parts).await? else {
+            return Err(malformed("a snapshot begins with its opening"));
+        };
+        let (vote, meta): (Vote, SnapshotMeta) = decode(&opening.meta).map_err(malformed)?;
+        check_sender(&vote, caller)?;
+        if opening.size_bytes > SNAPSHOT_BYTES_MAX {
+            let size = opening.size_bytes;
+            return Err(malformed(format!("a snapshot of {size} bytes is over {SNAPSHOT_BYTES_MAX}")));
+        }
+        let _turn = self.inner.receiving.acquire().await.map_err(failed)?;
+        let (received, file) = Received::create(&self.inner)?;
+        let mut left = opening.size_bytes;
+        let mut file = Arc::new(file);
+        while let Some(part) = next_part(&mut parts).await? {
+            let v1::snapshot_part::Part::Chunk(chunk) = part else {
+                return Err(malformed("a snapshot has only one opening"));
+            };
+            if chunk.len() > CHUNK_BYTES || chunk.len() as u64 > left {
+                return Err(malformed("a snapshot is longer than its opening says"));
+            }
+            left -= chunk.len() as u64;
+            file = tokio::task::spawn_blocking(move || (&*file).write_all(&chunk).map(|()| file))
+                .await
+                .map_err(failed)?
+                .map_err(failed)?;
+        }
+        if left > 0 {
+            return Err(Status::data_loss(format!("{left} bytes of the snapshot are missing")));
+        }
+        drop(file);
+        let (path, announced) = (received.path.clone(), meta.clone());
+        let generation = self.inner.identity.generation;
+        let file = tokio::task::spawn_blocking(move || {
+            let file = SnapshotFile::open(path)?;
+            snapshot::verify(&file.file, &announced, generation).map(|()| file)
+        });
+        let file = file.await.map_err(failed)?.map_err(malformed)?;
+        let snapshot = openraft::alias::SnapshotOf::<TypeConfig, SnapshotFile> { meta, snapshot: file };
+        let installed = self.inner.raft.install_full_snapshot(vote, snapshot).await.map_err(failed)?;
+        self.inner.liveness.heard_leader();
+        answer(&installed.vote)
+    }
+
+    async fn propose(
+        &self,
+        request: Request<v1::RaftProposeRequest>,
+    ) -> Result<Response<v1::RaftProposeResponse>, Status> {
+        let caller = self.check(&request)?;
+        let outcome = match read_ops(&request.get_ref().ops, caller) {
+            Err(why) => v1::raft_propose_response::Outcome::Refused(why),
+            Ok(ops) => propose_outcome(self.inner.propose_here(ops).await, &self.inner),
+        };
+        Ok(Response::new(v1::RaftProposeResponse { outcome: Some(outcome) }))
+    }
+
+    async fn join_info(
+        &self,
+        _request: Request<v1::RaftJoinInfoRequest>,
+    ) -> Result<Response<v1::RaftJoinInfoResponse>, Status> {
+        Ok(Response::new(membership::info(&self.inner)))
+    }
+
+    async fn join(
+        &self,
+        request: Request<v1::RaftJoinRequest>,
+    ) -> Result<Response<v1::RaftJoinResponse>, Status> {
+        let caller = self.check(&request)?;
+        let request = request.into_inner();
+        if !request.forwarded && request.node != caller.0 {
+            return Err(Status::permission_denied("a node may ask to join for itself only"));
+        }
+        let outcome = match membership::take_in_or_forward(&self.inner, request).await {
+            Ok(joined) => v1::raft_join_response::Outcome::Joined(joined),
+            Err(JoinError::Refused { why }) => v1::raft_join_response::Outcome::Refused(why),
+            Err(error) => v1::raft_join_response::Outcome::NoLeader(error.to_string()),
+        };
+        Ok(Response::new(v1::RaftJoinResponse { outcome: Some(outcome) }))
+    }
+}
+
+async fn next_part(
+    parts: &mut Streaming<v1::SnapshotPart>,
+) -> Result<Option<v1::snapshot_part::Part>, Status> {
+    match parts.message().await? {
+        None => Ok(None),
+        Some(v1::SnapshotPart { part: Some(part) }) => Ok(Some(part)),
+        Some(v1::SnapshotPart { part: None }) => Err(malformed("an empty part of a snapshot")),
+    }
+}
+
+/// A file on its way in: gone when it is not taken over by its final name.
+struct Received {
+    path: PathBuf,
+}
+
+impl Received {
+    fn create(inner: &Inner) -> Result<(Received, File), Status> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let path = inner.snapshots_dir.join(format!("receiving-{number}{UNFINISHED_SUFFIX}"));
+        let file = File::create(&path).map_err(|error| failed(format!("{}: {error}", path.display())))?;
+        Ok((Received { path }, file))
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        // Renamed when it was installed; then there is nothing to remove.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A peer's operations: bounded, and only such as a node may bring in, about itself.
+fn read_ops(encoded: &[u8], caller: NodeId) -> Result<Vec<Op>, String> {
+    if encoded.len() > ENTRY_BYTES_MAX {
+        return Err(format!("{} bytes of operations are over {ENTRY_BYTES_MAX}", encoded.len()));
+    }
+    let ops = decode_ops(encoded).map_err(|error| error.to_string())?;
+    if ops.len() > REQUEST_OPS_MAX {
+        return Err(format!("{} operations are over {REQUEST_OPS_MAX}", ops.len()));
+    }
+    for op in &ops {
+        let origin = match op {
+            Op::Ban(proposal) => proposal.origin,
+            Op::NodeSeen(record) => record.node,
+            Op::OperatorBan { operator, .. }
+            | Op::Unban { operator, .. }
+            | Op::Allow { operator, .. }
+            | Op::Disallow { operator, .. }
+            | Op::Import { operator, .. }
+            | Op::Trust { operator, .. }
+            | Op::Revoke { operator, .. }
+            | Op::Token { operator, .. }
+            | Op::Settings { operator, .. } => operator.node,
+            Op::Tick { .. } | Op::Sweep | Op::RaiseLevel { .. } => {
+                return Err("only the leader itself may bring in this operation".to_string());
+            }
+        };
+        if origin != caller {
+            return Err(format!("{caller} may not bring in an operation of {origin}"));
+        }
+    }
+    Ok(ops)
+}
+
+fn propose_outcome(
+    result: Result<Proposed, LocalError>,
+    inner: &Inner,
+) -> v1::raft_propose_response::Outcome {
+    use v1::raft_propose_response::Outcome;
+    match result {
+        Ok(proposed) => Outcome::Proposed(v1::RaftProposed {
+            generation: proposed.position.generation,
+            index: proposed.position.index,
+            results: encode_results(&proposed.results),
+        }),
+        Err(LocalError::NotLeader) => {
+            let (leader, address) = inner.leader().unwrap_or_default();
+            Outcome::NotLeader(v1::RaftNotLeader { leader: leader.0, address })
+        }
+        Err(LocalError::Failed(ProposeError::NoLeader { .. })) => {
+            Outcome::NotLeader(v1::RaftNotLeader::default())
+        }
+        Err(LocalError::Failed(ProposeError::Busy { why })) => Outcome::Busy(why),
+        Err(LocalError::Failed(ProposeError::Refused { why })) => Outcome::Refused(why),
+        Err(LocalError::Failed(ProposeError::Unknown { why })) => Outcome::Unknown(why),
+    }
+}

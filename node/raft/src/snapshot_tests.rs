@@ -1,0 +1,113 @@
+//! Snapshot files come back as they were, and every damage is noticed.
+
+use super::*;
+use crate::types::LogId;
+use bannkreis_core::change::BanKey;
+use bannkreis_core::command::{Command, ImportedBan, Op};
+use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
+use bannkreis_core::jail::{BanPolicy, JailName, Ports};
+use bannkreis_core::subnet::Subnet;
+use bannkreis_core::time::{BanTime, Timestamp, Until};
+use std::net::Ipv4Addr;
+
+fn log_id(index: u64) -> LogId {
+    LogId { leader_id: openraft::vote::leader_id_adv::LeaderId { term: 2, node_id: 7 }, index }
+}
+
+fn list_with(n_bans: u32, position: Position) -> BanList {
+    let jail = JailName::new("sshd").unwrap();
+    let bans = (0..n_bans).map(|n| ImportedBan {
+        subnet: Subnet::host(Ipv4Addr::from(0xcb00_7100 + n).into()),
+        jail: jail.clone(),
+        since: Timestamp(1_000),
+        until: Until::At(Timestamp(9_000_000)),
+        count: 1,
+        ports: Ports::whole_host(),
+        policy: BanPolicy::fixed(BanTime::Ms(600_000)),
+        note: String::new(),
+    });
+    let operator = Operator {
+        command_id: CommandId(1),
+        node: NodeId(7),
+        author: "me".to_string(),
+        reason: String::new(),
+    };
+    let ops = vec![Op::Import { operator, bans: bans.collect(), allow: Vec::new(), history: Vec::new() }];
+    let mut list = empty_list();
+    list.apply(position, &Command { at: Timestamp(5_000), level: LEVEL, ops, ..Command::default() });
+    list
+}
+
+fn meta(index: u64) -> SnapshotMeta {
+    SnapshotMeta { last_log_id: Some(log_id(index)), ..SnapshotMeta::default() }
+}
+
+#[test]
+fn what_is_written_is_read_and_the_newest_two_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    for index in [10, 20, 30] {
+        let list = list_with(index as u32, Position { generation: 1, index });
+        let file = write(dir.path(), 1, &meta(index), &list).unwrap();
+        let (header, back) = load(&file.file).unwrap();
+        assert_eq!((header.index, header.meta), (index, meta(index)));
+        assert!(back == list);
+        assert_eq!(back.n_bans(), index as usize);
+    }
+    let names: Vec<_> = complete(dir.path()).unwrap().into_iter().map(|(_, path)| path).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    let (_, header, _) = newest(dir.path(), 1).unwrap().unwrap();
+    assert_eq!(header.index, 30);
+    assert!(newest(dir.path(), 2).unwrap().is_none());
+}
+
+#[test]
+fn every_cut_and_every_changed_byte_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = list_with(20, Position { generation: 1, index: 5 });
+    let file = write(dir.path(), 1, &meta(5), &list).unwrap();
+    let good = fs::read(&file.path).unwrap();
+    let other = dir.path().join("other");
+    for cut in 0..good.len() {
+        fs::write(&other, &good[..cut]).unwrap();
+        assert!(load(&File::open(&other).unwrap()).is_err(), "cut at {cut}");
+    }
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0x41;
+        fs::write(&other, &bad).unwrap();
+        assert!(load(&File::open(&other).unwrap()).is_err(), "changed at {at}");
+    }
+    let mut longer = good;
+    longer.push(0);
+    fs::write(&other, &longer).unwrap();
+    assert!(load(&File::open(&other).unwrap()).is_err());
+}
+
+#[test]
+fn a_damaged_snapshot_is_put_aside_and_the_older_one_serves() {
+    let dir = tempfile::tempdir().unwrap();
+    for index in [10, 20] {
+        let list = list_with(3, Position { generation: 1, index });
+        write(dir.path(), 1, &meta(index), &list).unwrap();
+    }
+    let (file, _, _) = newest(dir.path(), 1).unwrap().unwrap();
+    let bytes = fs::read(&file.path).unwrap();
+    fs::write(&file.path, &bytes[..bytes.len() - 7]).unwrap();
+    let (_, header, list) = newest(dir.path(), 1).unwrap().unwrap();
+    assert_eq!((header.index, list.n_bans()), (10, 3));
+    let key = BanKey {
+        subnet: Subnet::host(Ipv4Addr::from([203, 0, 113, 0]).into()),
+        jail: JailName::new("sshd").unwrap(),
+    };
+    assert!(list.ban(&key).is_some());
+    assert!(file.path.with_extension("snapshot.damaged").exists());
+}
+
+#[test]
+fn what_was_left_unfinished_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("building-1-5.tmp"), b"half").unwrap();
+    remove_unfinished(dir.path()).unwrap();
+    assert!(newest(dir.path(), 1).unwrap().is_none());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}

@@ -1,0 +1,239 @@
+//! openraft's state machine: the ban list in memory.
+//!
+//! ```text
+//! committed entries ─▶ decode ─▶ BanList::apply ─┬─▶ view (watch)
+//!                                                ├─▶ observer
+//!                                                └─▶ answers to proposers on this node
+//! ```
+//!
+//! Views, observer and answers follow in this order, batch by batch, so whoever has an answer also
+//! sees its effect. An entry that can not be decoded stops applying for good: guessing would make
+//! this node differ from the others. What it has applied so far stays in force.
+//!
+//! Not for what applying means (`bannkreis-core`) nor for files (`snapshot.rs`).
+
+use crate::cluster_time::ClusterTime;
+use crate::observer::{AppliedBatch, AppliedEntry, Observer};
+use crate::snapshot::{self, SnapshotFile};
+use crate::types::{Answer, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig, invalid};
+use bannkreis_core::ban_list::{BanList, BanView};
+use bannkreis_core::ids::Position;
+use bannkreis_proto::convert::decode_command;
+use futures::TryStreamExt;
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// Entries published together at most. A view that is alive makes the next change copy what it
+/// touches, so publishing after every single entry would be dear.
+const BATCH_ENTRIES_MAX: usize = 256;
+
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotFile>;
+
+/// Where snapshots are, and the newest of them.
+pub(crate) struct Snapshots {
+    dir: PathBuf,
+    generation: u32,
+    current: Mutex<Option<(SnapshotMeta, SnapshotFile)>>,
+}
+
+impl Snapshots {
+    fn set_current(&self, meta: SnapshotMeta, file: SnapshotFile) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        // A snapshot that was being built while a newer one was installed is not the newest.
+        if current.as_ref().is_none_or(|(held, _)| held.last_log_id <= meta.last_log_id) {
+            *current = Some((meta, file));
+        }
+    }
+}
+
+/// The ban list and who is told about it.
+pub(crate) struct StateMachine {
+    list: BanList,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    snapshots: Arc<Snapshots>,
+    views: watch::Sender<BanView>,
+    observer: Box<dyn Observer>,
+    time: Arc<ClusterTime>,
+}
+
+impl StateMachine {
+    /// Starts from the newest readable snapshot in `dir`, or from nothing.
+    pub(crate) fn open(
+        dir: PathBuf,
+        generation: u32,
+        observer: Box<dyn Observer>,
+        time: Arc<ClusterTime>,
+    ) -> io::Result<StateMachine> {
+        snapshot::remove_unfinished(&dir)?;
+        let newest = snapshot::newest(&dir, generation)?;
+        let (current, list) = match newest {
+            Some((file, header, list)) => (Some((header.meta, file)), list),
+            None => (None, snapshot::empty_list()),
+        };
+        let mut machine = StateMachine {
+            applied: current.as_ref().and_then(|(meta, _)| meta.last_log_id),
+            membership: current.as_ref().map(|(meta, _)| meta.last_membership.clone()).unwrap_or_default(),
+            views: watch::Sender::new(list.view()),
+            list,
+            snapshots: Arc::new(Snapshots { dir, generation, current: Mutex::new(current) }),
+            observer,
+            time,
+        };
+        machine.publish_installed();
+        Ok(machine)
+    }
+
+    /// The views that will be published.
+    pub(crate) fn views(&self) -> watch::Sender<BanView> {
+        self.views.clone()
+    }
+
+    fn publish_installed(&mut self) {
+        let view = self.list.view();
+        self.time.observe(view.now());
+        self.views.send_replace(view.clone());
+        self.observer.installed(view);
+    }
+
+    fn apply_entry(
+        &mut self,
+        entry: &Entry,
+        responder: Option<ApplyResponder<TypeConfig>>,
+        batch: &mut Batch,
+    ) -> io::Result<()> {
+        let position = Position { generation: self.snapshots.generation, index: entry.log_id.index };
+        let mut results = Vec::new();
+        match &entry.payload {
+            EntryPayload::Blank => self.list.skip(position),
+            EntryPayload::Membership(membership) => {
+                self.list.skip(position);
+                self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+            }
+            EntryPayload::Normal(payload) => {
+                let command = decode_command(&payload.0)
+                    .map_err(|error| invalid(&format!("log entry {position} can not be applied: {error}")))?;
+                let applied = self.list.apply(position, &command);
+                results.clone_from(&applied.results);
+                let (at, command) = (self.list.now(), Arc::new(command));
+                batch.entries.push(AppliedEntry { position, at, command, applied });
+            }
+        }
+        self.applied = Some(entry.log_id);
+        batch.n_entries += 1;
+        if let Some(responder) = responder {
+            batch.answers.push((responder, Answer { results }));
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, batch: Batch) {
+        if batch.n_entries == 0 {
+            return;
+        }
+        let view = self.list.view();
+        self.time.observe(view.now());
+        self.views.send_replace(view.clone());
+        self.observer.applied(AppliedBatch { view, entries: batch.entries });
+        for (responder, answer) in batch.answers {
+            responder.send(answer);
+        }
+    }
+}
+
+/// Entries that were applied and not yet published.
+#[derive(Default)]
+struct Batch {
+    n_entries: usize,
+    entries: Vec<AppliedEntry>,
+    answers: Vec<(ApplyResponder<TypeConfig>, Answer)>,
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.applied, self.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: futures::Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut batch = Batch::default();
+        let mut result = Ok(());
+        while result.is_ok() {
+            match entries.try_next().await {
+                Ok(None) => break,
+                Ok(Some((entry, responder))) => result = self.apply_entry(&entry, responder, &mut batch),
+                Err(error) => result = Err(error),
+            }
+            if batch.n_entries >= BATCH_ENTRIES_MAX {
+                self.publish(std::mem::take(&mut batch));
+            }
+        }
+        self.publish(batch);
+        result
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<SnapshotBuilder> {
+        Some(self.get_snapshot_builder().await)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
+        SnapshotBuilder { view: self.list.view(), meta, snapshots: self.snapshots.clone() }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        received: SnapshotFile,
+    ) -> Result<(), io::Error> {
+        let (snapshots, announced) = (self.snapshots.clone(), meta.clone());
+        let loaded = tokio::task::spawn_blocking(move || {
+            let (header, list) = snapshot::load(&received.file)?;
+            snapshot::check_announced(&header, &announced, snapshots.generation)?;
+            let kept = snapshot::keep(&snapshots.dir, &received, &header)?;
+            Ok::<_, io::Error>((header.meta, kept, list))
+        });
+        let (meta, file, list) = loaded.await.map_err(io::Error::other)??;
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.list = list;
+        self.snapshots.set_current(meta, file);
+        self.publish_installed();
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        let current = self.snapshots.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(current.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    }
+}
+
+/// Writes the snapshot of one view, beside the entries that go on being applied.
+pub(crate) struct SnapshotBuilder {
+    view: BanView,
+    meta: SnapshotMeta,
+    snapshots: Arc<Snapshots>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let (view, meta, snapshots) = (self.view.clone(), self.meta.clone(), self.snapshots.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            let file = snapshot::write(&snapshots.dir, snapshots.generation, &meta, &view)?;
+            snapshots.set_current(meta.clone(), file.clone());
+            Ok::<_, io::Error>(Snapshot { meta, snapshot: file })
+        });
+        written.await.map_err(io::Error::other)?
+    }
+}
