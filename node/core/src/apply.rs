@@ -7,11 +7,11 @@
 use crate::ban_list::{Ban, BanList, Cause, ORIGINS_MAX, OUTCOMES_MAX, Origin, TOKENS_MAX};
 use crate::change::{Applied, BanKey, Change, OpResult, Outcome, UnbanReason};
 use crate::command::{Command, Op};
-use crate::history::PastBans;
 use crate::ids::{NodeId, Operator, Position};
 use crate::judge::Verdict;
 use crate::node_record::{NODE_ADDRESSES_MAX, NodeRecord};
 use crate::proposal::{Claim, Proposal};
+use crate::subnet::Subnet;
 use crate::time::{MINUTE_MS, SECOND_MS, Timestamp, Until};
 use alloc::string::ToString;
 use alloc::sync::Arc;
@@ -25,7 +25,8 @@ pub const TICK_INTERVAL_MIN_MS: u64 = 20 * SECOND_MS;
 /// Where in the log an operation stands, and when it counts as written.
 pub(crate) struct Context {
     pub(crate) cause: Cause,
-    /// The leader's own stamp, never later than cluster time.
+    /// The leader's own stamp. After an outage it may be ahead of cluster time, which follows only so
+    /// fast: ages are subtracted from it first, and only then is the result no later than now.
     pub(crate) sent: Timestamp,
 }
 
@@ -38,7 +39,7 @@ impl BanList {
         for (n, op) in command.ops.iter().enumerate() {
             self.advance(command.at);
             let cause = Cause { position, op: u32::try_from(n).unwrap_or(u32::MAX) };
-            let context = Context { cause, sent: command.at.min(self.now) };
+            let context = Context { cause, sent: command.at };
             let result = self.apply_op(op, &context, &mut applied.changes);
             applied.results.push(result);
         }
@@ -144,7 +145,7 @@ impl BanList {
         if verdict != Verdict::Open {
             return verdict;
         }
-        let first_failure = context.sent.minus_ms(proposal.first_failure_age_ms).min(claim.last_failure);
+        let first_failure = proposal.first_failure_at(context.sent, now);
         let key = self.shared_key(claim.offender, &claim.jail);
         if claim.wanted_until.is_over(now) {
             self.remember(&key, first_failure, &claim, changes);
@@ -250,22 +251,25 @@ impl BanList {
         let Some(mut ban) = self.take_ban(key) else { return };
         self.set_damped_by(&mut ban, None);
         let last_end = ban.until.min(Until::At(self.now)).at().unwrap_or(self.now);
-        let past = PastBans { count: ban.count, last_since: ban.since, last_end };
-        self.shard_mut(key.subnet).past.insert(key.clone(), past);
+        let past = self.shard_mut(key.subnet).past.entry(key.clone()).or_default();
+        past.count = past.count.max(ban.count);
+        past.last_since = past.last_since.max(ban.since);
+        past.last_end = past.last_end.max(last_end);
         changes.push(Change::Unbanned { key: key.clone(), reason });
     }
 
     /// The voters' clocks: time is the lower median, or stands where it is, but never goes back.
     fn apply_tick(&mut self, readings: &[(NodeId, Timestamp)]) {
-        let is_first = self.last_tick == Timestamp::ZERO;
-        let is_early = self.now.ms_since(self.last_tick) < TICK_INTERVAL_MIN_MS && !is_first;
-        if readings.is_empty() || is_early {
-            return;
-        }
         let mut clocks: Vec<Timestamp> = readings.iter().map(|(_, clock)| *clock).collect();
         clocks.sort_unstable();
-        self.now = self.now.max(clocks[(clocks.len() - 1) / 2]);
-        self.last_tick = self.now;
+        let Some(&lower_median) = clocks.get(clocks.len().saturating_sub(1) / 2) else { return };
+        let now = self.now.max(lower_median);
+        // By the time it brings, not by the one it finds: after an outage that one is long past.
+        let is_early = now.ms_since(self.last_tick) < TICK_INTERVAL_MIN_MS;
+        if self.last_tick == Timestamp::ZERO || !is_early {
+            self.now = now;
+            self.last_tick = now;
+        }
     }
 
     fn apply_node_seen(&mut self, record: &NodeRecord, changes: &mut Vec<Change>) {
@@ -275,15 +279,25 @@ impl BanList {
         record.resolvers.truncate(NODE_ADDRESSES_MAX);
         let now = self.now;
         let known = self.node(record.node).cloned().unwrap_or_default();
-        // An address that is banned right now may be an attacker's: an operator must say so.
-        let is_banned =
-            |list: &BanList, subnet| list.bans_holding(subnet).any(|(_, ban)| !ban.until.is_over(now));
-        let (pending, own) = record
-            .own
-            .iter()
-            .copied()
-            .partition(|subnet| !known.record.own.contains(subnet) && is_banned(self, *subnet));
-        record.own = own;
+        // A revoked node's word protects nobody.
+        if known.revoked {
+            return;
+        }
+        // An address that is banned right now may be an attacker's, and one that stands for many
+        // addresses would let go whoever is in it: an operator must say so.
+        let must_wait = |known: &[Subnet], subnet: Subnet| {
+            let is_banned = || self.bans_holding(subnet).any(|(_, ban)| !ban.until.is_over(now));
+            !subnet.is_host() || (!known.contains(&subnet) && is_banned())
+        };
+        let mut pending = Vec::new();
+        for (told, known) in [
+            (&mut record.own, &known.record.own),
+            (&mut record.gateways, &known.record.gateways),
+            (&mut record.resolvers, &known.record.resolvers),
+        ] {
+            pending.extend(told.iter().copied().filter(|subnet| must_wait(known, *subnet)));
+            told.retain(|subnet| !must_wait(known, *subnet));
+        }
         let node = record.node;
         let entry = crate::ban_list::NodeEntry { record, pending, ..known };
         if self.node(node) == Some(&entry) {

@@ -126,16 +126,17 @@ pub fn is_private(subnet: Subnet) -> bool {
 }
 
 impl Claim {
-    /// The claim of `proposal`, sent when it was `sent` in cluster time, as `bans` sees it.
+    /// The claim of `proposal`, which the leader stamped `sent`, as `bans` sees it at its own time.
     #[must_use]
     pub fn of_proposal(bans: &BanList, proposal: &Proposal, sent: Timestamp) -> Claim {
-        let last_failure = sent.minus_ms(proposal.last_failure_age_ms);
-        let first_failure = sent.minus_ms(proposal.first_failure_age_ms).min(last_failure);
+        let now = bans.now();
+        let last_failure = proposal.last_failure_at(sent, now);
+        let first_failure = proposal.first_failure_at(sent, now);
         let key = BanKey { subnet: proposal.offender, jail: proposal.jail.clone() };
         Claim {
             origin: proposal.origin,
             basis: proposal.basis,
-            wanted_until: wanted_until(bans, &key, first_failure, last_failure, &proposal.policy, sent),
+            wanted_until: wanted_until(bans, &key, first_failure, last_failure, &proposal.policy, now),
             jail: proposal.jail.clone(),
             offender: proposal.offender,
             last_failure,
@@ -238,8 +239,10 @@ impl BanList {
         let key = claim.key();
         match self.live(&key, now) {
             Some(ban) if ban.covers(claim) => Verdict::Covered,
+            // Over already: it belongs to the episode of a live ban, or it was served and is remembered,
+            // or it will be remembered.
+            Some(_) if claim.wanted_until.is_over(now) => Verdict::Covered,
             Some(_) => Verdict::Open,
-            // Over already: either it was served and is remembered, or it will be remembered.
             None if claim.wanted_until.is_over(now)
                 && self.past(&key).is_some_and(|past| claim.last_failure <= past.last_end) =>
             {

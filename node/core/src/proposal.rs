@@ -67,6 +67,21 @@ pub struct Proposal {
     pub evidence: Vec<EvidenceLine>,
 }
 
+impl Proposal {
+    /// The last failure in cluster time, when the leader stamped this `sent` and it is applied at `now`:
+    /// made once, and never in the future.
+    #[must_use]
+    pub fn last_failure_at(&self, sent: Timestamp, now: Timestamp) -> Timestamp {
+        sent.minus_ms(self.last_failure_age_ms).min(now)
+    }
+
+    /// The first failure in cluster time, never after the last.
+    #[must_use]
+    pub fn first_failure_at(&self, sent: Timestamp, now: Timestamp) -> Timestamp {
+        sent.minus_ms(self.first_failure_age_ms).min(self.last_failure_at(sent, now))
+    }
+}
+
 /// One-way word to the peers that this node blocks an offender: they do so too, for a minute,
 /// while the proposal is on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -28,6 +28,18 @@ pub struct Element {
     pub until: Until,
 }
 
+impl Element {
+    /// This element over what the firewall holds already: it ends when the later of the two ends, and
+    /// closes what either closes. For a node that has just started and does not know yet everything its
+    /// earlier process knew: until it has caught up it adds and extends, and never takes away.
+    #[must_use]
+    pub fn joined(&self, held: &Element) -> Element {
+        let ports = self.chain.ports.union(&held.chain.ports);
+        let chain = Chain { jail: self.chain.jail.clone(), ports };
+        Element { chain, until: self.until.max(held.until) }
+    }
+}
+
 /// One change to the firewall. Applying one twice equals applying it once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FirewallDelta {

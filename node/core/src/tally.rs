@@ -87,13 +87,17 @@ impl Tally {
         self.oldest.get(&source)?.first().map(|(position, _)| *position)
     }
 
-    /// Forgets offenders whose last failure is a findtime ago.
+    /// Forgets offenders whose last failure is a findtime ago, or, for a clock that was set back, so far
+    /// ahead that it would count for ever.
     pub fn forget_old(&mut self, now: Timestamp, find_time_ms: impl Fn(&JailName) -> u64) {
         // Findtimes differ, so the order by last failure only bounds the search from one side.
         let old: Vec<TallyKey> = self
             .by_last
             .iter()
-            .filter(|(last, key)| *last <= now.minus_ms(find_time_ms(&key.jail)))
+            .filter(|(last, key)| {
+                let find_time_ms = find_time_ms(&key.jail);
+                *last <= now.minus_ms(find_time_ms) || *last > now.plus_ms(find_time_ms)
+            })
             .map(|(_, key)| key.clone())
             .collect();
         for key in old {

@@ -19,17 +19,17 @@ pub use notices::{NOTICE_MS, NOTICES_PER_ORIGIN_MAX};
 pub use outbox::{OUTBOX_MAX, PROPOSALS_PER_EFFECT_MAX};
 
 use crate::ban_list::BanView;
-use crate::change::{BanKey, Change, Lift, UnbanReason};
+use crate::change::{BanKey, Change, Lift};
 use crate::event::{Configuration, Effect, Event, IgnoredBecause, Notable, OutboxEntry, Override};
 use crate::failure::{Failure, SourceId, SourcePosition};
 use crate::ids::NodeId;
 use crate::jail::{Jail, JailName, Ports};
 use crate::judge::wanted_until;
-use crate::ruleset::Ruleset;
+use crate::ruleset::{FirewallDelta, Ruleset};
 use crate::subnet::Subnet;
 use crate::subnet_map::SubnetMap;
 use crate::tally::{Count, Tally};
-use crate::time::{Now, SECOND_MS, Timestamp};
+use crate::time::{Now, SECOND_MS, Timestamp, Until};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use notices::Notices;
@@ -79,8 +79,14 @@ pub struct Warden {
     ruleset: Ruleset,
     /// When an element must be looked at again, because one of its sources ends.
     element_timers: BTreeSet<(Timestamp, Subnet)>,
+    /// The one timer of each element, to take it out when it changes.
+    timer_of_element: BTreeMap<Subnet, Timestamp>,
     leader_known: bool,
     caught_up: bool,
+    /// The last step's time, when it was an estimate: see [`Now::estimated`].
+    estimate: Option<Now>,
+    /// Overrides whose end was worked out by an estimate.
+    estimated_overrides: BTreeSet<Subnet>,
     tidied_at: Timestamp,
     read_up_to: BTreeMap<SourceId, SourcePosition>,
     stored_positions: BTreeMap<SourceId, (SourcePosition, SourcePosition)>,
@@ -115,8 +121,11 @@ impl Warden {
             overrides: held,
             ruleset: Ruleset::default(),
             element_timers: BTreeSet::new(),
+            timer_of_element: BTreeMap::new(),
             leader_known: false,
             caught_up: false,
+            estimate: None,
+            estimated_overrides: BTreeSet::new(),
             tidied_at: Timestamp::ZERO,
             read_up_to: BTreeMap::new(),
             stored_positions: BTreeMap::new(),
@@ -126,6 +135,16 @@ impl Warden {
 
     /// Takes one event in and appends what is to be done about it.
     pub fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
+        if let Some(estimate) = self.estimate.take_if(|_| !now.estimated) {
+            self.on_time_settled(now, estimate, effects);
+        }
+        if now.estimated {
+            self.estimate = Some(now);
+        }
+        self.on_event(now, event, effects);
+    }
+
+    fn on_event(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Failures(failures) => {
                 for failure in &failures {
@@ -172,11 +191,16 @@ impl Warden {
     #[must_use]
     pub fn next_timer(&self) -> Option<Timestamp> {
         let element = self.element_timers.first().map(|(at, _)| *at);
-        let tidy = (!self.tally.is_empty() || !self.notices.is_empty() || !self.view.allow_list().is_empty())
-            .then(|| self.tidied_at.plus_ms(TIDY_INTERVAL_MS));
+        let must_tidy = !self.tally.is_empty()
+            || !self.notices.is_empty()
+            || !self.outbox.is_empty()
+            || !self.view.allow_list().is_empty();
+        let tidy = must_tidy.then(|| self.tidied_at.plus_ms(TIDY_INTERVAL_MS));
         let send = if self.leader_known && !self.observe { self.outbox.next_due() } else { None };
         let renew = if self.leader_known || self.observe { None } else { self.outbox.renew_due() };
-        [element, tidy, send, renew].into_iter().flatten().min()
+        let override_end = self.overrides.iter().filter_map(|(_, held)| held.until.at()).min();
+        let override_end = override_end.map(|end| end.plus_ms(1));
+        [element, tidy, send, renew, override_end].into_iter().flatten().min()
     }
 
     /// What the firewall should hold now.
@@ -316,11 +340,7 @@ impl Warden {
                     self.settle(now, key, effects);
                     self.render(now.cluster, key.subnet, false, effects);
                 }
-                Change::Unbanned { key, reason } => {
-                    // What an earlier process left in the kernel is not in the record.
-                    let is_unknown = !self.caught_up && *reason != UnbanReason::Expired;
-                    self.render(now.cluster, key.subnet, is_unknown, effects);
-                }
+                Change::Unbanned { key, .. } => self.render(now.cluster, key.subnet, false, effects),
                 Change::Lifted(lift) => self.on_lifted(now, lift, effects),
                 Change::Distrusted { node } => {
                     let released = self.notices.forget_origin(*node);
@@ -328,10 +348,7 @@ impl Warden {
                     judge_all |= *node == self.node;
                 }
                 Change::Trusted { node } => {
-                    if *node == self.node {
-                        self.outbox.reopen(now.cluster);
-                        judge_all = true;
-                    }
+                    judge_all |= *node == self.node;
                 }
                 Change::Allowed(_) | Change::Disallowed { .. } | Change::NodeChanged { .. } => {
                     judge_all = true;
@@ -385,8 +402,31 @@ impl Warden {
             effects.push(Effect::StoreOutbox { key, entry: None });
         }
         self.render_each(now.cluster, &touched, effects);
-        if !self.caught_up {
-            self.render(now.cluster, lift.target, true, effects);
+    }
+
+    /// Cluster time is known after all, and may be earlier or later than the estimate was: what was dated
+    /// by the estimate is dated again, what was let expire by it may still hold, and every timeout in the
+    /// firewall was worked out by it.
+    fn on_time_settled(&mut self, now: Now, estimate: Now, effects: &mut Vec<Effect>) {
+        // Between two steps a wall clock, however wrong, runs about as fast as time passes.
+        let estimated_now = estimate.cluster.plus_ms(now.wall.ms_since(estimate.wall));
+        for entry in self.outbox.redate(estimated_now, now.cluster) {
+            effects.push(Effect::StoreOutbox { key: entry.key.clone(), entry: Some(entry) });
+        }
+        for subnet in core::mem::take(&mut self.estimated_overrides) {
+            if let Some(decision) = self.overrides.get_mut(subnet)
+                && let Until::At(end) = decision.until
+            {
+                decision.until = Until::At(now.cluster.plus_ms(end.ms_since(estimated_now)));
+                let decision = Some(decision.clone());
+                effects.push(Effect::StoreOverride { subnet, decision });
+            }
+        }
+        self.notices.end_by(now.cluster.plus_ms(NOTICE_MS));
+        self.tidied_at = self.tidied_at.min(now.cluster);
+        self.render_all(now.cluster, &mut Vec::new());
+        for (&subnet, element) in &self.ruleset.elements {
+            effects.push(Effect::Firewall(FirewallDelta::Block { subnet, element: element.clone() }));
         }
     }
 
@@ -401,12 +441,25 @@ impl Warden {
             Some(decision) => self.overrides.insert(subnet, decision.clone()),
             None => self.overrides.remove(subnet),
         };
+        if now.estimated {
+            self.estimated_overrides.insert(subnet);
+        }
         effects.push(Effect::StoreOverride { subnet, decision });
         // A release is an operator's word: it acts even on what this process does not know of.
         self.render(now.cluster, subnet, true, effects);
-        let inside: Vec<Subnet> =
-            self.ruleset.elements.keys().filter(|key| subnet.contains(**key)).copied().collect();
-        self.render_each(now.cluster, &inside, effects);
+        self.render_inside(now.cluster, subnet, effects);
+    }
+
+    /// Forgets overrides that are over, and blocks again what they released.
+    fn end_overrides(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let is_over = |decision: &Override| decision.until.is_over(now);
+        let ended: Vec<Subnet> =
+            self.overrides.iter().filter(|(_, held)| is_over(held)).map(|(subnet, _)| subnet).collect();
+        for subnet in ended {
+            self.overrides.remove(subnet);
+            effects.push(Effect::StoreOverride { subnet, decision: None });
+            self.render_inside(now, subnet, effects);
+        }
     }
 
     fn on_configured(&mut self, now: Now, configuration: Configuration, effects: &mut Vec<Effect>) {
@@ -436,14 +489,16 @@ impl Warden {
             if at > now.cluster {
                 break;
             }
-            self.element_timers.pop_first();
+            self.set_element_timer(subnet, None);
             self.render(now.cluster, subnet, false, effects);
         }
+        self.end_overrides(now.cluster, effects);
         if now.cluster.ms_since(self.tidied_at) >= TIDY_INTERVAL_MS {
             self.tidied_at = now.cluster;
             let jails = &self.jails;
             self.tally.forget_old(now.wall, |jail| jails.get(jail).map_or(0, |jail| jail.find_time_ms));
             self.notices.forget_old(now.cluster);
+            self.forget_ended_local(now.cluster, effects);
             self.refresh_protection(now.cluster, effects);
             let sources: Vec<SourceId> = self.read_up_to.keys().copied().collect();
             for source in sources {
@@ -473,6 +528,9 @@ impl Warden {
             self.render(now.cluster, subnet, false, effects);
         }
         self.render(now.cluster, key.subnet, false, effects);
+        if now.estimated {
+            self.outbox.mark_estimated(&key);
+        }
         if !entry.until.is_over(now.cluster) {
             let notice = outbox::notice_of(&entry, self.node, self.view.position(), now.cluster);
             effects.push(Effect::Notify([notice].into()));

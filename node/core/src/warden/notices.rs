@@ -92,6 +92,13 @@ impl Notices {
         self.forget(|_, node, _| node == origin)
     }
 
+    /// Nothing honoured lasts longer than until `end`.
+    pub(super) fn end_by(&mut self, end: Timestamp) {
+        for honoured in self.honoured.values_mut().flat_map(BTreeMap::values_mut) {
+            honoured.until = honoured.until.min(end);
+        }
+    }
+
     /// Forgets what was honoured so long ago that it may be honoured again.
     pub(super) fn forget_old(&mut self, now: Timestamp) {
         self.forget(|_, _, honoured| honoured.until.plus_ms(SILENCE_MS) < now);

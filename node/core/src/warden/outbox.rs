@@ -11,7 +11,7 @@ use crate::ids::{NodeId, Position};
 use crate::judge::{NotSharedReason, Verdict, wanted_until};
 use crate::proposal::{Claim, EvidenceLine, Notice, Proposal};
 use crate::subnet::Subnet;
-use crate::time::{MINUTE_MS, Now, SECOND_MS, Timestamp};
+use crate::time::{MINUTE_MS, Now, SECOND_MS, Timestamp, Until};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
@@ -39,6 +39,8 @@ struct Item {
     entry: OutboxEntry,
     due: Timestamp,
     retry_ms: u64,
+    /// Its times are by an estimate of cluster time.
+    estimated: bool,
 }
 
 /// See the module.
@@ -93,8 +95,40 @@ impl Outbox {
         if entry.local.is_none() {
             self.due.insert((due, key.clone()));
         }
-        self.items.insert(key, Item { entry, due, retry_ms: RETRY_FIRST_MS });
+        self.items.insert(key, Item { entry, due, retry_ms: RETRY_FIRST_MS, estimated: false });
         pushed_out
+    }
+
+    /// The entry of `key` was dated by an estimate of cluster time.
+    pub(super) fn mark_estimated(&mut self, key: &BanKey) {
+        if let Some(item) = self.items.get_mut(key) {
+            item.estimated = true;
+        }
+    }
+
+    /// What was dated by an estimate, which now says `estimated`, is dated by the cluster's `now`; gives
+    /// back the entries concerned. Everything that is due is due by then.
+    pub(super) fn redate(&mut self, estimated: Timestamp, now: Timestamp) -> Vec<OutboxEntry> {
+        let shifted = |at: Timestamp| at.plus_ms(now.ms_since(estimated)).minus_ms(estimated.ms_since(now));
+        let mut redated = Vec::new();
+        for item in self.items.values_mut() {
+            // One that an earlier process has dated by an estimate is known by its being in the future.
+            let ahead_ms = item.entry.last_failure.ms_since(now);
+            let shifted = |at: Timestamp| if item.estimated { shifted(at) } else { at.minus_ms(ahead_ms) };
+            if !item.estimated && ahead_ms == 0 {
+                continue;
+            }
+            let entry = &mut item.entry;
+            entry.first_failure = shifted(entry.first_failure);
+            entry.last_failure = shifted(entry.last_failure);
+            entry.until = entry.until.at().map_or(entry.until, |end| Until::At(shifted(end)));
+            entry.evidence.iter_mut().for_each(|(at, _)| *at = shifted(*at));
+            item.estimated = false;
+            redated.push(entry.clone());
+        }
+        self.renewed_at = self.renewed_at.min(now);
+        self.all_due(now);
+        redated
     }
 
     fn take(&mut self, key: &BanKey) -> Option<OutboxEntry> {
@@ -128,20 +162,8 @@ impl Outbox {
         }
     }
 
-    /// The node is trusted again: what it had to keep for itself for want of trust is asked anew.
-    pub(super) fn reopen(&mut self, now: Timestamp) {
-        let keys: Vec<BanKey> = self
-            .items
-            .values()
-            .filter(|item| item.entry.local == Some(NotSharedReason::Untrusted))
-            .map(|item| item.entry.key.clone())
-            .collect();
-        for key in keys {
-            if let Some(item) = self.items.get_mut(&key) {
-                item.entry.local = None;
-            }
-            self.schedule(&key, now);
-        }
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
     }
 
     pub(super) fn next_due(&self) -> Option<Timestamp> {
@@ -152,10 +174,15 @@ impl Outbox {
         (!self.due.is_empty()).then(|| self.renewed_at.plus_ms(RENEW_INTERVAL_MS))
     }
 
-    /// Takes out what a lift covers.
+    /// Takes out what a lift covers. An entry based on a later place in the log than the lift's is newer
+    /// evidence: a restarted node gets to see old lifts again.
     pub(super) fn take_lifted(&mut self, lift: &Lift) -> Vec<BanKey> {
-        let covered: Vec<BanKey> =
-            self.items.keys().filter(|key| lift.covers(key.subnet, &key.jail)).cloned().collect();
+        let covered: Vec<BanKey> = self
+            .items
+            .iter()
+            .filter(|(key, item)| lift.covers(key.subnet, &key.jail) && item.entry.basis < lift.position)
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in &covered {
             self.take(key);
         }
@@ -221,7 +248,10 @@ impl Warden {
             ports: entry.ports.clone(),
         };
         match self.view.judge(&claim, now.cluster) {
-            Verdict::Open => self.await_damped_end(key, now.cluster),
+            Verdict::Open => {
+                self.reopen(key, now.cluster, effects);
+                self.await_damped_end(key, now.cluster);
+            }
             Verdict::Covered => {
                 self.outbox.take(key);
                 effects.push(Effect::StoreOutbox { key: key.clone(), entry: None });
@@ -235,6 +265,32 @@ impl Warden {
                 self.render(now.cluster, key.subnet, false, effects);
             }
             Verdict::NotShared(why) => self.keep_local(key, why, now.cluster, effects),
+        }
+    }
+
+    /// What this node had to keep for itself (no member yet, not trusted, a full bucket) would be taken
+    /// now: ask again.
+    fn reopen(&mut self, key: &BanKey, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(item) = self.outbox.items.get_mut(key) else { return };
+        if item.entry.local.take().is_some() {
+            let entry = Some(item.entry.clone());
+            self.outbox.schedule(key, now);
+            effects.push(Effect::StoreOutbox { key: key.clone(), entry });
+        }
+    }
+
+    /// Forgets blocks of this node's own whose time is over; nobody else will say so.
+    pub(super) fn forget_ended_local(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let ended: Vec<BanKey> = self
+            .outbox
+            .entries()
+            .filter(|entry| entry.local.is_some() && entry.until.is_over(now))
+            .map(|entry| entry.key.clone())
+            .collect();
+        for key in ended {
+            self.outbox.take(&key);
+            self.render(now, key.subnet, false, effects);
+            effects.push(Effect::StoreOutbox { key, entry: None });
         }
     }
 
@@ -294,7 +350,10 @@ impl Warden {
             if item.due > now.cluster || item.entry.local.is_some() {
                 continue;
             }
-            item.entry.basis = item.entry.basis.max(basis);
+            // Only what the view was asked about may count as gathered after it.
+            if !now.estimated {
+                item.entry.basis = item.entry.basis.max(basis);
+            }
             proposals.push(proposal_of(&item.entry, self.node, now.cluster));
             let next = now.cluster.plus_ms(item.retry_ms);
             item.retry_ms = (item.retry_ms * 2).min(RETRY_LAST_MS);

@@ -37,6 +37,7 @@ impl Warden {
         effects: &mut Vec<Effect>,
     ) {
         let wanted = self.element(now, subnet);
+        self.set_element_timer(subnet, wanted.as_ref().map(|(_, look_again)| *look_again));
         let held = self.ruleset.elements.get(&subnet);
         let is_permanent = wanted.as_ref().is_some_and(|(element, _)| element.until == Until::Forever);
         let delta = match &wanted {
@@ -47,11 +48,39 @@ impl Warden {
             None if held.is_some() || is_unknown => FirewallDelta::Release { subnet },
             _ => return,
         };
-        if let Some((_, look_again)) = wanted {
-            self.element_timers.insert((look_again, subnet));
-        }
+        // A node that has just started replays a log whose end it does not know yet: the firewall may hold
+        // what comes later in it. Until it has caught up only what must pass is released; the rest ends
+        // by its timeout, or is swept out when the node has caught up.
+        let is_withheld = matches!(delta, FirewallDelta::Release { .. })
+            && !is_unknown
+            && !self.caught_up
+            && !self.observe
+            && !self.is_protected_here(now, subnet)
+            && !self.is_override_released(now, subnet);
         self.ruleset.apply(&delta);
-        effects.push(Effect::Firewall(delta));
+        if !is_withheld {
+            effects.push(Effect::Firewall(delta));
+        }
+    }
+
+    fn is_override_released(&self, now: Timestamp, subnet: Subnet) -> bool {
+        self.overrides
+            .holding(subnet)
+            .any(|(_, decision)| decision.kind == OverrideKind::Release && !decision.until.is_over(now))
+    }
+
+    /// Has the element looked at again at `at`, and at no other time.
+    pub(super) fn set_element_timer(&mut self, subnet: Subnet, at: Option<Timestamp>) {
+        let before = match at {
+            Some(at) => self.timer_of_element.insert(subnet, at),
+            None => self.timer_of_element.remove(&subnet),
+        };
+        if let Some(before) = before {
+            self.element_timers.remove(&(before, subnet));
+        }
+        if let Some(at) = at {
+            self.element_timers.insert((at, subnet));
+        }
     }
 
     pub(super) fn render_each(&mut self, now: Timestamp, subnets: &[Subnet], effects: &mut Vec<Effect>) {
@@ -62,14 +91,25 @@ impl Warden {
 
     /// Renders every address that anything holds, or held.
     pub(super) fn render_all(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        for subnet in self.held_subnets() {
+            self.render(now, subnet, false, effects);
+        }
+    }
+
+    /// Renders every address inside `outer` that anything holds, or held.
+    pub(super) fn render_inside(&mut self, now: Timestamp, outer: Subnet, effects: &mut Vec<Effect>) {
+        for subnet in self.held_subnets().into_iter().filter(|subnet| outer.contains(*subnet)) {
+            self.render(now, subnet, false, effects);
+        }
+    }
+
+    fn held_subnets(&self) -> BTreeSet<Subnet> {
         let mut subnets: BTreeSet<Subnet> = self.ruleset.elements.keys().copied().collect();
         subnets.extend(self.view.bans().map(|(key, _)| key.subnet));
         subnets.extend(self.outbox.entries().map(|entry| entry.key.subnet));
         subnets.extend(self.notices.subnets());
         subnets.extend(self.overrides.iter().map(|(subnet, _)| subnet));
-        for subnet in subnets {
-            self.render(now, subnet, false, effects);
-        }
+        subnets
     }
 
     /// The element of exactly `subnet`, and when it must be looked at again.
@@ -77,9 +117,7 @@ impl Warden {
         if !self.configured || self.observe || self.is_protected_here(now, subnet) {
             return None;
         }
-        let overrides =
-            || self.overrides.holding(subnet).filter(|(_, decision)| !decision.until.is_over(now));
-        if overrides().any(|(_, decision)| decision.kind == OverrideKind::Release) {
+        if self.is_override_released(now, subnet) {
             return None;
         }
         let own_override = self.overrides.get(subnet).filter(|decision| !decision.until.is_over(now));

@@ -1,0 +1,221 @@
+//! What can be typed, checked and turned into values. What a command does with it is in `commands`.
+
+use bannkreis_core::jail::JailName;
+use bannkreis_core::subnet::Subnet;
+use bannkreis_core::time::BanTime;
+use bannkreis_filter::time_text;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Where the node listens when nobody says otherwise.
+pub const SOCKET_DEFAULT: &str = "/run/bannkreis/control.sock";
+/// Where `check` reads when nobody says otherwise.
+pub const CONFIG_DIR_DEFAULT: &str = "/etc/fail2ban";
+/// So many targets fit into one call.
+pub const TARGETS_MAX: usize = 1_000;
+/// Nobody waits longer than this for an answer, in ms: 10 minutes.
+pub const WAIT_MAX_MS: u64 = 600_000;
+
+const AFTER_HELP: &str = "\
+Lengths of time are written as in fail2ban: 600, 10m, 1h, 1d 12h, -1 (for ever).
+
+Exit codes:
+  0  done
+  1  refused, or an error
+  2  not understood: see the usage
+  3  the daemon can not be reached
+  4  the outcome is unknown: repeat the command with the id that is printed
+  5  done, but not enforced on every node yet";
+
+/// Asks a bannkreis node, and tells it what to do.
+#[derive(Debug, Parser)]
+#[command(name = "bannkreis", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    /// The node's control socket.
+    #[arg(long, global = true, env = "BANNKREIS_SOCKET", value_name = "PATH", default_value = SOCKET_DEFAULT)]
+    pub socket: PathBuf,
+    /// Tables for people, JSON for programs.
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    pub output: Output,
+    /// When to colour the text.
+    #[arg(long, global = true, value_enum, default_value = "auto")]
+    pub color: Color,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How answers are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Text for people.
+    Table,
+    /// One JSON document; see docs/cli-json.md.
+    Json,
+}
+
+/// When text is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// When a terminal shows it and NO_COLOR is not set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// How this node and its jails are.
+    Status {
+        /// Only this jail, with the addresses banned in it.
+        jail: Option<String>,
+    },
+    /// Ban addresses on all nodes.
+    Ban(BanArgs),
+    /// Lift bans on all nodes.
+    Unban(UnbanArgs),
+    /// List everything that is banned or blocked.
+    Bans {
+        /// Only bans in this jail.
+        #[arg(long, value_parser = jail_name)]
+        jail: Option<JailName>,
+        /// Only bans that this node brought in: its name or id.
+        #[arg(long)]
+        node: Option<String>,
+        /// Only bans since then: a length of time ago (1h) or a time (2026-03-01T12:00).
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+    },
+    /// Explain why an address is banned, or why it is not.
+    Why {
+        /// An address or a prefix.
+        #[arg(value_parser = target)]
+        target: Subnet,
+    },
+    /// Read a fail2ban configuration and say how each jail will run here. Needs no daemon.
+    Check {
+        /// The directory with jail.conf, filter.d and so on; without it /etc/fail2ban, if that is there.
+        #[arg(long, value_name = "DIR")]
+        config_dir: Option<PathBuf>,
+    },
+    /// The cluster: how it is, and joining one.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+}
+
+/// What to do with the cluster.
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// The members, and how far each of them is.
+    Status,
+    /// Make this node a member of another cluster. It brings its bans along.
+    Join {
+        /// Any member of that cluster.
+        #[arg(value_name = "HOST:PORT", value_parser = host_port)]
+        address: String,
+    },
+}
+
+/// Arguments of `ban`.
+#[derive(Debug, Args)]
+pub struct BanArgs {
+    /// Addresses and prefixes.
+    #[arg(required = true, value_name = "TARGET", value_parser = target)]
+    pub targets: Vec<Subnet>,
+    /// The jail to ban in; without it the jail `operator`.
+    #[arg(long, value_parser = jail_name)]
+    pub jail: Option<JailName>,
+    /// For how long; without it the jail's own ban time, or 1h when this node does not have the jail.
+    #[arg(long = "for", value_name = "LENGTH", value_parser = ban_time, allow_hyphen_values = true)]
+    pub length: Option<BanTime>,
+    /// Why, for those who ask later.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Ban prefixes wider than /16 (IPv4) or /32 (IPv6) too.
+    #[arg(long)]
+    pub force: bool,
+    /// How it is waited for.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// Arguments of `unban`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("selection").required(true).args(["targets", "all", "by_node"])))]
+pub struct UnbanArgs {
+    /// Addresses and prefixes: all bans inside them are lifted.
+    #[arg(value_name = "TARGET", value_parser = target)]
+    pub targets: Vec<Subnet>,
+    /// Lift every ban.
+    #[arg(long)]
+    pub all: bool,
+    /// Lift what this node (name or id) has brought in, and trust it no longer.
+    #[arg(long, value_name = "NODE", conflicts_with = "jail")]
+    pub by_node: Option<String>,
+    /// Only bans in this jail.
+    #[arg(long, value_parser = jail_name)]
+    pub jail: Option<JailName>,
+    /// Why, for those who ask later.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// How it is waited for.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// How an outcome is waited for.
+#[derive(Debug, Args)]
+pub struct Waiting {
+    /// How long to wait for the commit and for all nodes, in all.
+    #[arg(long, value_name = "LENGTH", value_parser = wait_ms, default_value = "5s")]
+    pub wait: u64,
+    /// Repeats the command with this id, whose outcome was unknown: it is done at most once.
+    #[arg(long, value_name = "ID", value_parser = command_id)]
+    pub id: Option<u128>,
+}
+
+fn target(text: &str) -> Result<Subnet, String> {
+    text.parse::<Subnet>().map_err(|error| error.to_string())
+}
+
+fn jail_name(text: &str) -> Result<JailName, String> {
+    JailName::new(text).map_err(|error| error.to_string())
+}
+
+fn ban_time(text: &str) -> Result<BanTime, String> {
+    // fail2ban's own way to say it; any other negative number is a mistake.
+    if time_text::seconds(text)? == -1.0 {
+        return Ok(BanTime::Forever);
+    }
+    match time_text::milliseconds(text)? {
+        0 => Err("a ban of no length bans nobody; write e.g. 10m, or -1 for ever".to_owned()),
+        ms => Ok(BanTime::Ms(ms)),
+    }
+}
+
+fn wait_ms(text: &str) -> Result<u64, String> {
+    match time_text::milliseconds(text)? {
+        ms if (1..=WAIT_MAX_MS).contains(&ms) => Ok(ms),
+        _ => Err(format!("`{text}` is out of bounds: write 1s to 10m")),
+    }
+}
+
+fn command_id(text: &str) -> Result<u128, String> {
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let id = if is_hex { u128::from_str_radix(text, 16).ok() } else { None };
+    id.ok_or_else(|| "an id is 32 hexadecimal digits, as the first try printed it".to_owned())
+}
+
+fn host_port(text: &str) -> Result<String, String> {
+    let is_complete = text
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
+    if is_complete {
+        Ok(text.to_owned())
+    } else {
+        Err("write HOST:PORT, e.g. mx1.example.org:7420".to_owned())
+    }
+}

@@ -1,0 +1,233 @@
+//! `check`: reads a fail2ban configuration as the daemon would, and says for each jail how it will run and
+//! where each part of it is written. Asks no daemon and changes nothing.
+
+use crate::args::CONFIG_DIR_DEFAULT;
+use crate::failure::{Exit, Failure};
+use crate::run::Shown;
+use crate::table::{Cell, Column, Table};
+use crate::text::{COLUMNS, Style, Tone, counted, length, shown, wrapped};
+use bannkreis_core::jail::Scope;
+use bannkreis_core::time::BanTime;
+use bannkreis_filter::ini::Place;
+use bannkreis_filter::jail_config::{Logs, ReadJail, Setting};
+use bannkreis_filter::reading::{self, Host, Reading};
+use bannkreis_filter::this_host::{DirTree, log_files, service_port};
+use bannkreis_filter::tree::ConfigTree;
+use bannkreis_filter::unsupported::Remark;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// How the files of our own base are named.
+const BUILT_IN: &str = "(built in)";
+
+/// Reads the directory, or /etc/fail2ban, and shows what comes of it.
+///
+/// # Errors
+/// When the directory is not there, or a file of the jail configuration itself is malformed.
+pub fn run(config_dir: Option<&Path>, style: &Style) -> Result<Shown, Failure> {
+    if let Some(dir) = config_dir
+        && !dir.is_dir()
+    {
+        let message = format!(
+            "--config-dir: {} is no directory; name one with jail.conf or jail.local in it",
+            dir.display()
+        );
+        return Err(Failure::new(Exit::Refused, message));
+    }
+    let dir = config_dir.unwrap_or(Path::new(CONFIG_DIR_DEFAULT));
+    let shown_dir = dir.display().to_string();
+    check(&DirTree::new(dir), &shown_dir, &glob_count, style)
+}
+
+/// How many files a `logpath` names on this host.
+fn glob_count(pattern: &str) -> usize {
+    log_files(pattern).len()
+}
+
+/// Reads `tree`, which is the directory `config_dir`, and shows what comes of it. `n_files` says how many
+/// files a `logpath` names.
+///
+/// # Errors
+/// When a file of the jail configuration itself is malformed.
+pub fn check(
+    tree: &dyn ConfigTree,
+    config_dir: &str,
+    n_files: &dyn Fn(&str) -> usize,
+    style: &Style,
+) -> Result<Shown, Failure> {
+    let host = Host { zone: style.zone.clone(), services: &service_port, config_dir: config_dir.to_owned() };
+    let reading =
+        reading::read(tree, &host).map_err(|error| Failure::new(Exit::Refused, error.to_string()))?;
+    let exit = if reading.errors.is_empty() { Exit::Done } else { Exit::Refused };
+    let text = to_text(&reading, config_dir, n_files, style);
+    let json = to_json(&reading, config_dir, n_files, exit);
+    Ok(Shown { exit, text, json })
+}
+
+fn to_text(reading: &Reading, config_dir: &str, n_files: &dyn Fn(&str) -> usize, style: &Style) -> String {
+    let mut text = String::new();
+    let n_jails = counted(reading.jails.len() as u64, "jail runs", "jails run");
+    let n_errors = match reading.errors.len() {
+        0 => String::new(),
+        n => format!(", {}", counted(n as u64, "does not", "do not")),
+    };
+    let n_disabled = reading.disabled.len();
+    text.push_str(&format!("{}: {n_jails}{n_errors}, {n_disabled} not enabled\n", shown(config_dir)));
+    for jail in &reading.jails {
+        text.push('\n');
+        text.push_str(&jail_text(jail, config_dir, n_files, style));
+    }
+    let warnings = reading.warnings();
+    if !warnings.is_empty() {
+        text.push_str(&format!("\n{}\n", style.paint(Tone::Bold, "Warnings")));
+    }
+    for warning in warnings {
+        style.push_line(&mut text, Tone::Warn, 2, &shown(&warning.to_string()));
+    }
+    if !reading.errors.is_empty() {
+        text.push_str(&format!("\n{}\n", style.paint(Tone::Bold, "Errors")));
+    }
+    for error in &reading.errors {
+        style.push_line(&mut text, Tone::Bad, 2, &shown(&error.to_string()));
+    }
+    text
+}
+
+fn jail_text(read: &ReadJail, config_dir: &str, n_files: &dyn Fn(&str) -> usize, style: &Style) -> String {
+    let jail = &read.jail;
+    let mut text = format!("{}\n", style.paint(Tone::Bold, &format!("[{}]", jail.name)));
+    let mut line = |name: &str, tone: Tone, value: &str| {
+        for (n, part) in wrapped(&shown(value), COLUMNS - 13).iter().enumerate() {
+            let name = if n == 0 { name } else { "" };
+            text.push_str(&format!("  {name:<9}  {}\n", style.paint(tone, part)));
+        }
+    };
+    for (name, n_found) in sources(read, n_files) {
+        match n_found {
+            None => line("reads", Tone::Plain, &name),
+            Some(0) => line("reads", Tone::Warn, &format!("{name}: no such file on this host")),
+            Some(n) => {
+                line("reads", Tone::Plain, &format!("{name} ({})", counted(n as u64, "file", "files")));
+            }
+        }
+    }
+    let filter_files: Vec<String> = read.filter_files.iter().map(|file| short(file, config_dir)).collect();
+    line("filter", Tone::Plain, &format!("{}: {}", read.filter_name, filter_files.join(", ")));
+    let times = match jail.max_retry {
+        0 | 1 => "the first failure".to_owned(),
+        n => format!("{n} failures within {}", length(jail.find_time_ms)),
+    };
+    let ban_time = match jail.policy.ban_time {
+        BanTime::Forever => "for ever".to_owned(),
+        BanTime::Ms(ms) => format!("for {}", length(ms)),
+    };
+    let growth = if jail.policy.growth.is_some() { ", longer each time" } else { "" };
+    line("bans", Tone::Plain, &format!("{ban_time} after {times}{growth}"));
+    line("closes", Tone::Plain, &jail.ports.to_string().replace(',', ", "));
+    if !jail.ignore.is_empty() {
+        let ignored: Vec<String> = jail.ignore.iter().map(ToString::to_string).collect();
+        line("ignores", Tone::Plain, &ignored.join(" "));
+    }
+    if jail.scope == Scope::Local {
+        line("counts", Tone::Plain, "on this host alone");
+    }
+    text.push_str(&settings_text(&read.settings, config_dir, style));
+    text
+}
+
+/// What the user's own files say; the rest is our base's, and in the JSON.
+fn settings_text(settings: &[Setting], config_dir: &str, style: &Style) -> String {
+    let mut table =
+        Table::new(&[Column::Fixed("  OPTION"), Column::Wraps("VALUE"), Column::Wraps("WRITTEN IN")]);
+    for setting in settings {
+        let places: Vec<String> = setting
+            .places
+            .iter()
+            .filter(|place| !place.file.starts_with(BUILT_IN))
+            .map(|place| shown(&short(&place.to_string(), config_dir)))
+            .collect();
+        if places.is_empty() {
+            continue;
+        }
+        let lines = setting.value.lines().map(str::trim).filter(|line| !line.is_empty());
+        let value: Vec<String> = lines.map(shown).collect();
+        table.row(vec![
+            Cell::from(format!("  {}", shown(&setting.option))),
+            value.join("\n").into(),
+            places.join("\n").into(),
+        ]);
+    }
+    if table.is_empty() { String::new() } else { table.render(style) }
+}
+
+/// A file's name without the directory that stands in the first line.
+fn short(file: &str, config_dir: &str) -> String {
+    let inside = file.strip_prefix(config_dir).map(|rest| rest.trim_start_matches('/'));
+    inside.unwrap_or(file).to_owned()
+}
+
+/// What a jail reads, and how many files that is now, when it is files.
+fn sources(read: &ReadJail, n_files: &dyn Fn(&str) -> usize) -> Vec<(String, Option<usize>)> {
+    match &read.logs {
+        Logs::Files(paths) => {
+            paths.iter().map(|path| (path.glob.clone(), Some(n_files(&path.glob)))).collect()
+        }
+        Logs::Journal(matches) => {
+            vec![(format!("journal {}", matches.join(" + ")).trim_end().to_owned(), None)]
+        }
+    }
+}
+
+fn to_json(reading: &Reading, config_dir: &str, n_files: &dyn Fn(&str) -> usize, exit: Exit) -> Value {
+    let errors = reading.errors.iter().map(|error| {
+        json!({ "jail": error.jail, "place": error.place.as_ref().map(place_json), "problem": error.problem })
+    });
+    json!({
+        "exit_code": exit.code(),
+        "config_dir": config_dir,
+        "files": reading.files,
+        "jails": reading.jails.iter().map(|jail| jail_json(jail, n_files)).collect::<Value>(),
+        "disabled": reading.disabled,
+        "warnings": reading.warnings().into_iter().map(remark_json).collect::<Value>(),
+        "errors": errors.collect::<Value>(),
+    })
+}
+
+fn jail_json(read: &ReadJail, n_files: &dyn Fn(&str) -> usize) -> Value {
+    let jail = &read.jail;
+    let ban_time_ms = match jail.policy.ban_time {
+        BanTime::Forever => None,
+        BanTime::Ms(ms) => Some(ms),
+    };
+    let setting = |setting: &Setting| {
+        json!({
+            "option": setting.option,
+            "value": setting.value,
+            "places": setting.places.iter().map(place_json).collect::<Value>(),
+        })
+    };
+    let sources = sources(read, n_files);
+    let sources = sources.iter().map(|(name, n)| json!({ "name": name, "n_files": n }));
+    json!({
+        "name": jail.name.as_str(),
+        "sources": sources.collect::<Value>(),
+        "filter": read.filter_name,
+        "filter_files": read.filter_files,
+        "max_retry": jail.max_retry,
+        "find_time_ms": jail.find_time_ms,
+        "ban_time_ms": ban_time_ms,
+        "ban_time_grows": jail.policy.growth.is_some(),
+        "ports": jail.ports.to_string(),
+        "ignores": jail.ignore.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "is_counted_with_peers": jail.scope == Scope::Cluster,
+        "settings": read.settings.iter().map(setting).collect::<Value>(),
+    })
+}
+
+fn place_json(place: &Place) -> Value {
+    json!({ "file": &*place.file, "line": place.line })
+}
+
+fn remark_json(remark: &Remark) -> Value {
+    json!({ "place": remark.place.as_ref().map(place_json), "sentence": remark.sentence })
+}

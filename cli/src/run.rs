@@ -1,0 +1,135 @@
+//! From what was typed to an exit code: reads the arguments, runs the command, shows what came of it.
+
+use crate::args::{Cli, ClusterCommand, Color, Command, Output};
+use crate::failure::{Exit, Failure};
+use crate::text::Style;
+use crate::{client, commands};
+use clap::Parser;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+
+/// What has become of a command that was understood.
+#[derive(Clone, Debug)]
+enum Ended {
+    /// There is something to show.
+    With(Shown),
+    /// It has shown everything itself.
+    Shown(Exit),
+}
+
+/// What a command has to show.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// How it ends.
+    pub exit: Exit,
+    /// For people: lines, each ended.
+    pub text: String,
+    /// For programs.
+    pub json: Value,
+}
+
+/// Runs the command line `arguments`, the program's name first.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
+    let arguments: Vec<OsString> = arguments.collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, wants_json(&arguments)),
+    };
+    let style = Style { color: is_coloured(cli.color), zone: TimeZone::system() };
+    let result = execute(&cli, &style);
+    match (result, cli.output) {
+        (Ok(Ended::With(shown)), Output::Table) => print(&shown.text, shown.exit),
+        (Ok(Ended::With(shown)), Output::Json) => print_json(&shown.json, shown.exit),
+        (Ok(Ended::Shown(exit)), _) => exit,
+        (Err(failure), Output::Json) => print_json(&failure.json(), failure.exit),
+        (Err(failure), Output::Table) => {
+            complain(&format!("bannkreis: {}", crate::text::shown(&failure.message)));
+            failure.exit
+        }
+    }
+}
+
+fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
+    if let Command::Check { config_dir } = &cli.command {
+        return commands::check::run(config_dir.as_deref(), style).map(Ended::With);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Failure::new(Exit::Refused, format!("this system gives us no event queue: {error}"))
+    })?;
+    runtime.block_on(async {
+        let mut client = client::connect(&cli.socket).await?;
+        match &cli.command {
+            Command::Status { jail } => {
+                commands::status::run(&mut client, jail.as_deref(), style).await.map(Ended::With)
+            }
+            Command::Ban(args) => commands::ban::run(&mut client, args, style).await.map(Ended::With),
+            Command::Unban(args) => commands::unban::run(&mut client, args, style).await.map(Ended::With),
+            Command::Bans { jail, node, since } => {
+                let request =
+                    commands::bans::request(jail.as_ref(), node.as_deref(), since.as_deref(), style)?;
+                commands::bans::run(&mut client, request, cli.output, style).await.map(Ended::Shown)
+            }
+            Command::Why { target } => commands::why::run(&mut client, *target, style).await.map(Ended::With),
+            Command::Cluster(ClusterCommand::Status) => {
+                commands::cluster::status(&mut client, style).await.map(Ended::With)
+            }
+            Command::Cluster(ClusterCommand::Join { address }) => {
+                commands::cluster::join(&mut client, address, style).await.map(Ended::With)
+            }
+            Command::Check { .. } => unreachable!("check needs no daemon and has returned"),
+        }
+    })
+}
+
+/// clap's own text, or the same as JSON. Help and version are no errors.
+fn usage(error: &clap::Error, as_json: bool) -> Exit {
+    if as_json && error.use_stderr() {
+        let message = error.to_string();
+        let message = message.trim().trim_start_matches("error: ");
+        return print_json(&Failure::new(Exit::Usage, message).json(), Exit::Usage);
+    }
+    // A terminal that is gone can not be told so.
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage } else { Exit::Done }
+}
+
+/// Whether JSON is asked for, when the arguments as a whole can not be understood.
+fn wants_json(arguments: &[OsString]) -> bool {
+    let is_json = |pair: &[OsString]| pair[0] == "--output" && pair[1] == "json";
+    arguments.iter().any(|argument| argument == "--output=json") || arguments.windows(2).any(is_json)
+}
+
+fn is_coloured(color: Color) -> bool {
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            // https://no-color.org: set and not empty.
+            let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            io::stdout().is_terminal() && !is_unwanted
+        }
+    }
+}
+
+fn print_json(json: &Value, exit: Exit) -> Exit {
+    print(&crate::text::shown_json(&format!("{json:#}\n")), exit)
+}
+
+/// Writes to standard output. When whoever reads has gone (`| head`), there is nobody left to tell.
+fn print(text: &str, exit: Exit) -> Exit {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!("bannkreis: the answer can not be written: {error}"));
+            if exit == Exit::Done { Exit::Refused } else { exit }
+        }
+        _ => exit,
+    }
+}
+
+fn complain(text: &str) {
+    // Standard error that is gone can not be told so.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

@@ -1,0 +1,363 @@
+//! Answers as a daemon could give them, for the golden tests.
+
+use bannkreis_proto::v1::{
+    BanInfo, BanKind, BanOrigin, BanResponse, ClusterStatusResponse, CommandOutcome, CommandResult,
+    EnforcementState, JailStatus, JoinResponse, ListBansResponse, MemberRole, MemberStatus, NodeEnforcement,
+    NodeMode, NodeState, RemainingBan, SourceStatus, StatusResponse, UnbanResponse, WhyBan, WhyEvidence,
+    WhyFailures, WhyLine, WhyPast, WhyProtection, WhyResponse,
+};
+
+/// 2026-03-01 12:00:00 UTC.
+const NOW_MS: u64 = 1_772_366_400_000;
+const HOUR_MS: u64 = 3_600_000;
+
+fn state() -> NodeState {
+    NodeState {
+        node_id: "000000000000000a".to_owned(),
+        name: "kopano".to_owned(),
+        now_ms: NOW_MS,
+        mode: NodeMode::Enforce.into(),
+        backend: "nftables".to_owned(),
+        applied: "1.420".to_owned(),
+        enforced: "1.420".to_owned(),
+        ..NodeState::default()
+    }
+}
+
+pub(crate) fn troubled_state() -> NodeState {
+    NodeState {
+        no_quorum_since_ms: Some(NOW_MS - 2 * HOUR_MS),
+        unreachable: vec!["kerio".to_owned(), "mx1".to_owned()],
+        n_waiting: 3,
+        warnings: vec!["the firewall refuses: out of \x1b[31mmemory".to_owned()],
+        ..state()
+    }
+}
+
+pub(crate) fn status() -> StatusResponse {
+    let kopano = JailStatus {
+        name: "kopano-webapp".to_owned(),
+        is_here: true,
+        n_failing: 3,
+        n_failures: 120,
+        n_banned: 14,
+        n_blocked: 9,
+        max_retry: 5,
+        find_time_ms: 600_000,
+        ban_time_ms: Some(604_800_000),
+        ports: "443/tcp".to_owned(),
+        is_counted_with_peers: true,
+        nodes: vec!["kopano".to_owned()],
+        sources: vec![SourceStatus {
+            name: "/var/log/apache2/error.log".to_owned(),
+            n_lines: 48_123,
+            error: "permission denied".to_owned(),
+        }],
+        banned: Vec::new(),
+    };
+    let kerio = JailStatus {
+        name: "spam-unknownrcpt".to_owned(),
+        n_banned: 1_200,
+        ports: "25,465,587/tcp".to_owned(),
+        nodes: vec!["kerio".to_owned(), "mx1".to_owned()],
+        ..JailStatus::default()
+    };
+    StatusResponse {
+        state: Some(state()),
+        version: "0.1.0".to_owned(),
+        uptime_ms: 93_784_000,
+        n_bans: 1_214,
+        n_blocked: 1_215,
+        n_overrides: 1,
+        leader: "kerio".to_owned(),
+        n_members: 3,
+        jails: vec![kopano, kerio],
+    }
+}
+
+fn enforcement(mx1: EnforcementState) -> Vec<NodeEnforcement> {
+    let node = |id: &str, name: &str, state: EnforcementState| NodeEnforcement {
+        node_id: format!("{id:0>16}"),
+        name: name.to_owned(),
+        state: state.into(),
+        enforced: if state == EnforcementState::Enforced { "1.421" } else { "1.377" }.to_owned(),
+    };
+    vec![
+        node("b", "kerio", EnforcementState::Enforced),
+        node("a", "kopano", EnforcementState::Enforced),
+        node("c", "mx1", mx1),
+        node("d", "witness", EnforcementState::NotEnforcing),
+    ]
+}
+
+fn result(target: &str, outcome: CommandOutcome, n_affected: u64, why: &str) -> CommandResult {
+    CommandResult {
+        target: target.to_owned(),
+        command_id: "000102030405060708090a0b0c0d0e0f".to_owned(),
+        outcome: outcome.into(),
+        n_affected,
+        why: why.to_owned(),
+        ..CommandResult::default()
+    }
+}
+
+pub(crate) fn ban_done() -> BanResponse {
+    BanResponse {
+        state: Some(state()),
+        results: vec![
+            result("192.0.2.7", CommandOutcome::Done, 1, ""),
+            result("2001:db8::/64", CommandOutcome::Done, 1, ""),
+        ],
+        enforcement: enforcement(EnforcementState::Enforced),
+    }
+}
+
+pub(crate) fn ban_refused() -> BanResponse {
+    BanResponse {
+        state: Some(state()),
+        results: vec![
+            result("192.0.2.7", CommandOutcome::Done, 1, ""),
+            result(
+                "10.0.0.0/8",
+                CommandOutcome::Refused,
+                0,
+                "10.0.0.0/8 is very wide; --force if you mean it",
+            ),
+            result("192.0.2.8", CommandOutcome::NotNow, 0, "no leader is known"),
+        ],
+        enforcement: enforcement(EnforcementState::Enforced),
+    }
+}
+
+pub(crate) fn unban_partly() -> UnbanResponse {
+    let remaining = vec![
+        RemainingBan {
+            subnet: "192.0.2.0/24".to_owned(),
+            jail: "operator".to_owned(),
+            until_ms: None,
+            is_wider: true,
+            lift_command: "bannkreis unban 192.0.2.0/24 --jail operator".to_owned(),
+        },
+        RemainingBan {
+            subnet: "192.0.2.7".to_owned(),
+            jail: "kerio-auth".to_owned(),
+            until_ms: Some(NOW_MS + 90_000),
+            is_wider: false,
+            lift_command: "bannkreis unban 192.0.2.7 --jail kerio-auth".to_owned(),
+        },
+    ];
+    UnbanResponse {
+        state: Some(NodeState { unreachable: vec!["mx1".to_owned()], ..state() }),
+        results: vec![
+            CommandResult { remaining, n_remaining: 102, ..result("192.0.2.7", CommandOutcome::Done, 2, "") },
+            result("192.0.2.8", CommandOutcome::Done, 0, ""),
+        ],
+        enforcement: enforcement(EnforcementState::Unreachable),
+    }
+}
+
+pub(crate) fn unban_unknown() -> UnbanResponse {
+    UnbanResponse {
+        state: Some(troubled_state()),
+        results: vec![result("", CommandOutcome::Unknown, 0, "the leader went away before it answered")],
+        enforcement: enforcement(EnforcementState::Behind),
+    }
+}
+
+fn origin(name: &str) -> BanOrigin {
+    BanOrigin {
+        node_id: format!("{:016x}", name.len()),
+        name: name.to_owned(),
+        until_ms: Some(NOW_MS + HOUR_MS),
+    }
+}
+
+fn ban_info(subnet: &str, jail: &str) -> BanInfo {
+    BanInfo {
+        subnet: subnet.to_owned(),
+        jail: jail.to_owned(),
+        kind: BanKind::Ban.into(),
+        since_ms: Some(NOW_MS - HOUR_MS),
+        until_ms: Some(NOW_MS + 23 * HOUR_MS),
+        count: 1,
+        ports: "25,465,587/tcp".to_owned(),
+        origins: vec![origin("kerio")],
+        lift_command: format!("bannkreis unban {subnet} --jail {jail}"),
+        ..BanInfo::default()
+    }
+}
+
+pub(crate) fn bans() -> Vec<ListBansResponse> {
+    let first = ListBansResponse { state: Some(state()), bans: Vec::new() };
+    let some = vec![
+        ban_info("192.0.2.7", "kerio-auth"),
+        BanInfo {
+            until_ms: None,
+            count: 12,
+            origins: vec![origin("kerio"), origin("mx1")],
+            not_blocked_here: "ignoreip of jail kopano-webapp on this host".to_owned(),
+            ..ban_info("192.0.2.128/25", "operator")
+        },
+    ];
+    let more = vec![
+        BanInfo {
+            kind: BanKind::Local.into(),
+            count: 0,
+            note: "this node is over its quota of bans".to_owned(),
+            ..ban_info("2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff", "a-jail-with-quite-a-long-name")
+        },
+        BanInfo {
+            subnet: "203.0.113.0/24".to_owned(),
+            kind: BanKind::OverrideRelease.into(),
+            until_ms: Some(NOW_MS + HOUR_MS),
+            origins: vec![origin("kopano")],
+            note: "uid 0 (root): \u{1b}]0;my scanner".to_owned(),
+            ..BanInfo::default()
+        },
+    ];
+    let part = |bans| ListBansResponse { state: None, bans };
+    vec![first, part(some), part(more)]
+}
+
+pub(crate) fn why_banned() -> WhyResponse {
+    let line = |ago_ms: u64, text: &str| WhyLine { at_ms: NOW_MS - HOUR_MS - ago_ms, text: text.to_owned() };
+    let evidence = WhyEvidence {
+        node: "kerio".to_owned(),
+        n_failures: 3,
+        contributors: vec!["mx1".to_owned()],
+        lines: vec![
+            line(4_000, "SMTP: User admin@example.org doesn't exist. Attempt from IP address 192.0.2.7."),
+            line(
+                2_000,
+                "SMTP: User \u{1b}[2J\u{202e}root doesn't exist. Attempt from IP address 192.0.2.7, and a tail that is long enough for a second line",
+            ),
+        ],
+        ..WhyEvidence::default()
+    };
+    let by_hand = WhyEvidence {
+        node: "kopano".to_owned(),
+        author: "uid 0 (root)".to_owned(),
+        reason: "the whole net, ticket 4711".to_owned(),
+        ..WhyEvidence::default()
+    };
+    WhyResponse {
+        state: Some(state()),
+        target: "192.0.2.7".to_owned(),
+        bans: vec![
+            WhyBan {
+                ban: Some(BanInfo {
+                    until_ms: None,
+                    ports: "all ports".to_owned(),
+                    origins: vec![origin("kopano")],
+                    ..ban_info("192.0.2.0/24", "operator")
+                }),
+                evidence: Some(by_hand),
+            },
+            WhyBan {
+                ban: Some(BanInfo {
+                    count: 3,
+                    origins: vec![origin("kerio"), origin("mx1")],
+                    ..ban_info("192.0.2.7", "kerio-auth")
+                }),
+                evidence: Some(evidence),
+            },
+            WhyBan { ban: Some(ban_info("192.0.2.7", "spam-relay")), evidence: None },
+        ],
+        past: vec![WhyPast {
+            subnet: "192.0.2.7".to_owned(),
+            jail: "kerio-auth".to_owned(),
+            n_bans: 2,
+            last_since_ms: NOW_MS - 80 * HOUR_MS,
+            last_end_ms: NOW_MS - 56 * HOUR_MS,
+        }],
+        enforcement: enforcement(EnforcementState::Behind),
+        is_blocked_here: true,
+        lift_command: "bannkreis unban 192.0.2.0/24".to_owned(),
+        ..WhyResponse::default()
+    }
+}
+
+pub(crate) fn why_protected() -> WhyResponse {
+    let protection = |subnet: &str, what: &str| WhyProtection {
+        subnet: subnet.to_owned(),
+        what: what.to_owned(),
+        ..WhyProtection::default()
+    };
+    WhyResponse {
+        state: Some(state()),
+        target: "172.16.0.0/16".to_owned(),
+        inside: vec![ban_info("172.16.5.5", "kerio-auth")],
+        n_inside: 101,
+        protections: vec![
+            WhyProtection {
+                author: "uid 0 (root)".to_owned(),
+                note: "the office".to_owned(),
+                until_ms: Some(NOW_MS + 24 * HOUR_MS),
+                ..protection("172.16.1.0/24", "is on the allow list")
+            },
+            WhyProtection {
+                is_this_host_only: true,
+                ..protection("172.16.0.0/16", "is in ignoreip of jail kopano-webapp")
+            },
+        ],
+        failures: vec![WhyFailures {
+            subnet: "172.16.7.7".to_owned(),
+            jail: "kopano-webapp".to_owned(),
+            n_failures: 2,
+            max_retry: 5,
+            last_ms: NOW_MS - 30_000,
+        }],
+        lifted_ms: Some(NOW_MS - 5 * HOUR_MS),
+        enforcement: enforcement(EnforcementState::Enforced),
+        ..WhyResponse::default()
+    }
+}
+
+pub(crate) fn cluster() -> ClusterStatusResponse {
+    let member = |id: &str, name: &str, role: MemberRole| MemberStatus {
+        node_id: format!("{id:0>16}"),
+        name: name.to_owned(),
+        address: format!("{name}.example.org:7420"),
+        role: role.into(),
+        is_reachable: true,
+        heard_ms_ago: Some(180),
+        applied: "1.420".to_owned(),
+        enforced: "1.420".to_owned(),
+        clock_ahead_ms: Some(12),
+        jails: vec!["kerio-auth".to_owned(), "spam-relay".to_owned()],
+        addresses: vec!["198.51.100.7".to_owned()],
+        ..MemberStatus::default()
+    };
+    ClusterStatusResponse {
+        state: Some(NodeState { unreachable: vec!["mx1".to_owned()], ..state() }),
+        cluster_id: "01234567-89ab-cdef-0123-456789abcdef".to_owned(),
+        generation: 1,
+        term: 7,
+        leader_id: "000000000000000b".to_owned(),
+        level: 1,
+        n_quorum: 2,
+        members: vec![
+            MemberStatus { is_leader: true, n_overrides: 1, ..member("b", "kerio", MemberRole::Voter) },
+            MemberStatus { is_self: true, heard_ms_ago: None, ..member("a", "kopano", MemberRole::Voter) },
+            MemberStatus {
+                is_reachable: false,
+                heard_ms_ago: Some(7_265_000),
+                applied: String::new(),
+                enforced: String::new(),
+                clock_ahead_ms: Some(-90_000),
+                pending: vec!["192.0.2.1".to_owned()],
+                is_untrusted: true,
+                ..member("c", "mx1", MemberRole::Learner)
+            },
+        ],
+        advice: vec!["The clock of mx1 is wrong: set it, for example with chrony.".to_owned()],
+    }
+}
+
+pub(crate) fn joined() -> JoinResponse {
+    JoinResponse {
+        state: Some(state()),
+        cluster_id: "01234567-89ab-cdef-0123-456789abcdef".to_owned(),
+        n_members: 2,
+    }
+}

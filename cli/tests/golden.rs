@@ -1,0 +1,166 @@
+//! What people and programs see, for answers that are made up here: no daemon is asked.
+//!
+//! Each case has `tests/golden/NAME.txt` and `NAME.json`. `UPDATE_EXPECT=1` rewrites them; look at the
+//! difference before it is kept.
+
+mod answers;
+
+use bannkreis_cli::args::Output;
+use bannkreis_cli::commands::{ban, bans, check, cluster, status, unban, why};
+use bannkreis_cli::failure::Exit;
+use bannkreis_cli::run::Shown;
+use bannkreis_cli::text::{COLUMNS, Style};
+use bannkreis_filter::tree::MemoryTree;
+use jiff::tz::TimeZone;
+use std::path::PathBuf;
+
+fn style() -> Style {
+    Style { color: false, zone: TimeZone::UTC }
+}
+
+fn same(file: &str, found: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, found).unwrap();
+        return;
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == expected,
+        "{} is not as expected (UPDATE_EXPECT=1 rewrites it)\n--- expected\n{expected}\n--- found\n{found}",
+        path.display()
+    );
+}
+
+/// Text and JSON are as expected, and the text fits the page and moves no cursor.
+fn expect(name: &str, exit: Exit, shown: &Shown) {
+    assert_eq!(shown.exit, exit, "{name}");
+    fits(name, &shown.text);
+    same(&format!("{name}.txt"), &shown.text);
+    same(&format!("{name}.json"), &format!("{:#}\n", shown.json));
+}
+
+fn fits(name: &str, text: &str) {
+    assert!(text.ends_with('\n') || text.is_empty(), "{name}: the last line is not ended");
+    for line in text.lines() {
+        assert!(line.chars().count() <= COLUMNS, "{name}: wider than {COLUMNS}: {line}");
+        assert!(!line.chars().any(char::is_control), "{name}: a control character in {line:?}");
+    }
+}
+
+#[test]
+fn status_of_a_healthy_node() {
+    expect("status", Exit::Done, &status::show(&answers::status(), false, &style()));
+}
+
+#[test]
+fn status_without_quorum() {
+    let mut answer = answers::status();
+    answer.state = Some(answers::troubled_state());
+    answer.leader = String::new();
+    expect("status-no-quorum", Exit::Done, &status::show(&answer, false, &style()));
+}
+
+#[test]
+fn status_of_one_jail() {
+    let mut answer = answers::status();
+    answer.jails.truncate(1);
+    answer.jails[0].banned = vec!["192.0.2.7".to_owned(), "2001:db8:1:2::/64".to_owned()];
+    expect("status-jail", Exit::Done, &status::show(&answer, true, &style()));
+}
+
+#[test]
+fn ban_done_everywhere() {
+    expect("ban", Exit::Done, &ban::show(&answers::ban_done(), &style()));
+}
+
+#[test]
+fn ban_refused() {
+    expect("ban-refused", Exit::Refused, &ban::show(&answers::ban_refused(), &style()));
+}
+
+#[test]
+fn unban_with_a_node_down_and_a_wider_ban() {
+    expect("unban", Exit::NotEverywhere, &unban::show(&answers::unban_partly(), &style()));
+}
+
+#[test]
+fn unban_with_unknown_outcome() {
+    expect("unban-unknown", Exit::Unknown, &unban::show(&answers::unban_unknown(), &style()));
+}
+
+#[test]
+fn bans_in_two_parts() {
+    for (output, file) in [(Output::Table, "bans.txt"), (Output::Json, "bans.json")] {
+        let mut out = Vec::new();
+        let mut printer = bans::Printer::new(&mut out, output, style());
+        for part in answers::bans() {
+            printer.part(&part).unwrap();
+        }
+        printer.end().unwrap();
+        let text = String::from_utf8(out).unwrap();
+        match output {
+            Output::Table => fits(file, &text),
+            Output::Json => assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}"),
+        }
+        same(file, &text);
+    }
+}
+
+#[test]
+fn nobody_is_banned() {
+    let mut out = Vec::new();
+    let mut printer = bans::Printer::new(&mut out, Output::Table, style());
+    printer.part(&answers::bans().remove(0)).unwrap();
+    printer.end().unwrap();
+    assert_eq!(String::from_utf8(out).unwrap(), "nobody is banned\n");
+}
+
+#[test]
+fn why_banned_with_hostile_lines() {
+    expect("why", Exit::Done, &why::show(&answers::why_banned(), &style()));
+}
+
+#[test]
+fn why_not_banned_but_protected() {
+    expect("why-protected", Exit::Done, &why::show(&answers::why_protected(), &style()));
+}
+
+#[test]
+fn cluster_of_three_with_one_down() {
+    expect("cluster-status", Exit::Done, &cluster::show_status(&answers::cluster(), &style()));
+}
+
+#[test]
+fn joined() {
+    expect("cluster-join", Exit::Done, &cluster::show_join(&answers::joined(), &style()));
+}
+
+#[test]
+fn check_says_how_each_jail_runs() {
+    let tree = MemoryTree::new("/etc/fail2ban/")
+        .with(
+            "jail.local",
+            "[DEFAULT]\nignoreip = 172.16.0.0/16\n\n[mail]\nenabled = true\nfilter = mail\n\
+             logpath = /var/log/mail.log\n          /var/log/mail.old\nport = smtp,465\nmaxretry = 3\n\
+             bantime = 1w\niptables-multiport[name=HTTP, port=\"80,443\"]\n\n\
+             [broken]\nenabled = true\nfilter = nowhere\nlogpath = /var/log/x.log\n",
+        )
+        .with("filter.d/mail.conf", "[Definition]\nfailregex = ^login from <HOST> failed$\n");
+    let n_files = |pattern: &str| usize::from(pattern == "/var/log/mail.log");
+    let shown = check::check(&tree, "/etc/fail2ban/", &n_files, &style()).unwrap();
+    expect("check", Exit::Refused, &shown);
+}
+
+#[test]
+fn colours_are_only_paint() {
+    let coloured = Style { color: true, zone: TimeZone::UTC };
+    let text = status::show(&answers::status(), false, &coloured).text;
+    assert!(text.contains("\x1b[1mJAIL\x1b[0m"), "{text:?}");
+    let mut plain = text;
+    for code in ["\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m"] {
+        plain = plain.replace(code, "");
+    }
+    let trimmed = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+    assert_eq!(trimmed(&plain), trimmed(&status::show(&answers::status(), false, &style()).text));
+}

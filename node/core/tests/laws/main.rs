@@ -1,0 +1,13 @@
+//! The laws of the pure core, each asked of many random inputs.
+//!
+//! Not for whole clusters: that is the simulation's (`tests/sim`).
+
+mod applying;
+mod generated;
+mod judging;
+mod ports;
+mod rulesets;
+mod snapshots;
+mod subnet_maps;
+mod time;
+mod warden_model;

@@ -1,0 +1,156 @@
+//! The daemon from start to stop: one operator's door, and behind it one life of the node after another.
+//!
+//! Usually there is one life. A join ends it and begins the next, as a member of another cluster, while the
+//! kernel keeps every block.
+
+use crate::config::NodeConfig;
+use crate::control::ControlSocket;
+use crate::door::Door;
+use crate::host::HostFacts;
+use crate::joining;
+use crate::local_store::LocalStore;
+use crate::running::Running;
+use crate::startup::{self, StartupError};
+use crate::wire::PlainConnect;
+use bannkreis_raft::join_info;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, watch};
+
+/// How long a join may take before the operator is told that it goes on in the background.
+const JOIN_WAIT: Duration = Duration::from_secs(30);
+/// How often a joining node looks whether it is a member.
+const JOIN_LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The node's lives: the one that is, and the way to the next.
+pub struct Lives {
+    config: NodeConfig,
+    host: HostFacts,
+    store: Arc<LocalStore>,
+    current: RwLock<Arc<Running>>,
+    /// One join at a time; a stop waits for it.
+    changing: Mutex<()>,
+    /// Why the process must end although nobody asked it to.
+    broken: watch::Sender<Option<StartupError>>,
+}
+
+impl Lives {
+    /// The running node.
+    #[must_use]
+    pub fn current(&self) -> Arc<Running> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The configuration that all lives share.
+    #[must_use]
+    pub fn config(&self) -> &NodeConfig {
+        &self.config
+    }
+
+    /// Joins the cluster that `host_port` belongs to; returns when this node is a member.
+    ///
+    /// # Errors
+    /// A sentence with cause and remedy. Before anything was changed, or, when it says so, after.
+    pub async fn join(&self, host_port: &str) -> Result<(), String> {
+        let _only_one = self.changing.lock().await;
+        let solo = self.current();
+        let info = join_info(&PlainConnect, host_port).await.map_err(|error| error.to_string())?;
+        solo.raft.may_join(&info).map_err(|error| error.to_string())?;
+        tracing::info!("joining the cluster {} by {host_port}", info.cluster);
+        let view = solo.raft.view();
+        solo.stop().await;
+        let state_dir = &self.config.state_dir;
+        // When it can not be prepared, the directory still is the solo node's, and it lives on.
+        let prepared = joining::prepare(state_dir, &view, &info, host_port);
+        match Running::start(&self.config, &self.host, self.store.clone()).await {
+            Ok(running) => *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(running),
+            Err(error) => {
+                self.broken.send_replace(Some(error.clone()));
+                return Err(format!("this node can not start again: {error}"));
+            }
+        }
+        prepared?;
+        self.await_membership(host_port).await
+    }
+
+    async fn await_membership(&self, host_port: &str) -> Result<(), String> {
+        let running = self.current();
+        let deadline = Instant::now() + JOIN_WAIT;
+        let mut look = tokio::time::interval(JOIN_LOOK_INTERVAL);
+        loop {
+            look.tick().await;
+            let is_handed_over = joining::target(&self.config.state_dir).is_none();
+            if running.raft.status().is_member && is_handed_over {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!(
+                    "{host_port} has not taken this node in within {} s; it goes on asking, see `bannkreis \
+                     cluster status`",
+                    JOIN_WAIT.as_secs()
+                ));
+            }
+        }
+    }
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// The first thing that keeps it from running.
+pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
+    let started = Instant::now();
+    let host = HostFacts::read();
+    let socket = ControlSocket::bind(&config.control_socket()).map_err(StartupError::of)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartupError::of)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartupError::of)?;
+    let store = Arc::new(startup::open_store(&config.state_dir)?);
+    let running = Running::start(&config, &host, store.clone()).await?;
+    tracing::info!(
+        node = %running.raft.node_id(),
+        cluster = %running.raft.cluster_id(),
+        firewall = running.firewall.name(),
+        bans = running.raft.view().n_bans(),
+        "bannkreisd is ready"
+    );
+    if config.insecure {
+        tracing::warn!(
+            "insecure = true: whoever reaches {} can ban and unban; nothing is encrypted",
+            config.listen
+        );
+    }
+    if let Some(file) = running.clock.offset_file() {
+        tracing::warn!("{}: the clocks are shifted by what is in this file, for tests", file.display());
+    }
+    let (broken, mut is_broken) = watch::channel(None);
+    let lives = Arc::new(Lives {
+        config,
+        host,
+        store,
+        current: RwLock::new(Arc::new(running)),
+        changing: Mutex::new(()),
+        broken,
+    });
+    let (stop, mut stopped) = watch::channel(false);
+    let door = Arc::new(Door { lives: lives.clone(), started });
+    let serving = tokio::spawn(socket.serve(door, async move {
+        // An error means that the daemon is gone.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    }));
+    let failure = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        _ = is_broken.wait_for(Option::is_some) => lives.broken.borrow().clone(),
+    };
+    tracing::info!("stopping; every block stays in the kernel");
+    stop.send_replace(true);
+    if let Ok(Err(error)) = serving.await {
+        tracing::error!("{error}");
+    }
+    let _no_join = lives.changing.lock().await;
+    if failure.is_none() {
+        lives.current().stop().await;
+    }
+    failure.map_or(Ok(()), Err)
+}

@@ -1,0 +1,26 @@
+//! What the daemon's parts promise each other: small traits, declared by who uses them.
+//!
+//! Not for what implements them: sources, clocks and the Raft handle know these traits, these traits
+//! know nothing.
+
+use bannkreis_core::failure::{LogLine, SourceId, SourcePosition};
+use bannkreis_core::time::{Now, Timestamp};
+
+/// Tells the time. The only implementation that asks the machine is in `clock.rs`.
+pub trait Clock: Send + Sync {
+    /// This host's wall clock.
+    fn wall(&self) -> Timestamp;
+    /// Milliseconds of CLOCK_BOOTTIME (clock_gettime(2)): monotonic, and counts suspend.
+    fn boottime_ms(&self) -> u64;
+    /// Wall clock and cluster time together.
+    fn now(&self) -> Now;
+}
+
+/// Takes the lines that a source reads. Called on the source's own thread, in the order of the file;
+/// whatever it does delays the next line.
+pub trait LineSink: Send {
+    /// One line.
+    fn line(&mut self, line: &LogLine);
+    /// No more lines for now; everything before `read_up_to` has been handed over.
+    fn end_of_batch(&mut self, source: SourceId, read_up_to: SourcePosition);
+}

@@ -1,0 +1,183 @@
+//! The jails that run on this host: what `bannkreis-filter` reads from the fail2ban directory, with the
+//! log files that are really there.
+//!
+//! A jail that can not run costs that jail and no other, and one sentence. Not for reading logs.
+
+use bannkreis_core::jail::Jail;
+use bannkreis_filter::filter::Filter;
+use bannkreis_filter::jail_config::{LogPath, Logs, ReadJail};
+use bannkreis_filter::merged::ReadError;
+use bannkreis_filter::reading::{self, Host};
+use bannkreis_filter::this_host::{DirTree, log_files, service_port};
+use jiff::tz::TimeZone;
+use std::path::{Path, PathBuf};
+
+/// One jail reads so many files at most; of more, the first in the order of their names.
+pub const LOG_FILES_MAX: usize = 256;
+
+/// A log that a jail reads.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogFile {
+    /// Its path, wildcards replaced.
+    pub path: PathBuf,
+    /// Only what is written from now on is read.
+    pub is_tail: bool,
+}
+
+/// A jail that runs on this host.
+#[derive(Debug)]
+pub struct LoadedJail {
+    /// What the warden needs.
+    pub jail: Jail,
+    /// What judges its lines.
+    pub filter: Filter,
+    /// What it reads: at least one file that is there, each once.
+    pub logs: Vec<LogFile>,
+}
+
+/// All jails of this host.
+#[derive(Debug, Default)]
+pub struct LoadedJails {
+    /// Those that run, in the order of the configuration.
+    pub jails: Vec<LoadedJail>,
+    /// Sentences for the operator: what does not run and why, and what looks like a mistake.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the fail2ban configuration in `config_dir`, which need not exist, on top of our own base.
+///
+/// # Errors
+/// When a file of the jail configuration itself is malformed or can not be read.
+pub fn load(config_dir: &Path) -> Result<LoadedJails, ReadError> {
+    let tree = DirTree::new(config_dir);
+    let host = Host {
+        zone: TimeZone::system(),
+        services: &service_port,
+        config_dir: config_dir.display().to_string(),
+    };
+    let reading = reading::read(&tree, &host)?;
+    let mut loaded = LoadedJails {
+        warnings: reading.warnings().iter().map(ToString::to_string).collect(),
+        jails: Vec::new(),
+    };
+    loaded.warnings.extend(reading.errors.iter().map(ToString::to_string));
+    for jail in reading.jails {
+        match with_logs(jail, &mut loaded.warnings) {
+            Ok(jail) => loaded.jails.push(jail),
+            Err(warning) => loaded.warnings.push(warning),
+        }
+    }
+    Ok(loaded)
+}
+
+fn with_logs(read: ReadJail, warnings: &mut Vec<String>) -> Result<LoadedJail, String> {
+    let name = read.jail.name.clone();
+    let patterns = match read.logs {
+        Logs::Files(patterns) => patterns,
+        Logs::Journal(_) => {
+            return Err(format!(
+                "jail [{name}] is skipped: it reads the journal, which this release does not; set `backend = \
+                 auto` and a logpath"
+            ));
+        }
+    };
+    let mut logs = files_of(&patterns);
+    if logs.is_empty() {
+        let paths: Vec<&str> = patterns.iter().map(|pattern| pattern.glob.as_str()).collect();
+        let paths = if paths.is_empty() {
+            "its logpath is empty".into()
+        } else {
+            format!("{} is not there", paths.join(", "))
+        };
+        return Err(format!(
+            "jail [{name}] is skipped, because it has no log file: {paths}; set its logpath, or start the service \
+             that writes it and restart bannkreisd, or set `enabled = false`"
+        ));
+    }
+    if logs.len() > LOG_FILES_MAX {
+        warnings.push(format!(
+            "jail [{name}] names {} log files, of which the first {LOG_FILES_MAX} are read; narrow the wildcards \
+             in its logpath",
+            logs.len()
+        ));
+        logs.truncate(LOG_FILES_MAX);
+    }
+    Ok(LoadedJail { jail: read.jail, filter: read.filter, logs })
+}
+
+/// The files of all patterns, each once, as long as one of them is there. A path without wildcards is
+/// then kept although it is missing: the sources wait for it.
+fn files_of(patterns: &[LogPath]) -> Vec<LogFile> {
+    let mut logs: Vec<LogFile> = Vec::new();
+    let mut is_any_there = false;
+    for LogPath { glob, tail } in patterns {
+        let mut paths = log_files(glob);
+        is_any_there |= !paths.is_empty();
+        if paths.is_empty() && glob.starts_with('/') && !glob.contains(['*', '?', '[']) {
+            paths.push(PathBuf::from(glob));
+        }
+        for path in paths {
+            if !logs.iter().any(|log| log.path == path) {
+                logs.push(LogFile { path, is_tail: *tail });
+            }
+        }
+    }
+    if is_any_there { logs } else { Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// Loads a tree with this jail.local, in which `LOGS` stands for the directory of the logs.
+    fn load_text(jail_local: &str, logs: &[&str]) -> (LoadedJails, PathBuf) {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let text = jail_local.replace("LOGS", &directory.path().display().to_string());
+        fs::write(directory.path().join("jail.local"), text).expect("write");
+        fs::create_dir(directory.path().join("filter.d")).expect("mkdir");
+        let filter = "[Definition]\nfailregex = ^refused <HOST>$\n";
+        fs::write(directory.path().join("filter.d/mine.conf"), filter).expect("write");
+        for log in logs {
+            fs::write(directory.path().join(log), "").expect("write");
+        }
+        (load(directory.path()).expect("well formed"), directory.path().to_owned())
+    }
+
+    fn names(loaded: &LoadedJails) -> Vec<&str> {
+        loaded.jails.iter().map(|jail| jail.jail.name.as_str()).collect()
+    }
+
+    #[test]
+    fn wildcards_become_files_each_once() {
+        let text = "[a]\nenabled = true\nfilter = mine\nport = 80\nlogpath = LOGS/*.log\n  LOGS/one.log\n  LOGS/later tail\n";
+        let (loaded, at) = load_text(text, &["two.log", "one.log", "one.txt"]);
+        assert_eq!(
+            loaded.jails[0].logs,
+            [
+                LogFile { path: at.join("one.log"), is_tail: false },
+                LogFile { path: at.join("two.log"), is_tail: false },
+                LogFile { path: at.join("later"), is_tail: true },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_jail_without_a_log_or_with_a_mistake_costs_no_other() {
+        let text = "[good]\nenabled = true\nfilter = mine\nport = 80\nlogpath = LOGS/one.log\n\
+                    [nolog]\nenabled = true\nfilter = mine\nport = 80\nlogpath = LOGS/nothing.log\n\
+                    [nofilter]\nenabled = true\nfilter = nosuch\nport = 80\nlogpath = LOGS/one.log\n";
+        let (loaded, at) = load_text(text, &["one.log"]);
+        assert_eq!(names(&loaded), ["good"]);
+        let about = |word: &str| loaded.warnings.iter().filter(|warning| warning.contains(word)).count();
+        assert_eq!(about("[nolog]"), 1, "{:?}", loaded.warnings);
+        assert_eq!(about(&at.join("nothing.log").display().to_string()), 1);
+        assert_eq!(about("nosuch"), 1, "{:?}", loaded.warnings);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_an_empty_tree() {
+        let loaded = load(Path::new("/nowhere/fail2ban")).expect("an empty tree is well formed");
+        assert_eq!(names(&loaded), Vec::<&str>::new());
+    }
+}

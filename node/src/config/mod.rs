@@ -1,0 +1,276 @@
+//! The daemon's configuration: `bannkreis.toml`, the environment above it, the defaults below it; and
+//! the jails of a fail2ban directory.
+//!
+//! A setting that is not known, of the wrong type or out of range ends the start with one sentence:
+//! where it stands, what is wrong, what is allowed. Nothing here opens sockets or databases. In the
+//! order of suggested reading: the settings one by one, how a file becomes values, the jails.
+
+pub mod settings;
+
+mod document;
+pub mod jails;
+
+use document::Given;
+use settings::{SETTINGS, Setting};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// What to do with the kernel's firewall.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// nftables where it can be used; otherwise none, with a warning.
+    #[default]
+    Auto,
+    /// nftables, or no start.
+    Nftables,
+    /// Nothing is blocked on this host.
+    None,
+}
+
+/// Whether this node acts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It proposes and blocks.
+    #[default]
+    Enforce,
+    /// It counts and shows, stores and votes, and neither proposes nor blocks.
+    Observe,
+}
+
+/// What is written to the log at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What needs somebody.
+    Error,
+    /// And what may need somebody soon.
+    Warn,
+    /// And what happened.
+    #[default]
+    Info,
+    /// And why.
+    Debug,
+    /// And everything else.
+    Trace,
+}
+
+impl LogLevel {
+    /// As it is written in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+/// Where the log goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard error: under systemd, the journal.
+    #[default]
+    Stderr,
+    /// This file, which is appended to.
+    File(PathBuf),
+}
+
+/// The daemon's own log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogConfig {
+    /// What is written at least.
+    pub level: LogLevel,
+    /// Where it goes.
+    pub target: LogTarget,
+}
+
+/// The clockwork of the cluster, in milliseconds. The same on all nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RaftConfig {
+    /// A leader says so often that it is there.
+    pub heartbeat_ms: u64,
+    /// Without a word from a leader for at least so long, a node stands for election.
+    pub election_min_ms: u64,
+    /// And at most so long; each time is random in between.
+    pub election_max_ms: u64,
+}
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// Identity, Raft log, snapshots and the local store.
+    pub state_dir: PathBuf,
+    /// The control socket.
+    pub run_dir: PathBuf,
+    /// The fail2ban configuration; it need not exist.
+    pub config_dir: PathBuf,
+    /// Where other nodes reach this one.
+    pub listen: SocketAddr,
+    /// What other nodes are told to connect to, when it is not `listen`.
+    pub advertise: Option<String>,
+    /// Other hosts may connect without TLS.
+    pub insecure: bool,
+    /// What people call this node.
+    pub name: String,
+    /// What to do with the kernel's firewall.
+    pub backend: Backend,
+    /// Whether this node acts.
+    pub mode: Mode,
+    /// The first start reads its logs from their beginning.
+    pub catch_up: bool,
+    /// The daemon's own log.
+    pub log: LogConfig,
+    /// The clockwork of the cluster.
+    pub raft: RaftConfig,
+}
+
+/// What is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub struct ConfigError {
+    place: String,
+    problem: String,
+}
+
+impl NodeConfig {
+    /// Read when no other file is named; it need not exist.
+    pub const DEFAULT_PATH: &str = "/etc/bannkreis/bannkreis.toml";
+
+    /// A node that was not told anything, on a host of this name: it works alone, and nobody else can
+    /// connect to it.
+    #[must_use]
+    pub fn defaults(hostname: &str) -> NodeConfig {
+        NodeConfig {
+            state_dir: "/var/lib/bannkreis".into(),
+            run_dir: "/run/bannkreis".into(),
+            config_dir: "/etc/fail2ban".into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7420)),
+            advertise: None,
+            insecure: false,
+            name: hostname.to_owned(),
+            backend: Backend::Auto,
+            mode: Mode::Enforce,
+            catch_up: false,
+            log: LogConfig::default(),
+            raft: RaftConfig { heartbeat_ms: 250, election_min_ms: 1_500, election_max_ms: 3_000 },
+        }
+    }
+
+    /// Reads `explicit`, or [`NodeConfig::DEFAULT_PATH`] when that is there, then the environment:
+    /// `BANNKREIS_` and the setting's name in capitals, with `_` for the dot.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place.
+    pub fn load(
+        explicit: Option<&Path>,
+        environment: &dyn Fn(&str) -> Option<OsString>,
+        hostname: &str,
+    ) -> Result<NodeConfig, ConfigError> {
+        let path = explicit.unwrap_or(Path::new(Self::DEFAULT_PATH));
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && explicit.is_none() => String::new(),
+            Err(error) => {
+                let remedy = match error.kind() {
+                    io::ErrorKind::NotFound => "name an existing file, or none to run with the defaults",
+                    io::ErrorKind::InvalidData => "write it in UTF-8",
+                    _ => "make it readable for this user",
+                };
+                let problem = format!("the configuration can not be read: {error}; {remedy}");
+                return Err(ConfigError { place: path.display().to_string(), problem });
+            }
+        };
+        let mut reader = Reader { config: NodeConfig::defaults(hostname), places: BTreeMap::new() };
+        for (key, place, given) in document::values(path, &text)? {
+            reader.set(&key, place, &given)?;
+        }
+        for setting in &SETTINGS {
+            let variable = setting.variable();
+            let Some(value) = environment(&variable) else { continue };
+            let place = format!("environment variable {variable}");
+            let Ok(text) = value.into_string() else {
+                return Err(ConfigError { place, problem: "it is not UTF-8".into() });
+            };
+            reader.set(setting.key, place, &Given::Text(text))?;
+        }
+        reader.finish()
+    }
+
+    /// Where other nodes find this one, as `host:port`.
+    #[must_use]
+    pub fn advertised(&self) -> String {
+        match &self.advertise {
+            Some(advertise) => advertise.clone(),
+            None if self.listen.ip().is_unspecified() => format!("{}:{}", self.name, self.listen.port()),
+            None => self.listen.to_string(),
+        }
+    }
+
+    /// The socket that the operator's tool connects to.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.run_dir.join("control.sock")
+    }
+}
+
+struct Reader {
+    config: NodeConfig,
+    places: BTreeMap<&'static str, String>,
+}
+
+impl Reader {
+    fn set(&mut self, key: &str, place: String, given: &Given) -> Result<(), ConfigError> {
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
+            let known: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
+            let problem =
+                format!("there is no setting `{key}`; remove it, or write one of {}", known.join(", "));
+            return Err(ConfigError { place, problem });
+        };
+        let Setting { key, allowed, set, .. } = setting;
+        match set(&mut self.config, given) {
+            Ok(()) => {
+                self.places.insert(key, place);
+                Ok(())
+            }
+            Err(why) => {
+                let problem = format!("`{key} = {given}` is refused: {why}; allowed is {allowed}");
+                Err(ConfigError { place, problem })
+            }
+        }
+    }
+
+    /// What can only be checked when everything is known.
+    fn finish(self) -> Result<NodeConfig, ConfigError> {
+        let place = |key: &str| self.places.get(key).cloned().unwrap_or_else(|| "the configuration".into());
+        let NodeConfig { listen, insecure, raft, .. } = &self.config;
+        if !listen.ip().is_loopback() && !insecure {
+            let problem = format!(
+                "`listen = \"{listen}\"` can be reached from other hosts, but connections are not encrypted in \
+                 this release; set `insecure = true` if only your nodes are in that network, or listen on \
+                 127.0.0.1"
+            );
+            return Err(ConfigError { place: place("listen"), problem });
+        }
+        let RaftConfig { heartbeat_ms, election_min_ms, election_max_ms } = *raft;
+        if election_min_ms < 2 * heartbeat_ms || election_max_ms <= election_min_ms {
+            let keys = ["raft.election_min_ms", "raft.election_max_ms", "raft.heartbeat_ms"];
+            let given = keys.into_iter().find(|key| self.places.contains_key(key)).unwrap_or(keys[0]);
+            let problem = format!(
+                "raft.heartbeat_ms = {heartbeat_ms}, raft.election_min_ms = {election_min_ms} and \
+                 raft.election_max_ms = {election_max_ms} do not go together; election_min_ms must be at least \
+                 twice heartbeat_ms, and election_max_ms more than election_min_ms"
+            );
+            return Err(ConfigError { place: place(given), problem });
+        }
+        Ok(self.config)
+    }
+}
+
+#[cfg(test)]
+mod tests;

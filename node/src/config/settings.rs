@@ -1,0 +1,286 @@
+//! Every setting of `bannkreis.toml`: its name, what it is for, what it may be. The reference that is
+//! shipped is made of this table, and so are the names of environment variables.
+//!
+//! Not for where values come from (`document.rs`), nor for the jails: those stay in fail2ban's files.
+
+use super::document::Given;
+use super::{Backend, LogLevel, LogTarget, Mode, NodeConfig};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+/// The longest name of a node.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+
+/// The longest heartbeat or election time: a minute without a leader is too long already.
+const TIME_MS_MAX: u64 = 60_000;
+
+type Set = fn(&mut NodeConfig, &Given) -> Result<(), String>;
+
+/// One setting.
+pub struct Setting {
+    /// Its name; `section.name` inside a section.
+    pub key: &'static str,
+    /// The default as it would be written.
+    pub default: &'static str,
+    /// What it is for.
+    pub purpose: &'static str,
+    /// What it may be.
+    pub allowed: &'static str,
+    pub(super) set: Set,
+}
+
+impl Setting {
+    /// The environment variable that overrides it.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("BANNKREIS_{}", self.key.to_uppercase().replace('.', "_"))
+    }
+}
+
+/// All settings. Those of a section follow one another.
+pub static SETTINGS: [Setting; 15] = [
+    Setting {
+        key: "state_dir",
+        default: "\"/var/lib/bannkreis\"",
+        purpose: "What outlives a restart: the node's identity, the Raft log, snapshots, places in logs.",
+        allowed: "an absolute path",
+        set: |config, given| put(&mut config.state_dir, path(given)),
+    },
+    Setting {
+        key: "run_dir",
+        default: "\"/run/bannkreis\"",
+        purpose: "Holds control.sock, by which `bannkreis` talks to this node.",
+        allowed: "an absolute path",
+        set: |config, given| put(&mut config.run_dir, path(given)),
+    },
+    Setting {
+        key: "config_dir",
+        default: "\"/etc/fail2ban\"",
+        purpose: "The fail2ban configuration with the jails. It need not exist: then only the built-in jails \
+                  are known.",
+        allowed: "an absolute path",
+        set: |config, given| put(&mut config.config_dir, path(given)),
+    },
+    Setting {
+        key: "listen",
+        default: "\"127.0.0.1:7420\"",
+        purpose: "Where other nodes reach this one. Everything but loopback needs `insecure` as well, because \
+                  connections are not encrypted in this release.",
+        allowed: "an address and a port, such as \"10.0.0.5:7420\" or \"[::]:7420\"",
+        set: |config, given| put(&mut config.listen, address(given)),
+    },
+    Setting {
+        key: "advertise",
+        default: "\"\"",
+        purpose: "What other nodes connect to, when that is not what this one listens on. Empty: the address \
+                  of `listen`, or this node's name when it listens everywhere.",
+        allowed: "a host and a port, such as \"kopano.example.org:7420\", or \"\"",
+        set: |config, given| put(&mut config.advertise, host_and_port(given)),
+    },
+    Setting {
+        key: "insecure",
+        default: "false",
+        purpose: "Lets other hosts connect without encryption: whoever reaches the port can ban and unban.",
+        allowed: "true or false",
+        set: |config, given| put(&mut config.insecure, boolean(given)),
+    },
+    Setting {
+        key: "name",
+        default: "\"\"",
+        purpose: "What people call this node. Empty: the host's name.",
+        allowed: "up to 64 bytes without spaces",
+        set: |config, given| {
+            if let Some(name) = name(given)? {
+                config.name = name;
+            }
+            Ok(())
+        },
+    },
+    Setting {
+        key: "backend",
+        default: "\"auto\"",
+        purpose: "How offenders are blocked. `auto` goes on without blocking, and says so, where nftables can \
+                  not be used; `nftables` does not start there; `none` never blocks.",
+        allowed: "\"auto\", \"nftables\" or \"none\"",
+        set: |config, given| {
+            let choices = [("auto", Backend::Auto), ("nftables", Backend::Nftables), ("none", Backend::None)];
+            put(&mut config.backend, one_of(given, &choices))
+        },
+    },
+    Setting {
+        key: "mode",
+        default: "\"enforce\"",
+        purpose: "`observe` counts and shows, stores and votes, but proposes and blocks nothing.",
+        allowed: "\"enforce\" or \"observe\"",
+        set: |config, given| {
+            let choices = [("enforce", Mode::Enforce), ("observe", Mode::Observe)];
+            put(&mut config.mode, one_of(given, &choices))
+        },
+    },
+    Setting {
+        key: "catch_up",
+        default: "false",
+        purpose: "Whether the very first start reads logs from their beginning. Otherwise nobody is banned \
+                  for what was written before it.",
+        allowed: "true or false",
+        set: |config, given| put(&mut config.catch_up, boolean(given)),
+    },
+    Setting {
+        key: "log.level",
+        default: "\"info\"",
+        purpose: "What the daemon writes to its own log at least.",
+        allowed: "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
+        set: |config, given| {
+            let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+            put(&mut config.log.level, one_of(given, &levels.map(|level| (level.as_str(), level))))
+        },
+    },
+    Setting {
+        key: "log.target",
+        default: "\"stderr\"",
+        purpose: "Where the daemon's own log goes; under systemd, `stderr` is the journal.",
+        allowed: "\"stderr\" or the absolute path of a file",
+        set: |config, given| {
+            let target =
+                if text(given)? == "stderr" { LogTarget::Stderr } else { LogTarget::File(path(given)?) };
+            put(&mut config.log.target, Ok(target))
+        },
+    },
+    Setting {
+        key: "raft.heartbeat_ms",
+        default: "250",
+        purpose: "A leader says so often that it is there. These three times are the same on all nodes.",
+        allowed: "a whole number from 10 to 60000",
+        set: |config, given| put(&mut config.raft.heartbeat_ms, number(given, 10..=TIME_MS_MAX)),
+    },
+    Setting {
+        key: "raft.election_min_ms",
+        default: "1500",
+        purpose: "Without a leader for so long, a node stands for election.",
+        allowed: "a whole number from 20 to 60000",
+        set: |config, given| put(&mut config.raft.election_min_ms, number(given, 20..=TIME_MS_MAX)),
+    },
+    Setting {
+        key: "raft.election_max_ms",
+        default: "3000",
+        purpose: "The longest such time; each one is random in between.",
+        allowed: "a whole number from 21 to 60000",
+        set: |config, given| put(&mut config.raft.election_max_ms, number(given, 21..=TIME_MS_MAX)),
+    },
+];
+
+fn put<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *place = value?;
+    Ok(())
+}
+
+fn text(given: &Given) -> Result<&str, String> {
+    match given {
+        Given::Text(text) => Ok(text),
+        _ => Err("it is not a text in quotes".into()),
+    }
+}
+
+fn path(given: &Given) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text(given)?);
+    if path.is_absolute() { Ok(path) } else { Err("it does not begin with /".into()) }
+}
+
+fn boolean(given: &Given) -> Result<bool, String> {
+    match given {
+        Given::Boolean(boolean) => Ok(*boolean),
+        Given::Text(text) => text.parse().map_err(|_| "it is neither true nor false".into()),
+        _ => Err("it is neither true nor false".into()),
+    }
+}
+
+fn number(given: &Given, allowed: RangeInclusive<u64>) -> Result<u64, String> {
+    let number = match given {
+        Given::Number(number) => u64::try_from(*number).ok(),
+        Given::Text(text) => text.parse().ok(),
+        _ => return Err("it is not a whole number".into()),
+    };
+    number.filter(|number| allowed.contains(number)).ok_or_else(|| "it is not in that range".into())
+}
+
+fn one_of<T: Copy>(given: &Given, choices: &[(&str, T)]) -> Result<T, String> {
+    let text = text(given)?;
+    let chosen = choices.iter().find(|(name, _)| *name == text);
+    chosen.map(|(_, choice)| *choice).ok_or_else(|| "it is none of the choices".into())
+}
+
+fn address(given: &Given) -> Result<SocketAddr, String> {
+    text(given)?.parse().map_err(|_| "it is not an address with a port; a name can not be listened on".into())
+}
+
+fn host_and_port(given: &Given) -> Result<Option<String>, String> {
+    let text = text(given)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (host, port) = text.rsplit_once(':').ok_or("it has no port")?;
+    if !port.parse().is_ok_and(|port: u16| port > 0) {
+        return Err("its port is not a number from 1 to 65535".into());
+    }
+    let is_in_brackets = host.starts_with('[') && host.ends_with(']');
+    if host.is_empty() || host.contains(char::is_whitespace) || (host.contains(':') && !is_in_brackets) {
+        return Err("its host is not a name or an address (an IPv6 address stands in brackets)".into());
+    }
+    Ok(Some(text.to_owned()))
+}
+
+fn name(given: &Given) -> Result<Option<String>, String> {
+    let text = text(given)?;
+    if text.len() > NODE_NAME_BYTES_MAX {
+        return Err(format!("it has {} bytes", text.len()));
+    }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("it has a space or a control character in it".into());
+    }
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
+/// The commented reference of all settings, as it is shipped: every line that sets something is the
+/// default, and commented out.
+#[must_use]
+pub fn reference() -> String {
+    let mut text = String::from(
+        "# bannkreis: the configuration of one node. Every setting is shown with its default, which holds while\n\
+         # the line is commented out. An environment variable overrides each of them. Jails, filters and their\n\
+         # logs are not here: they are read from the fail2ban configuration (config_dir).\n",
+    );
+    let mut section = "";
+    for setting in &SETTINGS {
+        let (of, name) = setting.key.split_once('.').unwrap_or(("", setting.key));
+        if of != section {
+            text.push_str(&format!("\n[{of}]\n"));
+            section = of;
+        }
+        text.push('\n');
+        for line in folded(setting.purpose) {
+            text.push_str(&format!("# {line}\n"));
+        }
+        text.push_str(&format!("# Allowed: {}.\n", setting.allowed));
+        text.push_str(&format!("# Environment: {}\n", setting.variable()));
+        text.push_str(&format!("#{name} = {}\n", setting.default));
+    }
+    text
+}
+
+fn folded(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let needs_line = lines.last().is_some_and(|line| line.len() + word.len() > 98);
+        if needs_line {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}

@@ -1,0 +1,192 @@
+//! From core types to the words and messages of answers: names, ends, commands to type, and the state that
+//! every answer begins with.
+
+use super::{ClusterFacts, Inspection, NodeApi, NodeFacts};
+use bannkreis_core::ban_list::{Ban, BanList};
+use bannkreis_core::change::BanKey;
+use bannkreis_core::ids::NodeId;
+use bannkreis_core::jail::JailName;
+use bannkreis_core::subnet::Subnet;
+use bannkreis_core::time::{Now, Until};
+use bannkreis_proto::v1;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use tonic::Status;
+
+/// Asked about when only the host's counts matter: nothing is ever counted or banned there.
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// Nodes by name, for people.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NodeNames(BTreeMap<NodeId, String>);
+
+impl NodeNames {
+    /// The names of all nodes that the ban list or the cluster knows.
+    pub(super) fn of(view: &BanList, cluster: &ClusterFacts) -> NodeNames {
+        let recorded = view.nodes().map(|(node, entry)| (node, entry.record.name.clone()));
+        let members = cluster.members.iter().map(|member| (member.node, member.name.clone()));
+        NodeNames(recorded.chain(members).filter(|(_, name)| !name.is_empty()).collect())
+    }
+
+    /// A node's name; its id when it has none.
+    pub(super) fn name(&self, node: NodeId) -> String {
+        self.0.get(&node).cloned().unwrap_or_else(|| node.to_string())
+    }
+
+    /// The node that `text` names or numbers.
+    pub(super) fn resolve(&self, text: &str) -> Result<NodeId, Status> {
+        let known = |node: &NodeId| node.to_string() == text;
+        if let Some(node) = self.0.keys().find(|node| known(node)) {
+            return Ok(*node);
+        }
+        let named: Vec<NodeId> =
+            self.0.iter().filter(|(_, name)| *name == text).map(|(node, _)| *node).collect();
+        let all = self.0.iter().map(|(node, name)| format!("{name} ({node})")).collect::<Vec<_>>().join(", ");
+        match named.as_slice() {
+            [node] => Ok(*node),
+            [] => Err(Status::not_found(format!(
+                "no node `{}` in this cluster; there are: {all}",
+                text.escape_debug()
+            ))),
+            _ => Err(Status::invalid_argument(format!(
+                "several nodes are called `{}`: name one by its id; there are: {all}",
+                text.escape_debug()
+            ))),
+        }
+    }
+}
+
+/// What an answer is made from, taken once per call so that its parts agree.
+pub(super) struct Snapshot {
+    pub(super) node: NodeFacts,
+    pub(super) cluster: ClusterFacts,
+    pub(super) names: NodeNames,
+    pub(super) inspection: Inspection,
+    pub(super) now: Now,
+    pub(super) view: bannkreis_core::ban_list::BanView,
+}
+
+impl Snapshot {
+    /// Everything at this moment; of the warden's knowledge what concerns `about`, or all of it.
+    pub(super) async fn take(api: &dyn NodeApi, about: Option<Subnet>) -> Result<Snapshot, Status> {
+        let inspection = api.inspect(about).await;
+        let inspection = inspection
+            .ok_or_else(|| Status::unavailable("bannkreisd is stopping: ask again when it runs"))?;
+        let (view, cluster) = (api.view(), api.cluster());
+        let names = NodeNames::of(&view, &cluster);
+        Ok(Snapshot { node: api.node(), cluster, names, inspection, now: api.now(), view })
+    }
+
+    /// Everything but what the warden knows of single offenders.
+    pub(super) async fn take_counts(api: &dyn NodeApi) -> Result<Snapshot, Status> {
+        Snapshot::take(api, Some(Subnet::host(NOBODY))).await
+    }
+
+    /// Whether what the warden wants blocked is really blocked on this host.
+    pub(super) fn is_blocking(&self) -> bool {
+        !self.node.observe && self.node.backend != "none"
+    }
+
+    /// What every answer begins with.
+    pub(super) fn state(&self) -> v1::NodeState {
+        let unreachable = self.cluster.members.iter().filter(|member| !member.is_reachable);
+        let mut unreachable: Vec<String> = unreachable.map(|member| self.names.name(member.node)).collect();
+        unreachable.sort();
+        let mode = if self.node.observe { v1::NodeMode::Observe } else { v1::NodeMode::Enforce };
+        v1::NodeState {
+            node_id: self.node.node.to_string(),
+            name: self.node.name.clone(),
+            now_ms: self.now.cluster.0,
+            now_is_estimated: self.now.estimated,
+            no_quorum_since_ms: self.cluster.no_quorum_since.map(|since| since.0),
+            unreachable,
+            n_waiting: self.inspection.n_waiting as u64,
+            mode: mode.into(),
+            backend: self.node.backend.to_owned(),
+            applied: self.view.position().to_string(),
+            enforced: self.node.enforced.to_string(),
+            warnings: self.node.warnings.clone(),
+        }
+    }
+
+    /// Why this host does not block a ban of `subnet`, if so.
+    pub(super) fn not_blocked_here(&self, subnet: Subnet) -> String {
+        let release = self.inspection.overrides.iter().any(|(outer, decision)| {
+            outer.contains(subnet) && decision.kind == bannkreis_core::event::OverrideKind::Release
+        });
+        if release {
+            return "an operator lets it through on this host".to_owned();
+        }
+        match self.ignored_by(subnet).first() {
+            Some(jail) => format!("ignoreip of jail {jail} on this host"),
+            None => String::new(),
+        }
+    }
+
+    /// This host's jails whose `ignoreip` holds `subnet`.
+    pub(super) fn ignored_by(&self, subnet: Subnet) -> Vec<&JailName> {
+        let jails = self.inspection.jails.iter().map(|inspected| &inspected.jail);
+        jails
+            .filter(|jail| jail.ignore.iter().any(|ignored| ignored.contains(subnet)))
+            .map(|jail| &jail.name)
+            .collect()
+    }
+
+    /// A ban of the cluster.
+    pub(super) fn ban_info(&self, key: &BanKey, ban: &Ban) -> v1::BanInfo {
+        let origins = ban.origins.iter().map(|origin| v1::BanOrigin {
+            node_id: origin.node.to_string(),
+            name: self.names.name(origin.node),
+            until_ms: until_ms(origin.until),
+        });
+        v1::BanInfo {
+            subnet: key.subnet.to_string(),
+            jail: key.jail.to_string(),
+            kind: v1::BanKind::Ban.into(),
+            since_ms: Some(ban.since.0),
+            until_ms: until_ms(ban.until),
+            count: ban.count,
+            ports: ban.ports.to_string(),
+            origins: origins.collect(),
+            damped_by: ban.damped_by.map(|node| self.names.name(node)).unwrap_or_default(),
+            not_blocked_here: self.not_blocked_here(key.subnet),
+            note: String::new(),
+            lift_command: lift_command(key.subnet, Some(&key.jail)),
+        }
+    }
+}
+
+/// An end as answers carry it: absent means for ever.
+pub(super) fn until_ms(until: Until) -> Option<u64> {
+    until.at().map(|end| end.0)
+}
+
+/// What to type to lift the bans of `subnet`, in one jail or in all.
+pub(super) fn lift_command(subnet: Subnet, jail: Option<&JailName>) -> String {
+    match jail {
+        Some(jail) => format!("bannkreis unban {subnet} --jail {}", quoted(jail.as_str())),
+        None => format!("bannkreis unban {subnet}"),
+    }
+}
+
+/// `word` as a shell takes it for one word that means nothing special.
+fn quoted(word: &str) -> String {
+    let is_plain =
+        word.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && !word.starts_with('-');
+    if is_plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{lift_command, quoted};
+    use bannkreis_core::jail::JailName;
+
+    #[test]
+    fn commands_can_be_typed_as_they_are() {
+        let subnet = "192.0.2.0/24".parse().unwrap();
+        let jail = JailName::new("sshd").unwrap();
+        assert_eq!(lift_command(subnet, Some(&jail)), "bannkreis unban 192.0.2.0/24 --jail sshd");
+        assert_eq!(quoted("x;reboot"), "'x;reboot'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}

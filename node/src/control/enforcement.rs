@@ -1,0 +1,55 @@
+//! Which nodes' kernels do what the ban list says, and waiting until all of them do.
+
+use super::answers::NodeNames;
+use super::{ClusterFacts, MemberFacts, NodeApi};
+use bannkreis_core::ids::Position;
+use bannkreis_proto::v1::{EnforcementState, NodeEnforcement};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often the members are looked at while somebody waits.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// What `member` does with everything up to `position`.
+fn state_of(member: &MemberFacts, position: Position) -> EnforcementState {
+    if !member.is_enforcing {
+        EnforcementState::NotEnforcing
+    } else if member.enforced.is_some_and(|enforced| enforced >= position) {
+        // What was done once stays done, whether the node can be reached now or not.
+        EnforcementState::Enforced
+    } else if member.is_reachable {
+        EnforcementState::Behind
+    } else {
+        EnforcementState::Unreachable
+    }
+}
+
+/// One entry per member, sorted by name.
+pub(super) fn list(cluster: &ClusterFacts, names: &NodeNames, position: Position) -> Vec<NodeEnforcement> {
+    let mut nodes: Vec<NodeEnforcement> = cluster
+        .members
+        .iter()
+        .map(|member| NodeEnforcement {
+            node_id: member.node.to_string(),
+            name: names.name(member.node),
+            state: state_of(member, position).into(),
+            enforced: member.enforced.map(|position| position.to_string()).unwrap_or_default(),
+        })
+        .collect();
+    nodes.sort_by(|a, b| (&a.name, &a.node_id).cmp(&(&b.name, &b.node_id)));
+    nodes
+}
+
+/// Waits until this node has applied `position` and every node that can be reached enforces it, or the time is
+/// over.
+pub(super) async fn wait(api: &dyn NodeApi, position: Position, deadline: Instant) {
+    loop {
+        let cluster = api.cluster();
+        let is_done = api.view().position() >= position
+            && !cluster.members.iter().any(|member| state_of(member, position) == EnforcementState::Behind);
+        if is_done || Instant::now() >= deadline {
+            return;
+        }
+        tokio::time::sleep_until(deadline.min(Instant::now() + POLL_INTERVAL)).await;
+    }
+}

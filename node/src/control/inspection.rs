@@ -1,0 +1,130 @@
+//! What only the warden knows, copied out on its thread so that an answer can be made of it elsewhere.
+//!
+//! Pure: reads the warden, changes nothing.
+
+use bannkreis_core::change::BanKey;
+use bannkreis_core::event::{OutboxEntry, Override};
+use bannkreis_core::ids::NodeId;
+use bannkreis_core::jail::Jail;
+use bannkreis_core::judge;
+use bannkreis_core::subnet::Subnet;
+use bannkreis_core::time::{Now, Timestamp};
+use bannkreis_core::warden::{JailCounts, LocalProtection, Warden};
+
+/// A host's own knowledge: about everybody, or about one subnet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inspection {
+    /// This host's jails.
+    pub jails: Vec<InspectedJail>,
+    /// How many addresses and prefixes the firewall should hold.
+    pub n_blocked: usize,
+    /// How many blocks wait for the cluster's answer.
+    pub n_waiting: usize,
+    /// Blocks of this host's own making, those that wait and those that are not shared.
+    pub outbox: Vec<OutboxEntry>,
+    /// Peers' notices: which, from whom, until when.
+    pub notices: Vec<(BanKey, NodeId, Timestamp)>,
+    /// Operators' decisions for this host.
+    pub overrides: Vec<(Subnet, Override)>,
+    /// What this host must not block: own addresses, peers, `ignoreip`. Only when asked about a subnet.
+    pub protections: Vec<(Subnet, LocalProtection)>,
+    /// Failures that still count. Only when asked about a subnet.
+    pub failures: Vec<InspectedFailures>,
+    /// Whether packets from the whole subnet are dropped by this host's rules, on some port at least. Only
+    /// when asked about a subnet.
+    pub is_blocked: bool,
+}
+
+/// A jail with what it has counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InspectedJail {
+    /// The jail.
+    pub jail: Jail,
+    /// Since the daemon's start.
+    pub counts: JailCounts,
+    /// Offenders whose failures still count.
+    pub n_failing: usize,
+}
+
+/// Failures that still count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InspectedFailures {
+    /// Whose, and in which jail.
+    pub key: BanKey,
+    /// How many.
+    pub n_failures: u32,
+    /// The last one, in this host's time.
+    pub last: Timestamp,
+}
+
+impl Inspection {
+    /// What `warden` knows: with `about`, only what has an address in common with it. Blocks that are over at
+    /// `now` are left out.
+    #[must_use]
+    pub fn of(warden: &Warden, now: Now, about: Option<Subnet>) -> Inspection {
+        let concerns = |subnet: Subnet| about.is_none_or(|asked| asked.intersects(subnet));
+        let jails = warden.jails().map(|(jail, counts)| InspectedJail {
+            jail: jail.clone(),
+            counts,
+            n_failing: warden.tally().n_offenders(&jail.name),
+        });
+        let live = |entry: &&OutboxEntry| !entry.until.is_over(now.cluster);
+        let mut inspection = Inspection {
+            jails: jails.collect(),
+            n_blocked: warden.ruleset().elements.len(),
+            n_waiting: warden.outbox().filter(|entry| entry.local.is_none()).count(),
+            outbox: warden
+                .outbox()
+                .filter(live)
+                .filter(|entry| concerns(entry.key.subnet))
+                .cloned()
+                .collect(),
+            notices: warden
+                .notices(now.cluster)
+                .filter(|(key, _, _)| concerns(key.subnet))
+                .map(|(key, origin, until)| (key.clone(), origin, until))
+                .collect(),
+            overrides: warden
+                .overrides()
+                .iter()
+                .filter(|(subnet, decision)| concerns(*subnet) && !decision.until.is_over(now.cluster))
+                .map(|(subnet, decision)| (subnet, decision.clone()))
+                .collect(),
+            ..Inspection::default()
+        };
+        if let Some(asked) = about {
+            inspection.look_at(warden, now, asked);
+        }
+        inspection
+    }
+
+    fn look_at(&mut self, warden: &Warden, now: Now, asked: Subnet) {
+        let ruleset = warden.ruleset();
+        let holding = || (0..=asked.prefix_len()).map(|length| asked.widened_to(length));
+        let is_protected = holding().any(|outer| ruleset.protected.contains(&outer));
+        self.is_blocked = !is_protected
+            && holding().any(|outer| {
+                ruleset.elements.get(&outer).is_some_and(|element| !element.until.is_over(now.cluster))
+            });
+        self.protections = warden.protections_here(asked);
+        let find_time_ms = |key: &BanKey| {
+            self.jails.iter().find(|known| known.jail.name == key.jail).map(|known| known.jail.find_time_ms)
+        };
+        // Where nothing is ever banned nothing is counted either, and looking at all counts takes a while.
+        if judge::is_never_bannable(asked) {
+            return;
+        }
+        self.failures = warden
+            .tally()
+            .about(asked)
+            .map(|(key, count)| InspectedFailures {
+                key: BanKey { subnet: key.offender, jail: key.jail.clone() },
+                n_failures: count.failures,
+                last: count.last,
+            })
+            .filter(|found| {
+                find_time_ms(&found.key).is_some_and(|window| now.wall.ms_since(found.last) <= window)
+            })
+            .collect();
+    }
+}

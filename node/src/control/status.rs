@@ -1,0 +1,234 @@
+//! `status`, `cluster status` and what comes of joining.
+
+use super::answers::Snapshot;
+use super::commands;
+use super::{MemberFacts, NodeApi, service};
+use bannkreis_core::ban_list::BanList;
+use bannkreis_core::jail::{JailName, Ports, Scope};
+use bannkreis_core::node_record::NodeRole;
+use bannkreis_core::subnet::Subnet;
+use bannkreis_core::time::{BanTime, Timestamp};
+use bannkreis_proto::v1;
+use std::collections::{BTreeMap, BTreeSet};
+use tonic::Status;
+
+/// So many addresses of one jail are named.
+const BANNED_MAX: usize = 1_000;
+
+/// Bans per jail, and the addresses of the jail that was asked for.
+struct Census {
+    n_bans: u64,
+    by_jail: BTreeMap<JailName, u64>,
+    banned: BTreeSet<Subnet>,
+}
+
+/// Looks at every ban once.
+fn census(view: &BanList, now: Timestamp, asked: Option<&JailName>) -> Census {
+    let mut census = Census { n_bans: 0, by_jail: BTreeMap::new(), banned: BTreeSet::new() };
+    for (key, _) in view.bans().filter(|(_, ban)| !ban.until.is_over(now)) {
+        census.n_bans += 1;
+        match census.by_jail.get_mut(&key.jail) {
+            Some(n) => *n += 1,
+            None => drop(census.by_jail.insert(key.jail.clone(), 1)),
+        }
+        if asked == Some(&key.jail) {
+            census.banned.insert(key.subnet);
+            if census.banned.len() > BANNED_MAX {
+                census.banned.pop_last();
+            }
+        }
+    }
+    census
+}
+
+/// Answers `status`.
+pub(super) async fn status(
+    api: &dyn NodeApi,
+    request: v1::StatusRequest,
+) -> Result<v1::StatusResponse, Status> {
+    let snapshot = Snapshot::take_counts(api).await?;
+    let asked = match request.jail.as_str() {
+        "" => None,
+        name => Some(commands::jail_name(name)?),
+    };
+    let (view, now, only) = (snapshot.view.clone(), snapshot.now.cluster, asked.clone());
+    let census = service::on_worker(move || census(&view, now, only.as_ref())).await?;
+    let mut jails = jails(&snapshot, &census);
+    if let Some(asked) = &asked {
+        jails.retain(|name, _| name == asked);
+        match jails.get_mut(asked) {
+            Some(jail) => jail.banned = census.banned.iter().map(ToString::to_string).collect(),
+            None => return Err(commands::no_such_jail(&snapshot, asked)),
+        }
+    }
+    Ok(v1::StatusResponse {
+        state: Some(snapshot.state()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_ms: snapshot.node.uptime_ms,
+        n_bans: census.n_bans,
+        n_blocked: if snapshot.is_blocking() { snapshot.inspection.n_blocked as u64 } else { 0 },
+        n_overrides: own(&snapshot).map_or(0, |member| member.n_overrides),
+        leader: snapshot.cluster.leader.map(|leader| snapshot.names.name(leader)).unwrap_or_default(),
+        n_members: u32::try_from(snapshot.cluster.members.len()).unwrap_or(u32::MAX),
+        jails: jails.into_values().collect(),
+    })
+}
+
+fn own(snapshot: &Snapshot) -> Option<&MemberFacts> {
+    snapshot.cluster.members.iter().find(|member| member.node == snapshot.node.node)
+}
+
+/// Every jail that this host has, another node declares, or a ban is in.
+fn jails(snapshot: &Snapshot, census: &Census) -> BTreeMap<JailName, v1::JailStatus> {
+    let mut jails: BTreeMap<JailName, v1::JailStatus> = BTreeMap::new();
+    let mut ports: BTreeMap<JailName, Ports> = BTreeMap::new();
+    for (node, entry) in snapshot.view.nodes().filter(|(_, entry)| !entry.revoked) {
+        for (name, declared) in &entry.record.jails {
+            jails.entry(name.clone()).or_default().nodes.push(snapshot.names.name(node));
+            let known = ports.entry(name.clone()).or_insert_with(Ports::none);
+            *known = known.union(declared);
+        }
+    }
+    for inspected in &snapshot.inspection.jails {
+        let jail = &inspected.jail;
+        let status = jails.entry(jail.name.clone()).or_default();
+        status.is_here = true;
+        status.n_failing = inspected.n_failing as u64;
+        status.n_failures = inspected.counts.n_failures;
+        status.n_blocked = inspected.counts.n_blocked;
+        status.max_retry = jail.max_retry;
+        status.find_time_ms = jail.find_time_ms;
+        status.ban_time_ms = match jail.policy.ban_time {
+            BanTime::Ms(ms) => Some(ms),
+            BanTime::Forever => None,
+        };
+        status.is_counted_with_peers = jail.scope == Scope::Cluster;
+        if !status.nodes.contains(&snapshot.node.name) {
+            status.nodes.push(snapshot.node.name.clone());
+        }
+        ports.insert(jail.name.clone(), jail.ports.clone());
+        let sources = snapshot.node.sources.iter().filter(|source| source.jail == jail.name);
+        status.sources = sources
+            .map(|source| v1::SourceStatus {
+                name: source.name.clone(),
+                n_lines: source.n_lines,
+                error: source.error.clone().unwrap_or_default(),
+            })
+            .collect();
+    }
+    for (name, n_bans) in &census.by_jail {
+        jails.entry(name.clone()).or_default().n_banned = *n_bans;
+    }
+    for (name, status) in &mut jails {
+        status.name = name.to_string();
+        status.nodes.sort();
+        status.ports = ports.get(name).map(ToString::to_string).unwrap_or_default();
+    }
+    jails
+}
+
+/// Answers `cluster status`.
+pub(super) async fn cluster_status(api: &dyn NodeApi) -> Result<v1::ClusterStatusResponse, Status> {
+    let snapshot = Snapshot::take_counts(api).await?;
+    let cluster = &snapshot.cluster;
+    let n_voters = cluster.members.iter().filter(|member| member.is_voter).count();
+    let mut members: Vec<v1::MemberStatus> =
+        cluster.members.iter().map(|member| member_status(&snapshot, member)).collect();
+    members.sort_by(|a, b| (&a.name, &a.node_id).cmp(&(&b.name, &b.node_id)));
+    Ok(v1::ClusterStatusResponse {
+        state: Some(snapshot.state()),
+        cluster_id: cluster.cluster.to_string(),
+        generation: cluster.generation,
+        term: cluster.term,
+        leader_id: cluster.leader.map(|leader| leader.to_string()).unwrap_or_default(),
+        level: snapshot.view.level(),
+        n_quorum: u32::try_from(n_voters / 2 + 1).unwrap_or(u32::MAX),
+        advice: advice(&snapshot, n_voters, &members),
+        members,
+    })
+}
+
+fn member_status(snapshot: &Snapshot, member: &MemberFacts) -> v1::MemberStatus {
+    let entry = snapshot.view.node(member.node).cloned().unwrap_or_default();
+    let texts = |subnets: &[Subnet]| subnets.iter().map(ToString::to_string).collect();
+    let role = if member.is_voter { v1::MemberRole::Voter } else { v1::MemberRole::Learner };
+    v1::MemberStatus {
+        node_id: member.node.to_string(),
+        name: snapshot.names.name(member.node),
+        address: member.address.clone(),
+        role: role.into(),
+        is_witness: entry.record.role == NodeRole::Witness,
+        is_self: member.node == snapshot.node.node,
+        is_leader: snapshot.cluster.leader == Some(member.node),
+        is_reachable: member.is_reachable,
+        heard_ms_ago: member.heard_ms_ago,
+        applied: member.applied.map(|position| position.to_string()).unwrap_or_default(),
+        enforced: member.enforced.map(|position| position.to_string()).unwrap_or_default(),
+        clock_ahead_ms: member.clock_ahead_ms,
+        n_overrides: member.n_overrides,
+        jails: entry.record.jails.iter().map(|(name, _)| name.to_string()).collect(),
+        addresses: texts(&entry.record.own),
+        pending: texts(&entry.pending),
+        is_untrusted: entry.untrusted,
+    }
+}
+
+/// What an operator should do about the cluster.
+fn advice(snapshot: &Snapshot, n_voters: usize, members: &[v1::MemberStatus]) -> Vec<String> {
+    let mut advice = Vec::new();
+    let voters = || snapshot.cluster.members.iter().filter(|member| member.is_voter);
+    let n_reachable = voters().filter(|member| member.is_reachable).count();
+    if snapshot.cluster.no_quorum_since.is_some() {
+        advice.push(format!(
+            "No quorum: {n_reachable} of {n_voters} voters can be reached, and {} must agree. Bring one back; until \
+             then every node goes on blocking what its own logs and its peers say, and keeps its bans.",
+            n_voters / 2 + 1
+        ));
+    }
+    if n_voters == 2 {
+        advice.push(
+            "A pair can agree on nothing while one of the two is down. Add a third node: on it, `bannkreis cluster \
+             join` with the address of one of these."
+                .to_owned(),
+        );
+    }
+    let skew_max_ms = snapshot.view.settings().skew_max_ms;
+    for member in members {
+        let name = &member.name;
+        if member.clock_ahead_ms.is_some_and(|ahead| ahead.unsigned_abs() > skew_max_ms) {
+            advice.push(format!("The clock of {name} is wrong: set it, for example with chrony."));
+        }
+        if member.is_untrusted {
+            advice
+                .push(format!("{name} is not trusted since its bans were undone: nothing of it is shared."));
+        }
+        if !member.pending.is_empty() {
+            let pending = member.pending.join(", ");
+            advice.push(format!(
+                "{name} says that {pending} is its own, but it is banned: unban it, if {name} is right."
+            ));
+        }
+    }
+    advice
+}
+
+/// Answers `cluster join`.
+pub(super) async fn join(api: &dyn NodeApi, request: v1::JoinRequest) -> Result<v1::JoinResponse, Status> {
+    let is_complete = request
+        .address
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
+    if !is_complete {
+        let address = request.address.escape_debug();
+        return Err(Status::invalid_argument(format!(
+            "`{address}` is no HOST:PORT, such as mx1.example.org:7420"
+        )));
+    }
+    api.join(&request.address).await.map_err(Status::failed_precondition)?;
+    let snapshot = Snapshot::take_counts(api).await?;
+    Ok(v1::JoinResponse {
+        state: Some(snapshot.state()),
+        cluster_id: snapshot.cluster.cluster.to_string(),
+        n_members: u32::try_from(snapshot.cluster.members.len()).unwrap_or(u32::MAX),
+    })
+}

@@ -1,0 +1,237 @@
+//! A node whose cluster answers as a test wants it.
+
+use crate::control::{
+    ClusterFacts, ColdRecord, Committed, Inspection, MemberFacts, NodeApi, NodeFacts, Peer, ProposeFailure,
+    Role,
+};
+use bannkreis_core::ban_list::{BanList, BanView, Cause};
+use bannkreis_core::command::{Command, LEVEL, Op};
+use bannkreis_core::ids::{ClusterId, NodeId, Position};
+use bannkreis_core::jail::JailName;
+use bannkreis_core::node_record::NodeRecord;
+use bannkreis_core::settings::Settings;
+use bannkreis_core::subnet::Subnet;
+use bannkreis_core::time::{HOUR_MS, Now, Timestamp};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+
+/// This node.
+pub(super) const HERE: NodeId = NodeId(1);
+/// The time on every clock.
+pub(super) const NOW: Timestamp = Timestamp(1_000 * HOUR_MS);
+
+/// What becomes of one call of `propose`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Written, and nobody learns of it.
+    WrittenUnheard,
+    /// Not written, and nobody learns of it.
+    LostUnheard,
+    /// Not written: no leader.
+    NoLeader,
+}
+
+pub(super) struct MadeUp {
+    state: Mutex<State>,
+    inspection: Inspection,
+    backend: &'static str,
+}
+
+struct State {
+    list: BanList,
+    cold: BTreeMap<Cause, ColdRecord>,
+    members: Vec<MemberFacts>,
+    fates: VecDeque<Fate>,
+    n_proposals: usize,
+    /// Member, and how many looks at the cluster it takes until it enforces everything.
+    catching_up: Vec<(NodeId, u32)>,
+}
+
+impl MadeUp {
+    /// A node `kopano` with the peers `kerio` and `mx1`, all of which enforce at once.
+    pub(super) fn new() -> MadeUp {
+        MadeUp::knowing(Inspection::default())
+    }
+
+    /// The same, whose warden knows this.
+    pub(super) fn knowing(inspection: Inspection) -> MadeUp {
+        let mut list = BanList::new(Settings::at_birth([7; 16]));
+        let names = [(HERE, "kopano"), (NodeId(2), "kerio"), (NodeId(3), "mx1")];
+        let ops = names.map(|(node, name)| {
+            let own = vec![format!("198.51.100.{}", node.0).parse().unwrap()];
+            Op::NodeSeen(NodeRecord { node, name: name.to_owned(), own, ..NodeRecord::default() })
+        });
+        let readings = vec![(HERE, NOW)];
+        let ops = [Op::Tick { readings }].into_iter().chain(ops).collect();
+        list.apply(
+            Position { generation: 1, index: 1 },
+            &Command { at: NOW, level: LEVEL, ops, ..Command::default() },
+        );
+        let member = |(node, name): (NodeId, &str)| MemberFacts {
+            node,
+            name: name.to_owned(),
+            address: format!("{name}:7420"),
+            is_voter: true,
+            is_reachable: true,
+            heard_ms_ago: (node != HERE).then_some(40),
+            applied: None,
+            enforced: None,
+            is_enforcing: true,
+            clock_ahead_ms: Some(0),
+            n_overrides: 0,
+        };
+        let state = State {
+            list,
+            cold: BTreeMap::new(),
+            members: names.map(member).to_vec(),
+            fates: VecDeque::new(),
+            n_proposals: 0,
+            catching_up: names.map(|(node, _)| (node, 0)).to_vec(),
+        };
+        MadeUp { state: Mutex::new(state), inspection, backend: "nftables" }
+    }
+
+    /// The next proposals end like this; those after them are committed.
+    pub(super) fn fated(self, fates: &[Fate]) -> MadeUp {
+        self.with(|state| state.fates.extend(fates));
+        self
+    }
+
+    /// This node has no firewall.
+    pub(super) fn without_firewall(mut self) -> MadeUp {
+        self.backend = "none";
+        self
+    }
+
+    /// A member that is not heard, and enforces nothing new.
+    pub(super) fn without(self, node: NodeId) -> MadeUp {
+        self.with(|state| {
+            let member = state.members.iter_mut().find(|member| member.node == node).unwrap();
+            (member.is_reachable, member.heard_ms_ago) = (false, Some(90_000));
+            state.catching_up.retain(|(other, _)| *other != node);
+        });
+        self
+    }
+
+    /// A member that enforces what is new only when the cluster was looked at so often.
+    pub(super) fn slow(self, node: NodeId, n_looks: u32) -> MadeUp {
+        self.with(|state| {
+            state.catching_up.retain(|(other, _)| *other != node);
+            state.catching_up.push((node, n_looks));
+        });
+        self
+    }
+
+    /// Commits operations, as any node may at any time.
+    pub(super) fn apply(&self, ops: Vec<Op>) -> Committed {
+        self.with(|state| state.apply(ops))
+    }
+
+    pub(super) fn n_proposals(&self) -> usize {
+        self.with(|state| state.n_proposals)
+    }
+
+    pub(super) fn is_banned(&self, subnet: &str, jail: &str) -> bool {
+        let key = bannkreis_core::change::BanKey {
+            subnet: subnet.parse().unwrap(),
+            jail: JailName::new(jail).unwrap(),
+        };
+        self.view().live(&key, NOW).is_some()
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.state.lock().unwrap())
+    }
+}
+
+impl State {
+    fn apply(&mut self, ops: Vec<Op>) -> Committed {
+        let before = self.list.position();
+        let position = Position { index: before.index + 1, ..before };
+        for (n, op) in ops.iter().enumerate() {
+            let cause = Cause { position, op: u32::try_from(n).unwrap() };
+            self.cold.insert(cause, ColdRecord { at: NOW, op: op.clone() });
+        }
+        let command = Command { at: NOW, level: LEVEL, ops, ..Command::default() };
+        Committed { position, results: self.list.apply(position, &command).results }
+    }
+}
+
+/// Root, on this node.
+pub(super) fn root() -> Peer {
+    Peer { node_id: HERE, role: Role::Admin, author: "uid 0 (root)".to_owned() }
+}
+
+#[tonic::async_trait]
+impl NodeApi for MadeUp {
+    fn view(&self) -> BanView {
+        self.with(|state| state.list.view())
+    }
+
+    fn now(&self) -> Now {
+        Now { cluster: NOW, wall: NOW, estimated: false }
+    }
+
+    fn node(&self) -> NodeFacts {
+        NodeFacts {
+            node: HERE,
+            name: "kopano".to_owned(),
+            observe: false,
+            backend: self.backend,
+            uptime_ms: 60_000,
+            enforced: self.view().position(),
+            warnings: Vec::new(),
+            sources: Vec::new(),
+        }
+    }
+
+    fn cluster(&self) -> ClusterFacts {
+        self.with(|state| {
+            let position = state.list.position();
+            for (node, n_looks) in &mut state.catching_up {
+                if *n_looks == 0 {
+                    let member = state.members.iter_mut().find(|member| member.node == *node).unwrap();
+                    (member.applied, member.enforced) = (Some(position), Some(position));
+                } else {
+                    *n_looks -= 1;
+                }
+            }
+            ClusterFacts {
+                cluster: ClusterId([3; 16]),
+                generation: 1,
+                term: 4,
+                leader: Some(NodeId(2)),
+                no_quorum_since: None,
+                members: state.members.clone(),
+            }
+        })
+    }
+
+    async fn inspect(&self, _about: Option<Subnet>) -> Option<Inspection> {
+        Some(self.inspection.clone())
+    }
+
+    async fn propose(&self, ops: Vec<Op>) -> Result<Committed, ProposeFailure> {
+        self.with(|state| {
+            state.n_proposals += 1;
+            let why = || "the leader went away".to_owned();
+            match state.fates.pop_front() {
+                None => Ok(state.apply(ops)),
+                Some(Fate::WrittenUnheard) => {
+                    state.apply(ops);
+                    Err(ProposeFailure::Unknown { why: why() })
+                }
+                Some(Fate::LostUnheard) => Err(ProposeFailure::Unknown { why: why() }),
+                Some(Fate::NoLeader) => Err(ProposeFailure::NotNow { why: "no leader is known".to_owned() }),
+            }
+        })
+    }
+
+    async fn cold_record(&self, cause: Cause) -> Option<ColdRecord> {
+        self.with(|state| state.cold.get(&cause).cloned())
+    }
+
+    async fn join(&self, host_port: &str) -> Result<(), String> {
+        Err(format!("nobody answers at {host_port}"))
+    }
+}

@@ -1,0 +1,6 @@
+//! The control service over a node that is made up: a ban list of its own, members that do as they are told.
+
+mod asking;
+mod commanding;
+mod door;
+mod made_up;

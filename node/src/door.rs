@@ -1,0 +1,182 @@
+//! What the operator's service asks of the daemon, answered from the running node.
+//!
+//! It outlives a join: between two lives of the node, questions are answered by the one that was.
+
+use crate::app::Lives;
+use crate::borders::Clock;
+use crate::control::{
+    ClusterFacts, ColdRecord, Committed, Inspection, MemberFacts, NodeApi, NodeFacts, ProposeFailure,
+    SourceFacts,
+};
+use crate::local_store::ColdKey;
+use crate::raft_observer::decode_cold;
+use crate::running::Running;
+use crate::source::FileSourcesHandle;
+use bannkreis_core::ban_list::{BanView, Cause};
+use bannkreis_core::command::Op;
+use bannkreis_core::node_record::NodeRole;
+use bannkreis_core::subnet::Subnet;
+use bannkreis_core::time::{Now, Timestamp};
+use bannkreis_raft::{MemberStatus, ProposeError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The door of this daemon.
+pub struct Door {
+    /// Gives the running node, and begins a new life.
+    pub lives: Arc<Lives>,
+    /// When the daemon was started.
+    pub started: Instant,
+}
+
+impl Door {
+    fn running(&self) -> Arc<Running> {
+        self.lives.current()
+    }
+}
+
+#[tonic::async_trait]
+impl NodeApi for Door {
+    fn view(&self) -> BanView {
+        self.running().raft.view()
+    }
+
+    fn now(&self) -> Now {
+        self.running().clock.now()
+    }
+
+    fn node(&self) -> NodeFacts {
+        let running = self.running();
+        NodeFacts {
+            node: running.raft.node_id(),
+            name: self.lives.config().name.clone(),
+            observe: running.observe,
+            backend: running.firewall.name(),
+            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            enforced: running.firewall.enforced(),
+            warnings: warnings(&running),
+            sources: sources(&running),
+        }
+    }
+
+    fn cluster(&self) -> ClusterFacts {
+        let running = self.running();
+        let status = running.raft.status();
+        let now = running.clock.now().cluster;
+        let lost_ms =
+            status.no_quorum_since_ms.map(|since_ms| running.clock.boottime_ms().saturating_sub(since_ms));
+        let members = |members: &[MemberStatus], is_voter| {
+            members.iter().map(|member| member_facts(&running, member, is_voter, now)).collect::<Vec<_>>()
+        };
+        ClusterFacts {
+            cluster: running.raft.cluster_id(),
+            generation: running.raft.generation(),
+            term: status.term,
+            leader: running.raft.leader().map(|(node, _)| node),
+            no_quorum_since: lost_ms.map(|ms| now.minus_ms(ms)),
+            members: [members(&status.voters, true), members(&status.learners, false)].concat(),
+        }
+    }
+
+    async fn inspect(&self, about: Option<Subnet>) -> Option<Inspection> {
+        let events = self.running().events.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            events.ask(move |warden, now| Inspection::of(warden, now, about))
+        });
+        asked.await.ok().flatten()
+    }
+
+    async fn propose(&self, ops: Vec<Op>) -> Result<Committed, ProposeFailure> {
+        match self.running().raft.propose(ops).await {
+            Ok(proposed) => Ok(Committed { position: proposed.position, results: proposed.results }),
+            Err(ProposeError::Unknown { why }) => Err(ProposeFailure::Unknown { why }),
+            Err(ProposeError::NoLeader { why } | ProposeError::Busy { why }) => {
+                Err(ProposeFailure::NotNow { why })
+            }
+            Err(ProposeError::Refused { why }) => Err(ProposeFailure::Refused { why }),
+        }
+    }
+
+    async fn cold_record(&self, cause: Cause) -> Option<ColdRecord> {
+        let store = self.running().store.clone();
+        let key = ColdKey { position: cause.position, op: cause.op };
+        let read = tokio::task::spawn_blocking(move || store.cold(key).ok().flatten());
+        let (at, op) = decode_cold(&read.await.ok().flatten()?)?;
+        Some(ColdRecord { at, op })
+    }
+
+    async fn join(&self, host_port: &str) -> Result<(), String> {
+        self.lives.join(host_port).await
+    }
+}
+
+/// What the operator must know, the gravest first.
+fn warnings(running: &Running) -> Vec<String> {
+    let firewall = running.firewall.state();
+    let status = running.raft.status();
+    let halted =
+        status.halted.map(|why| format!("the replicated log can not be followed any further: {why}"));
+    let storage = running.store.error().map(|why| format!("this node's own store can not be written: {why}"));
+    let refused = firewall.error.map(|why| format!("the firewall refuses: {why}"));
+    let repaired = (firewall.n_repairs > 0)
+        .then(|| format!("somebody else changed bannkreis' firewall rules {} times", firewall.n_repairs));
+    let found: Vec<String> = [halted, storage, refused, repaired].into_iter().flatten().collect();
+    [found, running.warnings.clone()].concat()
+}
+
+fn sources(running: &Running) -> Vec<SourceFacts> {
+    let known = running.sources.ask(FileSourcesHandle::status).unwrap_or_default();
+    let status: BTreeMap<_, _> = known.into_iter().map(|status| (status.id, status)).collect();
+    running
+        .readers
+        .iter()
+        .filter_map(|reader| {
+            let status = status.get(&reader.source)?;
+            Some(SourceFacts {
+                jail: reader.jail.clone(),
+                name: status.path.display().to_string(),
+                n_lines: status.n_lines,
+                error: status.error.clone(),
+            })
+        })
+        .collect()
+}
+
+fn member_facts(running: &Running, member: &MemberStatus, is_voter: bool, now: Timestamp) -> MemberFacts {
+    let boottime_ms = running.clock.boottime_ms();
+    let view = running.raft.view();
+    let record = view.node(member.node).map(|entry| &entry.record);
+    let is_self = member.node == running.raft.node_id();
+    let told = running.peers.get(member.node);
+    let is_witness = record.is_some_and(|record| record.role == NodeRole::Witness);
+    let name = record.map(|record| record.name.clone()).filter(|name| !name.is_empty());
+    let ahead_ms = |clock: Timestamp| {
+        i64::try_from(clock.0).unwrap_or(i64::MAX).saturating_sub(i64::try_from(now.0).unwrap_or(i64::MAX))
+    };
+    let known = MemberFacts {
+        node: member.node,
+        name: name.unwrap_or_else(|| member.name.clone()),
+        address: member.address.clone(),
+        is_voter,
+        is_reachable: is_self || told.is_some_and(|told| told.is_reachable(boottime_ms)),
+        heard_ms_ago: None,
+        applied: Some(view.position()),
+        enforced: Some(running.firewall.enforced()),
+        is_enforcing: !is_witness && !running.observe && running.firewall.name() != "none",
+        clock_ahead_ms: Some(ahead_ms(running.clock.wall())),
+        n_overrides: 0,
+    };
+    if is_self {
+        return known;
+    }
+    MemberFacts {
+        heard_ms_ago: told.map(|told| boottime_ms.saturating_sub(told.heard_at_ms)),
+        applied: told.map(|told| told.facts.applied),
+        enforced: told.map(|told| told.facts.enforced),
+        is_enforcing: !is_witness && !told.is_some_and(|told| told.facts.observe),
+        clock_ahead_ms: told.map(|told| ahead_ms(told.clock_now(boottime_ms))),
+        n_overrides: told.map_or(0, |told| u64::from(told.facts.n_overrides)),
+        ..known
+    }
+}

@@ -1,0 +1,306 @@
+//! The thread on which the warden lives: takes events in, one at a time, and carries its effects out.
+//!
+//! It decides nothing itself. The order in which one step's effects are carried out is part of the
+//! promise: the kernel first, then the peers, then the leader, then the disk.
+
+use crate::borders::Clock;
+use crate::firewall_worker::FirewallWorker;
+use crate::local_store::{Batch, LocalStore};
+use crate::stored;
+use bannkreis_core::ban_list::BanView;
+use bannkreis_core::event::{Effect, Event, Notable};
+use bannkreis_core::failure::{SourceId, SourcePosition};
+use bannkreis_core::proposal::{Notice, Proposal};
+use bannkreis_core::time::{Now, Timestamp};
+use bannkreis_core::warden::Warden;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Events that may wait. Sources wait when it is full; the ban list does not: see [`LoopHandle::applied`].
+const EVENTS_MAX: usize = 16_384;
+/// Under a shifted test clock, timers are looked at this often.
+const SHIFTED_CLOCK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Where the effects go that leave the thread.
+pub trait Outlets: Send {
+    /// Send these to the leader, and answer with [`Event::Answered`].
+    fn propose(&mut self, proposals: Vec<Proposal>);
+    /// Tell every peer.
+    fn notify(&mut self, notices: Vec<Notice>);
+    /// After a restart, read the source from `position`, and take lines before `read` as replayed: put
+    /// what that takes into the batch.
+    fn store_position(
+        &mut self,
+        source: SourceId,
+        position: SourcePosition,
+        read: SourcePosition,
+        batch: &mut Batch,
+    );
+}
+
+/// Something to ask the warden on its own thread.
+type Question = Box<dyn FnOnce(&Warden, Now) + Send>;
+
+enum Input {
+    Event(Box<Event>),
+    Ask(Question),
+    Stop,
+}
+
+/// The way to the warden.
+#[derive(Clone)]
+pub struct LoopHandle {
+    inputs: SyncSender<Input>,
+    /// A view that found no room in the queue: the warden must catch up with it.
+    overflow: Arc<Mutex<Option<BanView>>>,
+    is_overflown: Arc<AtomicBool>,
+    /// The firewall must be told everything again.
+    is_damaged: Arc<AtomicBool>,
+}
+
+impl LoopHandle {
+    /// The way to a warden that is still to be started, and the queue it will read.
+    #[must_use]
+    pub fn new() -> (LoopHandle, EventQueue) {
+        let (inputs, queue) = sync_channel(EVENTS_MAX);
+        let handle = LoopHandle {
+            inputs,
+            overflow: Arc::default(),
+            is_overflown: Arc::default(),
+            is_damaged: Arc::default(),
+        };
+        (handle.clone(), EventQueue { queue, handle })
+    }
+
+    /// Hands over an event, waiting for room.
+    pub fn send(&self, event: Event) {
+        // Nobody reads any more only when the daemon is stopping.
+        let _ = self.inputs.send(Input::Event(Box::new(event)));
+    }
+
+    /// Hands over what the ban list did, without ever waiting: what finds no room is caught up with by
+    /// the newest view, as after a snapshot.
+    pub fn applied(&self, view: &BanView, event: Event) {
+        let is_full = self.is_overflown.load(Ordering::Acquire)
+            || matches!(self.inputs.try_send(Input::Event(Box::new(event))), Err(TrySendError::Full(_)));
+        if is_full {
+            *self.overflow.lock().unwrap_or_else(PoisonError::into_inner) = Some(view.clone());
+            self.is_overflown.store(true, Ordering::Release);
+        }
+    }
+
+    /// Says that the firewall does not hold what it should. Never waits: the firewall's own thread calls
+    /// it, and the warden may be waiting for that thread.
+    pub fn damaged(&self) {
+        self.is_damaged.store(true, Ordering::Release);
+        // When there is no room, the warden is at work, and looks at the flag when it is done.
+        let _ = self.inputs.try_send(Input::Event(Box::new(Event::Timer)));
+    }
+
+    /// Asks the warden something and waits for the answer; `None` when the daemon is stopping.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Warden, Now) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, wait) = sync_channel(1);
+        let question = Box::new(move |warden: &Warden, now: Now| {
+            let _ = answer.send(question(warden, now));
+        });
+        self.inputs.send(Input::Ask(question)).ok()?;
+        wait.recv().ok()
+    }
+
+    /// Ends the thread after what was sent before.
+    pub fn stop(&self) {
+        let _ = self.inputs.send(Input::Stop);
+    }
+}
+
+/// The reading end, for [`EventLoop::start`].
+pub struct EventQueue {
+    queue: Receiver<Input>,
+    handle: LoopHandle,
+}
+
+/// The warden with everything its effects need.
+pub struct EventLoop {
+    /// The warden.
+    pub warden: Warden,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Owns the kernel's rules.
+    pub firewall: FirewallWorker,
+    /// Keeps what must survive a restart.
+    pub store: Arc<LocalStore>,
+    /// The rest.
+    pub outlets: Box<dyn Outlets>,
+    /// This boot's id, stored with the time.
+    pub boot_id: String,
+    /// The clock is a test's: it may jump while the thread waits.
+    pub is_clock_shifted: bool,
+}
+
+impl EventLoop {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the machine has no room for a thread.
+    pub fn start(self, queue: EventQueue) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name("warden".to_owned()).spawn(move || self.run(&queue))
+    }
+
+    fn run(mut self, queue: &EventQueue) {
+        loop {
+            match self.next(queue) {
+                Some(Input::Event(event)) => self.step(*event),
+                Some(Input::Ask(question)) => question(&self.warden, self.clock.now()),
+                Some(Input::Stop) => return,
+                None => self.step(Event::Timer),
+            }
+            if queue.handle.is_overflown.load(Ordering::Acquire) {
+                self.catch_up(queue);
+            }
+            if queue.handle.is_damaged.swap(false, Ordering::AcqRel) {
+                self.step(Event::FirewallDamaged);
+            }
+        }
+    }
+
+    /// The next input, or `None` when a timer is due first.
+    fn next(&self, queue: &EventQueue) -> Option<Input> {
+        let wait = self.warden.next_timer().map(|at| {
+            let wait = Duration::from_millis(at.ms_since(self.clock.now().cluster));
+            if self.is_clock_shifted { wait.min(SHIFTED_CLOCK_INTERVAL) } else { wait }
+        });
+        match wait {
+            None => Some(queue.queue.recv().unwrap_or(Input::Stop)),
+            Some(wait) => match queue.queue.recv_timeout(wait) {
+                Ok(input) => Some(input),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Input::Stop),
+            },
+        }
+    }
+
+    /// Events were left out because the queue was full: what counts is where the ban list stands now.
+    fn catch_up(&mut self, queue: &EventQueue) {
+        let newest = queue.handle.overflow.lock().unwrap_or_else(PoisonError::into_inner).take();
+        queue.handle.is_overflown.store(false, Ordering::Release);
+        if let Some(view) = newest {
+            tracing::warn!("the ban list is faster than this host; catching up with its newest state");
+            self.step(Event::Installed { view });
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        // After an overflow, what was queued before it is older than what is known.
+        if let Event::Applied { view, .. } | Event::Installed { view } = &event
+            && view.position() < self.warden.view().position()
+        {
+            return;
+        }
+        let now = self.clock.now();
+        let mut effects = Vec::new();
+        let moves_on = matches!(event, Event::Applied { .. } | Event::Installed { .. } | Event::CaughtUp);
+        self.warden.step(now, event, &mut effects);
+        self.carry_out(now, effects);
+        if moves_on {
+            self.firewall.mark(self.warden.view().position());
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, effects: Vec<Effect>) {
+        let mut batch = Batch::new();
+        let mut later = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Firewall(delta) => self.firewall.apply(delta),
+                Effect::ReplaceFirewall(ruleset) => self.firewall.replace(ruleset),
+                other => later.push(other),
+            }
+        }
+        for effect in later {
+            match effect {
+                // Done above: the kernel comes first.
+                Effect::Firewall(_) | Effect::ReplaceFirewall(_) => {}
+                Effect::Notify(notices) => self.outlets.notify(notices),
+                Effect::Propose(proposals) => self.outlets.propose(proposals),
+                Effect::StoreOutbox { key, entry } => {
+                    report(stored::put_outbox(&mut batch, &key, entry.as_ref()));
+                }
+                Effect::StoreOverride { subnet, decision } => {
+                    report(stored::put_override(&mut batch, subnet, decision.as_ref()));
+                }
+                Effect::StorePosition { source, position, read } => {
+                    self.outlets.store_position(source, position, read, &mut batch);
+                }
+                Effect::Tell(notable) => tell(&notable, now.cluster),
+            }
+        }
+        if !batch.is_empty() {
+            report(stored::put_time(&mut batch, now, self.clock.boottime_ms(), &self.boot_id));
+            report(self.store.commit(batch));
+        }
+    }
+}
+
+/// A local store that fails is said once per failure; blocking goes on without it.
+fn report(result: Result<(), crate::local_store::LocalStoreError>) {
+    if let Err(error) = result {
+        tracing::error!("{error}");
+    }
+}
+
+/// Writes what people want to read to the log.
+fn tell(notable: &Notable, now: Timestamp) {
+    match notable {
+        Notable::Found { jail, offender, .. } => tracing::info!("[{jail}] Found {offender}"),
+        Notable::Ignored { jail, offender, why } => {
+            tracing::info!("[{jail}] Ignore {offender}: {}", ignored_because(*why));
+        }
+        Notable::Blocked { key, until, failures, evidence } => {
+            let for_how_long = match until.remaining_ms(now) {
+                Some(ms) => format!("for {} s", ms / 1_000),
+                None => "for ever".to_owned(),
+            };
+            tracing::info!(
+                "[{}] Ban {} {for_how_long} after {failures} failures: {evidence}",
+                key.jail,
+                key.subnet
+            );
+        }
+        Notable::Settled { key } => {
+            tracing::debug!("[{}] {}: on the cluster's ban list", key.jail, key.subnet);
+        }
+        Notable::Protected { key, why } => {
+            tracing::warn!("[{}] {} is released: it {why}", key.jail, key.subnet);
+        }
+        Notable::KeptLocal { key, why } => {
+            tracing::warn!("[{}] {} is blocked on this host only: {why}", key.jail, key.subnet);
+        }
+        Notable::OutboxFull { key } => {
+            tracing::warn!(
+                "[{}] {} is no longer blocked: too many proposals wait for the cluster",
+                key.jail,
+                key.subnet
+            );
+        }
+        Notable::NoticesDropped { origin } => {
+            tracing::warn!("node {origin} sends more notices than its quota allows; they are not honoured");
+        }
+    }
+}
+
+fn ignored_because(why: bannkreis_core::event::IgnoredBecause) -> String {
+    use bannkreis_core::event::IgnoredBecause;
+    match why {
+        IgnoredBecause::IgnoreIp => "ignoreip of the jail".to_owned(),
+        IgnoredBecause::OwnAddress => "an address of this host or its peers".to_owned(),
+        IgnoredBecause::Protected(protection) => format!("it {protection}"),
+        IgnoredBecause::BeforeUnban => "it was let go after this failure".to_owned(),
+        IgnoredBecause::NoSuchJail => "no such jail here".to_owned(),
+    }
+}

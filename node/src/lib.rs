@@ -1,0 +1,30 @@
+//! The bannkreis daemon as a library: the parts that perform I/O, and their assembly.
+//!
+//! In the order of suggested reading: what the parts promise each other; the adapters, which do not know
+//! each other; one life of the node, from its start to its stop; the daemon around it.
+
+pub mod borders;
+
+pub mod config;
+pub mod control;
+pub mod host;
+pub mod local_store;
+pub mod source;
+pub mod wire;
+
+pub mod clock;
+pub mod event_loop;
+pub mod filter_sink;
+pub mod firewall_worker;
+pub mod housekeeping;
+pub mod joining;
+pub mod open_sources;
+pub mod outlets;
+pub mod raft_observer;
+pub mod running;
+pub mod sabotage;
+pub mod startup;
+pub mod stored;
+
+pub mod app;
+pub mod door;

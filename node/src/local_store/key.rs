@@ -1,0 +1,173 @@
+//! The keys of the local store: one byte says which table, the rest sorts as the table is read.
+//!
+//! Stored forms: they must never change.
+
+use super::LocalStoreError;
+use bannkreis_core::ids::Position;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// The longest key in bytes.
+pub const KEY_BYTES_MAX: usize = 1024;
+
+/// The longest value in bytes. Records of more than 8 KiB can end up in files that sled never syncs,
+/// so twice that distance is kept.
+pub const VALUE_BYTES_MAX: usize = 4096;
+
+pub(super) const META: u8 = 1;
+pub(super) const OUTBOX: u8 = 2;
+pub(super) const OVERRIDES: u8 = 3;
+pub(super) const SOURCES: u8 = 4;
+pub(super) const COLD: u8 = 5;
+
+/// Which command of which log entry a cold record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ColdKey {
+    /// The log entry.
+    pub position: Position,
+    /// Which of its ops.
+    pub op: u32,
+}
+
+impl ColdKey {
+    pub(super) fn decode(bytes: &[u8]) -> Option<ColdKey> {
+        let (generation, rest) = bytes.split_first_chunk()?;
+        let (index, rest) = rest.split_first_chunk()?;
+        Some(ColdKey {
+            position: Position {
+                generation: u32::from_be_bytes(*generation),
+                index: u64::from_be_bytes(*index),
+            },
+            op: u32::from_be_bytes(rest.try_into().ok()?),
+        })
+    }
+}
+
+/// Each source has two places that are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CheckpointKind {
+    /// From here it is read again after a restart.
+    Safe,
+    /// Lines before this had been read: they are replayed.
+    ReadUpTo,
+}
+
+/// What a value is stored under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// An entry of the outbox, by a key that its owner encodes.
+    Outbox(Vec<u8>),
+    /// An override, by a key that its owner encodes.
+    Override(Vec<u8>),
+    /// A place in the log of this path.
+    Source(PathBuf, CheckpointKind),
+    /// A cold record.
+    Cold(ColdKey),
+    /// A fact of this name.
+    Meta(&'static str),
+}
+
+impl Key {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(24);
+        match self {
+            Key::Meta(name) => {
+                bytes.push(META);
+                bytes.extend_from_slice(name.as_bytes());
+            }
+            Key::Outbox(key) => {
+                bytes.push(OUTBOX);
+                bytes.extend_from_slice(key);
+            }
+            Key::Override(key) => {
+                bytes.push(OVERRIDES);
+                bytes.extend_from_slice(key);
+            }
+            Key::Source(path, kind) => {
+                bytes.push(SOURCES);
+                bytes.push(match kind {
+                    CheckpointKind::Safe => 1,
+                    CheckpointKind::ReadUpTo => 2,
+                });
+                bytes.extend_from_slice(path.as_os_str().as_bytes());
+            }
+            Key::Cold(ColdKey { position, op }) => {
+                bytes.push(COLD);
+                bytes.extend_from_slice(&position.generation.to_be_bytes());
+                bytes.extend_from_slice(&position.index.to_be_bytes());
+                bytes.extend_from_slice(&op.to_be_bytes());
+            }
+        }
+        bytes
+    }
+
+    /// For messages to people.
+    fn described(&self) -> String {
+        match self {
+            Key::Outbox(_) => "an entry of the outbox".into(),
+            Key::Override(_) => "an override".into(),
+            Key::Source(path, _) => format!("the place in the log {}", path.display()),
+            Key::Cold(ColdKey { position, op }) => format!("the cold record {position}/{op}"),
+            Key::Meta(name) => format!("the fact `{name}`"),
+        }
+    }
+}
+
+/// Reads what stands behind the table's byte in the key of a source.
+pub(super) fn decode_source(bytes: &[u8]) -> Option<(PathBuf, CheckpointKind)> {
+    let (kind, path) = bytes.split_first()?;
+    let kind = match kind {
+        1 => CheckpointKind::Safe,
+        2 => CheckpointKind::ReadUpTo,
+        _ => return None,
+    };
+    Some((Path::new(&OsString::from_vec(path.to_vec())).to_owned(), kind))
+}
+
+/// Changes that are stored together or not at all. Of several changes of one key the last counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    pub(super) changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+impl Batch {
+    /// No changes.
+    #[must_use]
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Stores `value` under `key`.
+    ///
+    /// # Errors
+    /// When key or value is longer than [`KEY_BYTES_MAX`] or [`VALUE_BYTES_MAX`]; the batch is as it
+    /// was before.
+    #[allow(clippy::needless_pass_by_value, reason = "a key is made for one change")]
+    pub fn put(&mut self, key: Key, value: Vec<u8>) -> Result<(), LocalStoreError> {
+        let encoded = key.encode();
+        for (what, n_bytes, max) in
+            [("the name of ", encoded.len(), KEY_BYTES_MAX), ("", value.len(), VALUE_BYTES_MAX)]
+        {
+            if n_bytes > max {
+                let what = format!("{what}{}", key.described());
+                return Err(LocalStoreError::TooLong { what, n_bytes, max });
+            }
+        }
+        self.changes.insert(encoded, Some(value));
+        Ok(())
+    }
+
+    /// Removes what is stored under `key`, if anything is.
+    #[allow(clippy::needless_pass_by_value, reason = "a key is made for one change")]
+    pub fn delete(&mut self, key: Key) {
+        self.changes.insert(key.encode(), None);
+    }
+}

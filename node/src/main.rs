@@ -1,0 +1,73 @@
+//! `bannkreisd`: reads the command line and the configuration, sets up the log, and runs the daemon.
+//!
+//! Everything that can be wrong before the daemon runs ends here in one message on standard error.
+
+use bannkreis_node::config::{LogTarget, NodeConfig};
+use bannkreis_node::host::HostFacts;
+use bannkreis_node::{app, startup};
+use clap::Parser;
+use std::fs::OpenOptions;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use tracing_subscriber::EnvFilter;
+
+/// Keeps this host's firewall equal to the cluster's ban list, and the cluster's ban list informed by this
+/// host's logs.
+#[derive(Debug, Parser)]
+#[command(name = "bannkreisd", version)]
+struct Arguments {
+    /// The configuration [default: /etc/bannkreis/bannkreis.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), startup::StartupError> {
+    let hostname = HostFacts::read().hostname;
+    let environment = |name: &str| std::env::var_os(name);
+    let config = NodeConfig::load(arguments.config.as_deref(), &environment, &hostname)
+        .map_err(startup::StartupError::of)?;
+    set_up_log(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(startup::StartupError::of)?;
+    runtime.block_on(app::run(config))
+}
+
+fn set_up_log(config: &NodeConfig) -> Result<(), startup::StartupError> {
+    // openraft writes several lines per heartbeat; only what it warns of is for people.
+    let level = config.log.level.as_str();
+    let filter = EnvFilter::new(format!("{level},openraft=error,sled=warn,h2=warn,hyper=warn,tower=warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    match &config.log.target {
+        LogTarget::Stderr => log.with_writer(std::io::stderr).init(),
+        LogTarget::File(path) => {
+            let file = OpenOptions::new().create(true).append(true).open(path).map_err(|error| {
+                startup::StartupError(format!(
+                    "log target {}: {error}; set a file that this user may write, or \"stderr\"",
+                    path.display()
+                ))
+            })?;
+            log.with_ansi(false).with_writer(Mutex::new(file)).init();
+        }
+    }
+    Ok(())
+}
+
+#[allow(clippy::print_stderr, reason = "the one message of a start that failed, which no log may hide")]
+fn complain(error: &str) {
+    eprintln!("bannkreisd: {error}");
+}

@@ -1,0 +1,291 @@
+//! One life of a node: all its parts, started in the order in which they need each other, and stopped in
+//! the order in which clients should feel it.
+//!
+//! A node that joins a cluster ends one life and begins another in the same process; the kernel keeps every
+//! block in between. Not for the operator's door, which outlives both (`app.rs`).
+
+use crate::borders::Clock;
+use crate::clock::SystemClock;
+use crate::config::NodeConfig;
+use crate::event_loop::{EventLoop, LoopHandle};
+use crate::filter_sink::FilterSink;
+use crate::firewall_worker::FirewallWorker;
+use crate::host::HostFacts;
+use crate::housekeeping;
+use crate::joining;
+use crate::local_store::LocalStore;
+use crate::open_sources::OpenSources;
+use crate::outlets::NodeOutlets;
+use crate::raft_observer::RaftObserver;
+use crate::source::FileSources;
+use crate::startup::{self, StartupError};
+use crate::stored;
+use crate::wire::{Links, Listener, PeerTable, PeersService, PlainConnect, SelfFacts, serve};
+use bannkreis_core::ban_list::BanList;
+use bannkreis_core::event::{Configuration, Event};
+use bannkreis_core::ids::NodeId;
+use bannkreis_core::settings::Settings;
+use bannkreis_core::time::Timestamp;
+use bannkreis_core::warden::Warden;
+use bannkreis_raft::{RaftNode, RaftOptions, Store, Timing};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long stopping waits for peers' open calls before it goes on without them.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A node at work.
+pub struct Running {
+    /// The replicated log.
+    pub raft: RaftNode,
+    /// The warden's queue.
+    pub events: LoopHandle,
+    /// The firewall's thread.
+    pub firewall: FirewallWorker,
+    /// What peers say of themselves.
+    pub peers: Arc<PeerTable>,
+    /// What survives a restart.
+    pub store: Arc<LocalStore>,
+    /// What time it is.
+    pub clock: Arc<SystemClock>,
+    /// The sources that were opened.
+    pub sources: Arc<OpenSources>,
+    /// Which jail reads which source.
+    pub readers: Vec<startup::Reader>,
+    /// What the configuration warns of.
+    pub warnings: Vec<String>,
+    /// It counts and shows, but blocks nothing.
+    pub observe: bool,
+    links: Arc<Links>,
+    stop: watch::Sender<bool>,
+    /// The port's first, then the housekeeping.
+    tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Running {
+    /// Starts everything. The local store outlives a join, so it is opened once for all lives.
+    ///
+    /// # Errors
+    /// The first thing that keeps the node from running, as one sentence with its remedy.
+    pub async fn start(
+        config: &NodeConfig,
+        host: &HostFacts,
+        store: Arc<LocalStore>,
+    ) -> Result<Running, StartupError> {
+        let clock = Arc::new(SystemClock::new());
+        let listener = Listener::bind(config.listen).await.map_err(StartupError)?;
+        let mut setup = startup::read_jails(config)?;
+        let (firewall, mut warnings) = startup::open_firewall(config)?;
+        warnings.append(&mut setup.warnings);
+        let mut kept = stored::read(&store).map_err(|error| StartupError(error.to_string()))?;
+        clock.resume(kept.time.as_ref(), Timestamp::ZERO, &host.boot_id);
+
+        // The first event in the queue is the configuration: before it the warden blocks nobody.
+        let (events, queue) = LoopHandle::new();
+        let observe = setup.observe;
+        events.send(Event::Configured(Configuration {
+            jails: setup.jails.iter().map(|jail| jail.jail.clone()).collect(),
+            own: [&host.own[..], &host.gateways, &host.resolvers].concat(),
+            peers: Vec::new(),
+            observe,
+        }));
+
+        // Replaying the log fills the queue behind it.
+        let peers = Arc::new(PeerTable::default());
+        let observer = RaftObserver { events: events.clone(), clock: clock.clone(), store: store.clone() };
+        let own = Arc::new(OnceLock::new());
+        let options = raft_options(config, &clock, &peers, &own, observer);
+        let raft = RaftNode::start(options, Settings::at_birth).await.map_err(StartupError::of)?;
+        own.get_or_init(|| raft.node_id());
+        joining::rebase_kept(&config.state_dir, &mut kept.outbox);
+        clock.resume(kept.time.as_ref(), raft.view().now(), &host.boot_id);
+
+        let damaged = events.clone();
+        let on_damage = Box::new(move || damaged.damaged());
+        let (firewall, firewall_thread) =
+            FirewallWorker::start(firewall, clock.clone(), on_damage).map_err(StartupError::of)?;
+        let n_waiting = Arc::new(AtomicU32::new(0));
+        let facts = self_facts(&raft, &firewall, &clock, &n_waiting, observe);
+        let links = Arc::new(Links::new(
+            raft.clone(),
+            Arc::new(PlainConnect),
+            facts,
+            firewall.watch_enforced(),
+            tokio::runtime::Handle::current(),
+        ));
+        let sources = Arc::new(OpenSources::default());
+        let outlets = NodeOutlets {
+            raft: raft.clone(),
+            links: links.clone(),
+            events: events.clone(),
+            sources: sources.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let settings = *raft.view().settings();
+        let warden = Warden::new(raft.node_id(), BanList::new(settings).view(), kept.outbox, kept.overrides);
+        let event_loop = EventLoop {
+            warden,
+            clock: clock.clone(),
+            firewall: firewall.clone(),
+            store: store.clone(),
+            outlets: Box::new(outlets),
+            boot_id: host.boot_id.clone(),
+            is_clock_shifted: clock.offset_file().is_some(),
+        };
+        let warden_thread = event_loop.start(queue).map_err(StartupError::of)?;
+
+        let (stop, stopped) = watch::channel(false);
+        let on_notice = {
+            let events = events.clone();
+            Arc::new(move |notice| events.send(Event::Noticed(notice)))
+        };
+        let service =
+            PeersService { raft: raft.clone(), table: peers.clone(), on_notice, clock: clock.clone() };
+        let mut tasks = vec![tokio::spawn({
+            let raft = raft.clone();
+            async move {
+                if let Err(error) = serve(listener, &raft, service, stopped).await {
+                    tracing::error!("the port for peers is closed: {error}");
+                }
+            }
+        })];
+
+        let mut running = Running {
+            raft,
+            events,
+            firewall,
+            peers,
+            store,
+            clock,
+            sources,
+            readers: Vec::new(),
+            warnings,
+            observe,
+            links,
+            stop,
+            tasks: Mutex::default(),
+            threads: Mutex::new(vec![warden_thread, firewall_thread]),
+        };
+        // Kept bans and unanswered blocks are in the kernel before the first line is read.
+        running.settle_kernel().await;
+        let reading = startup::sources_of(setup.jails, &running.store, config.catch_up);
+        running.readers = reading.readers;
+        let sink = FilterSink::new(reading.filters, running.events.clone(), running.clock.clone());
+        let handle = FileSources::start(reading.specs, Box::new(sink), running.clock.clone())
+            .map_err(StartupError::of)?;
+        running.sources.open(handle);
+        tasks.extend(housekeeping::start(&running, config, host, n_waiting));
+        *running.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+        Ok(running)
+    }
+
+    /// Waits until everything that is queued for the warden and the kernel is done.
+    async fn settle_kernel(&self) {
+        let (events, firewall) = (self.events.clone(), self.firewall.clone());
+        let settled = tokio::task::spawn_blocking(move || {
+            events.ask(|_, _| ());
+            firewall.flush();
+        });
+        let _ = settled.await;
+    }
+
+    /// The links to the peers.
+    pub(crate) fn links(&self) -> &Arc<Links> {
+        &self.links
+    }
+
+    /// Stops everything but the kernel: no new lines, then no new calls, then what is queued is finished
+    /// and stored. Every block stays.
+    pub async fn stop(&self) {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for housekeeping in tasks.iter().skip(1) {
+            housekeeping.abort();
+        }
+        let sources = self.sources.clone();
+        // Only a panic in it could fail, and that has been said.
+        let _ = tokio::task::spawn_blocking(move || sources.close()).await;
+        self.links.stop();
+        self.stop.send_replace(true);
+        if let Some(serving) = tasks.first_mut()
+            && tokio::time::timeout(DRAIN_TIMEOUT, &mut *serving).await.is_err()
+        {
+            serving.abort();
+        }
+        self.raft.shutdown().await;
+        let (events, firewall, store) = (self.events.clone(), self.firewall.clone(), self.store.clone());
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let finishing = tokio::task::spawn_blocking(move || {
+            events.stop();
+            let mut threads = threads.into_iter();
+            let joined = threads.next().map(JoinHandle::join);
+            firewall.stop();
+            // A thread that panicked has said so already.
+            drop(joined);
+            threads.for_each(|thread| drop(thread.join()));
+            if let Err(error) = store.flush() {
+                tracing::error!("{error}");
+            }
+        });
+        let _ = finishing.await;
+    }
+}
+
+fn raft_options(
+    config: &NodeConfig,
+    clock: &Arc<SystemClock>,
+    peers: &Arc<PeerTable>,
+    own: &Arc<OnceLock<NodeId>>,
+    observer: RaftObserver,
+) -> RaftOptions {
+    let (boottime, wall) = (clock.clone(), clock.clone());
+    let readings = {
+        let (clock, peers, own) = (clock.clone(), peers.clone(), own.clone());
+        move || {
+            // Until this node's id is known, no readings mean its own clock.
+            let Some(node) = own.get() else { return Vec::new() };
+            let mut readings = peers.clocks(clock.boottime_ms());
+            readings.push((*node, clock.wall()));
+            readings
+        }
+    };
+    RaftOptions {
+        dir: config.state_dir.clone(),
+        advertise: config.advertised(),
+        name: config.name.clone(),
+        connect: Arc::new(PlainConnect),
+        clock: Arc::new(move || boottime.boottime_ms()),
+        wall: Arc::new(move || wall.wall()),
+        readings: Arc::new(readings),
+        observer: Box::new(observer),
+        timing: Timing {
+            heartbeat_ms: config.raft.heartbeat_ms,
+            election_min_ms: config.raft.election_min_ms,
+            election_max_ms: config.raft.election_max_ms,
+        },
+        store: Store::Sled,
+    }
+}
+
+fn self_facts(
+    raft: &RaftNode,
+    firewall: &FirewallWorker,
+    clock: &Arc<SystemClock>,
+    n_waiting: &Arc<AtomicU32>,
+    observe: bool,
+) -> Arc<dyn Fn() -> SelfFacts + Send + Sync> {
+    let (raft, firewall) = (raft.clone(), firewall.clone());
+    let (clock, n_waiting) = (clock.clone(), n_waiting.clone());
+    Arc::new(move || SelfFacts {
+        applied: raft.view().position(),
+        enforced: firewall.enforced(),
+        clock: clock.wall(),
+        level_max: bannkreis_core::command::LEVEL,
+        n_overrides: 0,
+        n_waiting: n_waiting.load(Ordering::Relaxed),
+        observe,
+    })
+}

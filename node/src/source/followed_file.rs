@@ -1,0 +1,145 @@
+//! One open log file of a source: how far it is read, and whether it is still the file it was.
+//!
+//! Not for names and rotation (`followed_path.rs`): a followed file is a handle and an offset.
+
+use super::Reading;
+use super::fingerprint::Fingerprint;
+use super::line_splitter::LineSplitter;
+use super::position_table::FileNumber;
+use super::shared::SharedSource;
+use bannkreis_core::failure::SourcePosition;
+use inotify::WatchDescriptor;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+/// What reading a file once came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadOutcome {
+    /// There is nothing more in it now.
+    AtEnd,
+    /// There may be more.
+    More,
+    /// It was truncated or written anew: what it held behind the consumed offset is gone.
+    Replaced,
+}
+
+/// An open file of a source.
+pub(super) struct FollowedFile {
+    pub(super) file: File,
+    pub(super) number: FileNumber,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) watch: WatchDescriptor,
+    /// Where the first line begins that is not handed over.
+    pub(super) consumed: u64,
+    /// Lines that begin before this offset are replayed.
+    pub(super) replay_until: u64,
+    /// It has been read to its end since it was opened: files behind it need not wait any more.
+    pub(super) drained: bool,
+    /// CLOCK_BOOTTIME in ms when bytes were found last.
+    pub(super) last_bytes_at_ms: u64,
+    pub(super) splitter: LineSplitter,
+}
+
+impl FollowedFile {
+    /// Reads one block, and hands its lines over.
+    ///
+    /// # Errors
+    /// As fstat(2) and read(2).
+    pub(super) fn read_block(
+        &mut self,
+        reading: &mut Reading,
+        shared: &SharedSource,
+    ) -> io::Result<ReadOutcome> {
+        let size = self.file.metadata()?.size();
+        let offset = self.consumed + self.splitter.n_bytes_unfinished();
+        if size < offset || (size > offset && !self.fingerprint.is_head_of(&self.file)?) {
+            return Ok(ReadOutcome::Replaced);
+        }
+        if size == offset {
+            self.drained = true;
+            return Ok(ReadOutcome::AtEnd);
+        }
+        let n_read = match self.file.read_at(&mut reading.block, offset) {
+            Ok(n_read) => n_read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(ReadOutcome::More),
+            Err(error) => return Err(error),
+        };
+        self.last_bytes_at_ms = reading.clock.boottime_ms();
+        if self.fingerprint.is_short() {
+            self.fingerprint = Fingerprint::of(&self.file)?;
+            shared.lock().table.improve(self.number, self.fingerprint);
+        }
+        self.hand_over(n_read, reading, shared);
+        // A short read is the end as it was at that moment; whatever comes later is an event.
+        if n_read < reading.block.len() {
+            self.drained = true;
+            return Ok(ReadOutcome::AtEnd);
+        }
+        Ok(ReadOutcome::More)
+    }
+
+    fn hand_over(&mut self, n_read: usize, reading: &mut Reading, shared: &SharedSource) {
+        let Reading { block, line, sink, clock } = reading;
+        let start = {
+            let mut shared = shared.lock();
+            shared.table.begin_run(self.number, self.consumed);
+            shared.table.end()
+        };
+        line.received_at = clock.wall();
+        line.source = shared.id;
+        let mut n_bytes = 0;
+        let mut n_lines = 0;
+        self.splitter.split(&block[..n_read], |found| {
+            line.position = SourcePosition(start.0 + n_bytes);
+            line.replayed = self.consumed + n_bytes < self.replay_until;
+            line.cut = found.cut;
+            line.text.clear();
+            line.text.extend_from_slice(found.text);
+            sink.line(line);
+            n_bytes += found.n_bytes;
+            n_lines += 1;
+        });
+        if n_lines == 0 {
+            return;
+        }
+        self.consumed += n_bytes;
+        let read_up_to = {
+            let mut shared = shared.lock();
+            shared.table.advance(n_bytes);
+            shared.n_lines += n_lines;
+            shared.table.end()
+        };
+        sink.end_of_batch(shared.id, read_up_to);
+    }
+
+    /// Begins anew with what the file holds now, after it was truncated. Half a line that was cut off
+    /// is dropped: half an address would be another address.
+    pub(super) fn begin_anew(&mut self, number: FileNumber, fingerprint: Fingerprint) {
+        self.number = number;
+        self.fingerprint = fingerprint;
+        self.consumed = 0;
+        self.replay_until = 0;
+        self.drained = false;
+        self.splitter.forget();
+    }
+
+    /// Whether no name leads to it any more.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+    }
+}
+
+/// Where the line begins that is unfinished at `size`: a first start takes up there, so that a line
+/// which is being written at that moment is not halved. A line longer than the search is left out.
+pub(super) fn unfinished_line_start(file: &File, size: u64) -> io::Result<u64> {
+    let mut tail = [0; 4096];
+    let from = size.saturating_sub(tail.len() as u64);
+    let n_read = file.read_at(&mut tail, from)?;
+    let tail = &tail[..n_read.min((size - from) as usize)];
+    Ok(match tail.iter().rposition(|&byte| byte == b'\n') {
+        Some(newline) => from + newline as u64 + 1,
+        None if from == 0 => 0,
+        None => size,
+    })
+}

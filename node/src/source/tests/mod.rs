@@ -1,0 +1,210 @@
+//! Sources over real files in temporary directories: the harness. Each test waits for a condition
+//! with a deadline; that nothing more came is shown by a last line that is written to be seen.
+
+mod following;
+mod resuming;
+mod rotating;
+
+use super::{FileSources, FileSourcesHandle, SourceCheckpoint, SourceSpec, Start};
+use crate::borders::{Clock, LineSink};
+use bannkreis_core::failure::{LogLine, SourceId, SourcePosition};
+use bannkreis_core::time::{Now, Timestamp};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The machine's own wall clock (file times are compared with it), and a settable monotonic one.
+#[derive(Default)]
+struct TestClock {
+    boottime_ms: AtomicU64,
+}
+
+impl Clock for TestClock {
+    fn wall(&self) -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        Timestamp(u64::try_from(since_epoch.as_millis()).expect("64 bits"))
+    }
+    fn boottime_ms(&self) -> u64 {
+        self.boottime_ms.load(Ordering::SeqCst)
+    }
+    fn now(&self) -> Now {
+        Now { cluster: self.wall(), wall: self.wall(), estimated: false }
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    lines: Vec<LogLine>,
+    is_at_gate: bool,
+    read_up_to: Option<SourcePosition>,
+}
+
+#[derive(Default)]
+struct Collected {
+    seen: Mutex<Seen>,
+    changed: Condvar,
+    /// While a test holds it, the line `gate` is not taken, so the source thread stands still.
+    gate: Mutex<()>,
+}
+
+impl Collected {
+    fn wait(&self, what: &str, condition: impl Fn(&Seen) -> bool) -> MutexGuard<'_, Seen> {
+        let seen = self.seen.lock().expect("no panic");
+        let (seen, timeout) =
+            self.changed.wait_timeout_while(seen, DEADLINE, |seen| !condition(seen)).expect("no panic");
+        let n_lines = seen.lines.len();
+        let last = texts(&seen.lines[n_lines.saturating_sub(10)..]);
+        assert!(!timeout.timed_out(), "{what} did not come; {n_lines} lines came, the last: {last:?}");
+        seen
+    }
+}
+
+struct Collector(Arc<Collected>);
+
+impl LineSink for Collector {
+    fn line(&mut self, line: &LogLine) {
+        if line.text == b"gate" {
+            self.0.seen.lock().expect("no panic").is_at_gate = true;
+            self.0.changed.notify_all();
+            drop(self.0.gate.lock());
+        }
+        self.0.seen.lock().expect("no panic").lines.push(line.clone());
+        self.0.changed.notify_all();
+    }
+    fn end_of_batch(&mut self, source: SourceId, read_up_to: SourcePosition) {
+        assert_eq!(source, SOURCE);
+        let mut seen = self.0.seen.lock().expect("no panic");
+        assert!(seen.read_up_to.is_none_or(|before| before <= read_up_to), "positions never go back");
+        seen.read_up_to = Some(read_up_to);
+        drop(seen);
+        self.0.changed.notify_all();
+    }
+}
+
+const SOURCE: SourceId = SourceId(7);
+
+/// A directory with the log file `log`, and at most one running source that follows it.
+struct Logs {
+    directory: tempfile::TempDir,
+    clock: Arc<TestClock>,
+    collected: Arc<Collected>,
+    handle: Option<FileSourcesHandle>,
+}
+
+impl Logs {
+    fn new() -> Logs {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        Logs { directory, clock: Arc::default(), collected: Arc::default(), handle: None }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn append(&self, name: &str, text: impl AsRef<[u8]>) {
+        append(&mut self.writer(name), text);
+    }
+
+    fn writer(&self, name: &str) -> File {
+        OpenOptions::new().append(true).create(true).open(self.path(name)).expect("open for writing")
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).expect("rename");
+    }
+
+    fn copy_truncate(&self, from: &str, to: &str) {
+        fs::copy(self.path(from), self.path(to)).expect("copy");
+        OpenOptions::new()
+            .write(true)
+            .open(self.path(from))
+            .and_then(|file| file.set_len(0))
+            .expect("truncate");
+    }
+
+    fn start(&mut self, start: Start) {
+        self.start_spec(SourceSpec { id: SOURCE, path: self.path("log"), start, is_tail: false });
+    }
+
+    fn start_spec(&mut self, spec: SourceSpec) {
+        self.collected = Arc::default();
+        let sink = Box::new(Collector(Arc::clone(&self.collected)));
+        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        self.handle = Some(FileSources::start(vec![spec], sink, clock).expect("sources start"));
+    }
+
+    fn resume(&mut self, from: SourceCheckpoint, replay_until: Option<SourceCheckpoint>) {
+        self.start(Start::Resume { from, replay_until });
+    }
+
+    fn handle(&self) -> &FileSourcesHandle {
+        self.handle.as_ref().expect("started")
+    }
+
+    fn stop(&mut self) {
+        self.handle.take().expect("started").stop();
+    }
+
+    /// Makes the source thread stand still until the guard is dropped.
+    fn stand_still(&self) -> MutexGuard<'_, ()> {
+        let guard = self.collected.gate.lock().expect("no panic");
+        self.append("log", "gate\n");
+        drop(self.collected.wait("the gate", |seen| seen.is_at_gate));
+        guard
+    }
+
+    /// Waits for the line `last`, then says all lines so far.
+    fn lines_until(&self, last: &str) -> Vec<LogLine> {
+        let is_there = |seen: &Seen| seen.lines.iter().any(|line| line.text == last.as_bytes());
+        self.collected.wait(last, is_there).lines.clone()
+    }
+
+    fn texts_until(&self, last: &str) -> Vec<String> {
+        texts(&self.lines_until(last))
+    }
+
+    /// The checkpoint before the line `text`, made of what a daemon would have stored.
+    fn checkpoint_before(&self, text: &str) -> SourceCheckpoint {
+        let lines = self.lines_until(text);
+        let line = lines.iter().find(|line| line.text == text.as_bytes()).expect("waited for");
+        self.stored(line.position)
+    }
+
+    /// The checkpoint behind the line `text`, which must be the last one of its batch.
+    fn checkpoint_after(&self, text: &str) -> SourceCheckpoint {
+        self.lines_until(text);
+        let seen = self.collected.wait("the end of the batch", |seen| {
+            let last = seen.lines.last().expect("there are lines");
+            last.text == text.as_bytes() && seen.read_up_to.is_some_and(|position| position > last.position)
+        });
+        self.stored(seen.read_up_to.expect("waited for"))
+    }
+
+    fn stored(&self, position: SourcePosition) -> SourceCheckpoint {
+        let checkpoint = self.handle().checkpoint(SOURCE, position).expect("not forgotten");
+        assert_eq!(checkpoint.position, position);
+        SourceCheckpoint::decode(&checkpoint.path, &checkpoint.encode()).expect("well formed")
+    }
+}
+
+fn append(file: &mut File, text: impl AsRef<[u8]>) {
+    file.write_all(text.as_ref()).expect("write");
+}
+
+fn texts(lines: &[LogLine]) -> Vec<String> {
+    lines.iter().map(|line| String::from_utf8_lossy(&line.text).into_owned()).collect()
+}
+
+/// A file of this name begins with a line that no other log begins with.
+fn head(name: &str) -> String {
+    format!("Nov 22 19:00:00 host {name}: this is the first line of a log file\n")
+}
+
+fn link(target: &Path, name: &Path) {
+    std::os::unix::fs::symlink(target, name).expect("symlink");
+}

@@ -1,0 +1,175 @@
+//! What a start reads and opens before anything runs, each with one clear sentence when it can not: the
+//! jails, the firewall, the store, and where each log is read from.
+
+use crate::config::jails::{LoadedJail, LogFile};
+use crate::config::{Backend, Mode, NodeConfig};
+use crate::local_store::{CheckpointKind, LocalStore};
+use crate::source::{SourceCheckpoint, SourceSpec, Start};
+use bannkreis_core::failure::SourceId;
+use bannkreis_core::jail::JailName;
+use bannkreis_filter::filter::Filter;
+use bannkreis_firewall::{BackendChoice, Firewall, FirewallError};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Why the node does not start: one sentence that names the thing, the value, the cause and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartupError(pub String);
+
+impl StartupError {
+    /// The sentence of another error.
+    pub fn of(error: impl fmt::Display) -> StartupError {
+        StartupError(error.to_string())
+    }
+}
+
+impl fmt::Display for StartupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for StartupError {}
+
+/// The jails that will run, and what is to be said about them.
+pub struct Setup {
+    /// Each with its filter and its logs.
+    pub jails: Vec<LoadedJail>,
+    /// Sentences for the operator.
+    pub warnings: Vec<String>,
+    /// Count and show only.
+    pub observe: bool,
+}
+
+/// Which jail reads which log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reader {
+    /// The jail.
+    pub jail: JailName,
+    /// The source.
+    pub source: SourceId,
+}
+
+/// Reads the fail2ban tree on top of our own base.
+///
+/// # Errors
+/// When the jail configuration itself can not be read. A jail with a mistake is left out with a warning.
+pub fn read_jails(config: &NodeConfig) -> Result<Setup, StartupError> {
+    let loaded = crate::config::jails::load(&config.config_dir).map_err(StartupError::of)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    if loaded.jails.is_empty() {
+        tracing::warn!(
+            "no jail is enabled, so this host recognises no attackers; it blocks whom other nodes ban \
+             (enable jails in {})",
+            config.config_dir.join("jail.local").display()
+        );
+    }
+    Ok(Setup { jails: loaded.jails, warnings: loaded.warnings, observe: config.mode == Mode::Observe })
+}
+
+/// Opens the firewall that the configuration names, and says what to warn of.
+///
+/// # Errors
+/// When a backend was asked for by name and can not work.
+pub fn open_firewall(config: &NodeConfig) -> Result<(Box<dyn Firewall>, Vec<String>), StartupError> {
+    let choice = match config.backend {
+        Backend::Nftables | Backend::Auto => BackendChoice::Nftables,
+        Backend::None => BackendChoice::None,
+    };
+    match bannkreis_firewall::open(choice) {
+        Ok(firewall) => Ok((firewall, Vec::new())),
+        Err(error @ (FirewallError::NotPermitted { .. } | FirewallError::NotSupported { .. }))
+            if config.backend == Backend::Auto =>
+        {
+            let warning = format!("NOTHING IS BLOCKED on this host: {error}");
+            tracing::error!("{warning}");
+            let none = bannkreis_firewall::open(BackendChoice::None).map_err(StartupError::of)?;
+            Ok((none, vec![warning]))
+        }
+        Err(error) => Err(StartupError::of(error)),
+    }
+}
+
+/// Opens what survives a restart.
+///
+/// # Errors
+/// When the directory can not be used. A corrupt database is put aside and said so.
+pub fn open_store(state_dir: &Path) -> Result<LocalStore, StartupError> {
+    let (store, quarantine) = LocalStore::open(state_dir).map_err(StartupError::of)?;
+    if let Some(quarantine) = quarantine {
+        tracing::error!(
+            "the local store was corrupt ({}); it was moved to {}. Unanswered proposals and overrides of this \
+             node may be lost; the cluster's ban list is not affected",
+            quarantine.why,
+            quarantine.place.display()
+        );
+    }
+    Ok(store)
+}
+
+/// What is read, and by whom.
+pub struct Reading {
+    /// Each jail's filter, with the sources whose lines it judges.
+    pub filters: Vec<(Filter, Vec<SourceId>)>,
+    /// The files, each once.
+    pub specs: Vec<SourceSpec>,
+    /// Which jail reads which source.
+    pub readers: Vec<Reader>,
+}
+
+/// The sources of all jails: each file once, with the filters that judge its lines.
+pub fn sources_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) -> Reading {
+    let kept = kept_checkpoints(store);
+    let mut ids: BTreeMap<PathBuf, SourceId> = BTreeMap::new();
+    let mut specs = Vec::new();
+    let mut readers = Vec::new();
+    let mut filters = Vec::new();
+    for jail in jails {
+        let mut read = Vec::new();
+        for LogFile { path, is_tail } in jail.logs {
+            let next = SourceId(u32::try_from(ids.len()).unwrap_or(u32::MAX));
+            let id = *ids.entry(path.clone()).or_insert_with(|| {
+                let start = start_of(&path, &kept, catch_up);
+                specs.push(SourceSpec { id: next, path, start, is_tail });
+                next
+            });
+            readers.push(Reader { jail: jail.jail.name.clone(), source: id });
+            read.push(id);
+        }
+        filters.push((jail.filter, read));
+    }
+    Reading { filters, specs, readers }
+}
+
+fn start_of(path: &Path, kept: &BTreeMap<(PathBuf, CheckpointKind), Vec<u8>>, catch_up: bool) -> Start {
+    let checkpoint = |kind| {
+        let bytes = kept.get(&(path.to_owned(), kind))?;
+        match SourceCheckpoint::decode(path, bytes) {
+            Ok(checkpoint) => Some(checkpoint),
+            Err(error) => {
+                tracing::warn!("{}: where it was read to can not be told ({error})", path.display());
+                None
+            }
+        }
+    };
+    match checkpoint(CheckpointKind::Safe) {
+        Some(from) => Start::Resume { from, replay_until: checkpoint(CheckpointKind::ReadUpTo) },
+        None if catch_up => Start::Beginning,
+        None => Start::End,
+    }
+}
+
+fn kept_checkpoints(store: &LocalStore) -> BTreeMap<(PathBuf, CheckpointKind), Vec<u8>> {
+    match store.sources() {
+        Ok(sources) => sources.into_iter().map(|(path, kind, bytes)| ((path, kind), bytes)).collect(),
+        Err(error) => {
+            tracing::error!(
+                "where logs were read to can not be told, so they are read from their end: {error}"
+            );
+            BTreeMap::new()
+        }
+    }
+}

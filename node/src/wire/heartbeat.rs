@@ -1,0 +1,119 @@
+//! What each peer last said of itself: how far it has applied the log, what its firewall holds, what time
+//! it has. Nothing here is agreed on or durable.
+
+use bannkreis_core::ids::{NodeId, Position};
+use bannkreis_core::time::Timestamp;
+use bannkreis_proto::v1;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often a node tells its peers about itself.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+/// A peer that was not heard for so long, in ms, counts as unreachable.
+const REACHABLE_MS: u64 = 3_000;
+/// Peers remembered at most; further ones are not listened to.
+const PEERS_MAX: usize = 256;
+
+/// What a node says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SelfFacts {
+    /// Applied so far.
+    pub applied: Position,
+    /// In the kernel so far.
+    pub enforced: Position,
+    /// Its wall clock.
+    pub clock: Timestamp,
+    /// The highest level it can read.
+    pub level_max: u32,
+    /// How many overrides it has.
+    pub n_overrides: u32,
+    /// Proposals without an answer.
+    pub n_waiting: u32,
+    /// It blocks nothing.
+    pub observe: bool,
+}
+
+impl SelfFacts {
+    pub(super) fn to_wire(self) -> v1::Heartbeat {
+        v1::Heartbeat {
+            applied: Some(self.applied.into()),
+            enforced: Some(self.enforced.into()),
+            clock_ms: self.clock.0,
+            level_max: self.level_max,
+            n_overrides: self.n_overrides,
+            n_waiting: self.n_waiting,
+            observe: self.observe,
+        }
+    }
+
+    fn from_wire(heartbeat: v1::Heartbeat) -> SelfFacts {
+        SelfFacts {
+            applied: position(heartbeat.applied),
+            enforced: position(heartbeat.enforced),
+            clock: Timestamp(heartbeat.clock_ms),
+            level_max: heartbeat.level_max,
+            n_overrides: heartbeat.n_overrides,
+            n_waiting: heartbeat.n_waiting,
+            observe: heartbeat.observe,
+        }
+    }
+}
+
+/// An absent or odd position says nothing, and nothing is what a new node has applied.
+fn position(wire: Option<v1::Position>) -> Position {
+    wire.and_then(|wire| Position::try_from(wire).ok()).unwrap_or_default()
+}
+
+/// A peer, as it was last heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerFacts {
+    /// What it said.
+    pub facts: SelfFacts,
+    /// When it was heard, in ms of this host's CLOCK_BOOTTIME.
+    pub heard_at_ms: u64,
+}
+
+impl PeerFacts {
+    /// Whether it was heard lately.
+    #[must_use]
+    pub fn is_reachable(&self, boottime_ms: u64) -> bool {
+        boottime_ms.saturating_sub(self.heard_at_ms) <= REACHABLE_MS
+    }
+
+    /// Its wall clock now, as far as one can tell.
+    #[must_use]
+    pub fn clock_now(&self, boottime_ms: u64) -> Timestamp {
+        self.facts.clock.plus_ms(boottime_ms.saturating_sub(self.heard_at_ms))
+    }
+}
+
+/// All peers that were ever heard.
+#[derive(Debug, Default)]
+pub struct PeerTable {
+    peers: Mutex<BTreeMap<NodeId, PeerFacts>>,
+}
+
+impl PeerTable {
+    pub(super) fn heard(&self, node: NodeId, heartbeat: v1::Heartbeat, boottime_ms: u64) {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if peers.len() < PEERS_MAX || peers.contains_key(&node) {
+            let facts = SelfFacts::from_wire(heartbeat);
+            peers.insert(node, PeerFacts { facts, heard_at_ms: boottime_ms });
+        }
+    }
+
+    /// What `node` last said.
+    #[must_use]
+    pub fn get(&self, node: NodeId) -> Option<PeerFacts> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied()
+    }
+
+    /// The clocks of all peers that can be reached.
+    #[must_use]
+    pub fn clocks(&self, boottime_ms: u64) -> Vec<(NodeId, Timestamp)> {
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let reachable = peers.iter().filter(|(_, peer)| peer.is_reachable(boottime_ms));
+        reachable.map(|(node, peer)| (*node, peer.clock_now(boottime_ms))).collect()
+    }
+}

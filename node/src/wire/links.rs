@@ -1,0 +1,177 @@
+//! One stream to each peer, over which notices go at once and a heartbeat every half second.
+//!
+//! Messages are one-way and may be lost; nothing depends on them but speed. A link that breaks is made
+//! again for as long as its peer is a member.
+
+use super::heartbeat::{HEARTBEAT_INTERVAL, SelfFacts};
+use bannkreis_core::ids::{NodeId, Position};
+use bannkreis_core::proposal::Notice;
+use bannkreis_proto::v1;
+use bannkreis_proto::v1::peers_client::PeersClient;
+use bannkreis_raft::{Connect, RaftNode};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// Messages that wait for a slow peer; what comes when it is full is dropped for that peer.
+const QUEUE_MAX: usize = 1_024;
+/// Notices in one message.
+const NOTICES_PER_MESSAGE_MAX: usize = 1_000;
+/// After this pause the firewall's progress is told, so that much progress is one message.
+const NEWS_PAUSE: Duration = Duration::from_millis(2);
+/// Pause before a broken link is made again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(300);
+
+/// A peer as the membership has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Which node.
+    pub node: NodeId,
+    /// `host:port`.
+    pub address: String,
+}
+
+struct Link {
+    address: String,
+    queue: mpsc::Sender<v1::PeerMessage>,
+    task: JoinHandle<()>,
+}
+
+/// Links to all peers.
+pub struct Links {
+    connect: Arc<dyn Connect>,
+    facts: Arc<dyn Fn() -> SelfFacts + Send + Sync>,
+    enforced: watch::Receiver<Position>,
+    raft: RaftNode,
+    runtime: tokio::runtime::Handle,
+    links: Mutex<BTreeMap<NodeId, Link>>,
+}
+
+impl Links {
+    /// No links yet. `facts` is asked for every heartbeat; there is an extra one when `enforced` moves on.
+    pub fn new(
+        raft: RaftNode,
+        connect: Arc<dyn Connect>,
+        facts: Arc<dyn Fn() -> SelfFacts + Send + Sync>,
+        enforced: watch::Receiver<Position>,
+        runtime: tokio::runtime::Handle,
+    ) -> Links {
+        Links { connect, facts, enforced, raft, runtime, links: Mutex::default() }
+    }
+
+    /// Makes links to these peers, and ends those to others.
+    pub fn set_members(&self, members: &[Member]) {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.retain(|node, link| {
+            let stays = members.iter().any(|member| member.node == *node && member.address == link.address);
+            if !stays {
+                link.task.abort();
+            }
+            stays
+        });
+        for member in members.iter().filter(|member| member.node != self.raft.node_id()) {
+            links.entry(member.node).or_insert_with(|| self.open(member));
+        }
+    }
+
+    /// Tells every peer, without waiting.
+    pub fn notify(&self, notices: &[Notice]) {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        for part in notices.chunks(NOTICES_PER_MESSAGE_MAX) {
+            let notices = v1::Notices { notices: part.iter().map(v1::Notice::from).collect() };
+            let message = v1::PeerMessage { message: Some(v1::peer_message::Message::Notices(notices)) };
+            for link in links.values() {
+                // A peer that is too slow hears of it from the Raft log.
+                let _ = link.queue.try_send(message.clone());
+            }
+        }
+    }
+
+    /// Ends all links.
+    pub fn stop(&self) {
+        self.set_members(&[]);
+    }
+
+    fn open(&self, member: &Member) -> Link {
+        let (queue, messages) = mpsc::channel(QUEUE_MAX);
+        let runner = LinkRunner {
+            member: member.clone(),
+            connect: self.connect.clone(),
+            facts: self.facts.clone(),
+            enforced: self.enforced.clone(),
+            raft: self.raft.clone(),
+        };
+        let task = self.runtime.spawn(runner.run(messages));
+        Link { address: member.address.clone(), queue, task }
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct LinkRunner {
+    member: Member,
+    connect: Arc<dyn Connect>,
+    facts: Arc<dyn Fn() -> SelfFacts + Send + Sync>,
+    enforced: watch::Receiver<Position>,
+    raft: RaftNode,
+}
+
+impl LinkRunner {
+    async fn run(self, mut messages: mpsc::Receiver<v1::PeerMessage>) {
+        loop {
+            if let Ok(channel) = self.connect.connect(&self.member.address, Some(self.member.node)).await {
+                self.stream(PeersClient::new(channel), &mut messages).await;
+            }
+            // What was meant for a peer that can not be reached is old when it can.
+            while messages.try_recv().is_ok() {}
+            tokio::time::sleep(RECONNECT_PAUSE).await;
+        }
+    }
+
+    /// Feeds one stream until it breaks.
+    async fn stream(
+        &self,
+        mut client: PeersClient<tonic::transport::Channel>,
+        messages: &mut mpsc::Receiver<v1::PeerMessage>,
+    ) {
+        let (out, stream) = mpsc::channel(QUEUE_MAX);
+        let request = self.raft.sign(ReceiverStream::new(stream), Some(self.member.node));
+        let call = client.tell(request);
+        let feed = async {
+            let mut beat = tokio::time::interval(HEARTBEAT_INTERVAL);
+            let mut enforced = self.enforced.clone();
+            loop {
+                let message = tokio::select! {
+                    // Whoever waits for an unban to be enforced here should not wait for the next beat.
+                    Ok(()) = enforced.changed() => {
+                        tokio::time::sleep(NEWS_PAUSE).await;
+                        beat.reset_immediately();
+                        continue;
+                    }
+                    _ = beat.tick() => {
+                        let heartbeat = v1::peer_message::Message::Heartbeat((self.facts)().to_wire());
+                        v1::PeerMessage { message: Some(heartbeat) }
+                    }
+                    message = messages.recv() => match message {
+                        Some(message) => message,
+                        None => return,
+                    },
+                };
+                if out.send(message).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            _ = call => {}
+            () = feed => {}
+        }
+    }
+}
