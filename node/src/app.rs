@@ -12,7 +12,7 @@ use crate::local_store::LocalStore;
 use crate::running::Running;
 use crate::startup::{self, StartupError};
 use crate::wire::PlainConnect;
-use bannkreis_raft::join_info;
+use bannkreis_raft::{JoinInfo, join_info};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,16 +53,15 @@ impl Lives {
     /// # Errors
     /// A sentence with cause and remedy. Before anything was changed, or, when it says so, after.
     pub async fn join(&self, host_port: &str) -> Result<(), String> {
-        let _only_one = self.changing.lock().await;
+        let only_one = self.changing.lock().await;
         let solo = self.current();
         let info = join_info(&PlainConnect, host_port).await.map_err(|error| error.to_string())?;
         solo.raft.may_join(&info).map_err(|error| error.to_string())?;
         tracing::info!("joining the cluster {} by {host_port}", info.cluster);
-        let view = solo.raft.view();
         solo.stop().await;
-        let state_dir = &self.config.state_dir;
-        // When it can not be prepared, the directory still is the solo node's, and it lives on.
-        let prepared = joining::prepare(state_dir, &view, &info, host_port);
+        // Only now: what was acknowledged until the end comes along. When it can not be prepared, the
+        // directory still is the solo node's, and it lives on.
+        let prepared = self.prepare(&solo, info, host_port).await;
         match Running::start(&self.config, &self.host, self.store.clone()).await {
             Ok(running) => *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(running),
             Err(error) => {
@@ -71,7 +70,19 @@ impl Lives {
             }
         }
         prepared?;
+        // Only watching from here: a stop need not wait, and a second join is refused by its cluster.
+        drop(only_one);
         self.await_membership(host_port).await
+    }
+
+    /// Asks again whether it may join, for others may have joined it meanwhile, and prepares the directory.
+    async fn prepare(&self, solo: &Arc<Running>, info: JoinInfo, target: &str) -> Result<(), String> {
+        solo.raft.may_join(&info).map_err(|error| error.to_string())?;
+        let (state_dir, target) = (self.config.state_dir.clone(), target.to_owned());
+        let (view, node) = (solo.raft.view(), solo.raft.node_id());
+        let prepared =
+            tokio::task::spawn_blocking(move || joining::prepare(&state_dir, &view, node, &info, &target));
+        prepared.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
     async fn await_membership(&self, host_port: &str) -> Result<(), String> {
@@ -80,7 +91,7 @@ impl Lives {
         let mut look = tokio::time::interval(JOIN_LOOK_INTERVAL);
         loop {
             look.tick().await;
-            let is_handed_over = joining::target(&self.config.state_dir).is_none();
+            let is_handed_over = !joining::is_open(&self.config.state_dir);
             if running.raft.status().is_member && is_handed_over {
                 return Ok(());
             }

@@ -107,7 +107,10 @@ impl NodeApi for Door {
     }
 
     async fn join(&self, host_port: &str) -> Result<(), String> {
-        self.lives.join(host_port).await
+        // A task of its own: a client that hangs up must not leave the node between two lives.
+        let (lives, target) = (self.lives.clone(), host_port.to_owned());
+        let joined = tokio::spawn(async move { lives.join(&target).await }).await;
+        joined.unwrap_or_else(|error| Err(format!("joining has failed ({error}); restart bannkreisd")))
     }
 }
 
@@ -119,8 +122,12 @@ fn warnings(running: &Running) -> Vec<String> {
         status.halted.map(|why| format!("the replicated log can not be followed any further: {why}"));
     let storage = running.store.error().map(|why| format!("this node's own store can not be written: {why}"));
     let refused = firewall.error.map(|why| format!("the firewall refuses: {why}"));
-    let repaired = (firewall.n_repairs > 0)
-        .then(|| format!("somebody else changed bannkreis' firewall rules {} times", firewall.n_repairs));
+    let repaired = (firewall.n_repairs > 0).then(|| {
+        format!(
+            "the firewall was not as bannkreis had left it, and was repaired, {} times",
+            firewall.n_repairs
+        )
+    });
     let found: Vec<String> = [halted, storage, refused, repaired].into_iter().flatten().collect();
     [found, running.warnings.clone()].concat()
 }
@@ -165,7 +172,7 @@ fn member_facts(running: &Running, member: &MemberStatus, is_voter: bool, now: T
         enforced: Some(running.firewall.enforced()),
         is_enforcing: !is_witness && !running.observe && running.firewall.name() != "none",
         clock_ahead_ms: Some(ahead_ms(running.clock.wall())),
-        n_overrides: 0,
+        n_overrides: u64::from(running.counts.n_overrides()),
     };
     if is_self {
         return known;

@@ -5,7 +5,7 @@
 
 use crate::borders::Clock;
 use crate::firewall_worker::FirewallWorker;
-use crate::local_store::{Batch, LocalStore};
+use crate::local_store::{Batch, LocalStore, LocalStoreError};
 use crate::stored;
 use bannkreis_core::ban_list::BanView;
 use bannkreis_core::event::{Effect, Event, Notable};
@@ -81,6 +81,12 @@ impl LoopHandle {
         let _ = self.inputs.send(Input::Event(Box::new(event)));
     }
 
+    /// Hands over what may be lost, without ever waiting.
+    pub fn offer(&self, event: Event) {
+        // When the warden is that busy, the Raft log brings the ban.
+        let _ = self.inputs.try_send(Input::Event(Box::new(event)));
+    }
+
     /// Hands over what the ban list did, without ever waiting: what finds no room is caught up with by
     /// the newest view, as after a snapshot.
     pub fn applied(&self, view: &BanView, event: Event) {
@@ -89,6 +95,8 @@ impl LoopHandle {
         if is_full {
             *self.overflow.lock().unwrap_or_else(PoisonError::into_inner) = Some(view.clone());
             self.is_overflown.store(true, Ordering::Release);
+            // The warden may have emptied the queue meanwhile and be asleep.
+            let _ = self.inputs.try_send(Input::Event(Box::new(Event::Timer)));
         }
     }
 
@@ -187,8 +195,9 @@ impl EventLoop {
 
     /// Events were left out because the queue was full: what counts is where the ban list stands now.
     fn catch_up(&mut self, queue: &EventQueue) {
-        let newest = queue.handle.overflow.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // In this order: a view that comes in between raises the flag again.
         queue.handle.is_overflown.store(false, Ordering::Release);
+        let newest = queue.handle.overflow.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(view) = newest {
             tracing::warn!("the ban list is faster than this host; catching up with its newest state");
             self.step(Event::Installed { view });
@@ -204,7 +213,10 @@ impl EventLoop {
         }
         let now = self.clock.now();
         let mut effects = Vec::new();
-        let moves_on = matches!(event, Event::Applied { .. } | Event::Installed { .. } | Event::CaughtUp);
+        let moves_on = matches!(
+            event,
+            Event::Applied { .. } | Event::Installed { .. } | Event::CaughtUp | Event::FirewallDamaged
+        );
         self.warden.step(now, event, &mut effects);
         self.carry_out(now, effects);
         if moves_on {
@@ -218,7 +230,11 @@ impl EventLoop {
         for effect in effects {
             match effect {
                 Effect::Firewall(delta) => self.firewall.apply(delta),
-                Effect::ReplaceFirewall(ruleset) => self.firewall.replace(ruleset),
+                Effect::ReplaceFirewall(ruleset) if self.warden.is_caught_up() => {
+                    self.firewall.replace(ruleset);
+                }
+                // The kernel may hold what this node does not know of yet.
+                Effect::ReplaceFirewall(ruleset) => self.firewall.restore(ruleset),
                 other => later.push(other),
             }
         }
@@ -242,13 +258,20 @@ impl EventLoop {
         }
         if !batch.is_empty() {
             report(stored::put_time(&mut batch, now, self.clock.boottime_ms(), &self.boot_id));
-            report(self.store.commit(batch));
+            // The warden waits for the disk rather than forget what it has blocked.
+            match self.store.commit(batch.clone()) {
+                Err(LocalStoreError::Full) => {
+                    report(self.store.flush());
+                    report(self.store.commit(batch));
+                }
+                result => report(result),
+            }
         }
     }
 }
 
 /// A local store that fails is said once per failure; blocking goes on without it.
-fn report(result: Result<(), crate::local_store::LocalStoreError>) {
+fn report(result: Result<(), LocalStoreError>) {
     if let Err(error) = result {
         tracing::error!("{error}");
     }

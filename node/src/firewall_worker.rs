@@ -27,6 +27,8 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// The longest pause.
 const RETRY_LAST: Duration = Duration::from_secs(5);
+/// A call that was refused as busy so often in a row counts as failed.
+const BUSY_MAX: u32 = 10;
 
 /// Something to ask the firewall on its own thread.
 type Question = Box<dyn FnOnce(&mut dyn Firewall) + Send>;
@@ -35,6 +37,7 @@ type Question = Box<dyn FnOnce(&mut dyn Firewall) + Send>;
 enum Job {
     Apply(FirewallDelta),
     Replace(Box<Ruleset>),
+    Restore(Box<Ruleset>),
     /// Everything before is in the kernel now: this is what the host enforces.
     Enforced(Position),
     Ask(Question),
@@ -103,6 +106,11 @@ impl FirewallWorker {
     /// Puts `ruleset` in the place of everything.
     pub fn replace(&self, ruleset: Ruleset) {
         self.send(Job::Replace(Box::new(ruleset)));
+    }
+
+    /// Makes sure that the kernel holds at least `ruleset`, and keeps what else it holds.
+    pub fn restore(&self, ruleset: Ruleset) {
+        self.send(Job::Restore(Box::new(ruleset)));
     }
 
     /// Says that everything sent so far makes the kernel equal to the ban list at `position`.
@@ -222,6 +230,7 @@ impl Worker {
                     self.apply(deltas);
                 }
                 Job::Replace(ruleset) => self.replace(&ruleset),
+                Job::Restore(ruleset) => self.restore(&ruleset),
                 Job::Enforced(position) if !self.damaged => {
                     self.enforced.send_replace(position);
                 }
@@ -233,9 +242,15 @@ impl Worker {
     }
 
     fn apply(&mut self, mut deltas: Vec<FirewallDelta>) {
-        if self.damaged || is_sabotaged() {
+        if is_sabotaged() {
             return;
         }
+        if self.damaged {
+            // The whole ruleset follows. Until it can be put in place, each single change is worth a try.
+            let _ = self.firewall.apply(self.clock.now().cluster, &deltas);
+            return;
+        }
+        let mut n_busy = 0;
         loop {
             let applied = self
                 .extend(&mut deltas)
@@ -246,7 +261,10 @@ impl Worker {
                     return;
                 }
                 // The kernel was busy with somebody else's change: the same call again does no harm.
-                Err(FirewallError::Busy { .. }) => self.pause(),
+                Err(FirewallError::Busy { .. }) if n_busy < BUSY_MAX => {
+                    n_busy += 1;
+                    self.pause();
+                }
                 Err(error) => return self.damage(&error),
             }
         }
@@ -282,16 +300,39 @@ impl Worker {
         }
         match self.firewall.replace(self.clock.now().cluster, ruleset) {
             Ok(()) => {
-                if self.damaged {
-                    tracing::warn!(elements = ruleset.elements.len(), "the firewall is whole again");
-                }
-                self.damaged = false;
                 self.additive = false;
-                self.retry = RETRY_FIRST;
-                self.state.lock().unwrap_or_else(PoisonError::into_inner).error = None;
+                self.whole_again(ruleset);
             }
             Err(error) => self.damage(&error),
         }
+    }
+
+    /// As [`Worker::replace`], for a node that does not know yet all that its earlier process blocked: what
+    /// is there stays. A table that is gone altogether holds nothing that could stay.
+    fn restore(&mut self, ruleset: &Ruleset) {
+        if is_sabotaged() {
+            return;
+        }
+        let restored = match self.firewall.intact() {
+            Ok(true) => {
+                let mut deltas = Ruleset::default().diff(ruleset);
+                self.extend(&mut deltas).and_then(|()| self.firewall.apply(self.clock.now().cluster, &deltas))
+            }
+            Ok(false) | Err(_) => self.firewall.replace(self.clock.now().cluster, ruleset),
+        };
+        match restored {
+            Ok(()) => self.whole_again(ruleset),
+            Err(error) => self.damage(&error),
+        }
+    }
+
+    fn whole_again(&mut self, ruleset: &Ruleset) {
+        if self.damaged {
+            tracing::warn!(elements = ruleset.elements.len(), "the firewall is whole again");
+        }
+        self.damaged = false;
+        self.retry = RETRY_FIRST;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).error = None;
     }
 
     /// The kernel does not hold what it should: ask for the whole ruleset, after a pause that grows.

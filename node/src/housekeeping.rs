@@ -1,15 +1,16 @@
 //! What a running node does besides: tells the warden about leaders and about having caught up, keeps the
 //! links to the members, announces itself, and finishes a join.
 
-use crate::borders::Clock;
 use crate::config::NodeConfig;
+use crate::event_loop::LoopHandle;
 use crate::host::HostFacts;
 use crate::joining;
 use crate::running::Running;
-use crate::wire::{HEARTBEAT_INTERVAL, Member};
+use crate::wire::{HEARTBEAT_INTERVAL, Links, Member, PeerTable};
 use bannkreis_core::command::{LEVEL, Op};
 use bannkreis_core::event::Event;
-use bannkreis_core::node_record::{NodeRecord, NodeRole};
+use bannkreis_core::node_record::{NODE_ADDRESSES_MAX, NodeRecord, NodeRole};
+use bannkreis_core::subnet::Subnet;
 use bannkreis_raft::RaftNode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,35 +26,53 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How often this node checks whether it must announce itself anew.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(30);
 
+/// What the heartbeats tell of this node's warden.
+#[derive(Debug, Default)]
+pub struct OwnCounts {
+    n_waiting: AtomicU32,
+    n_overrides: AtomicU32,
+}
+
+impl OwnCounts {
+    /// Proposals without an answer.
+    #[must_use]
+    pub fn n_waiting(&self) -> u32 {
+        self.n_waiting.load(Ordering::Relaxed)
+    }
+
+    /// Overrides of this host.
+    #[must_use]
+    pub fn n_overrides(&self) -> u32 {
+        self.n_overrides.load(Ordering::Relaxed)
+    }
+}
+
 /// Starts all of it.
-pub fn start(
-    running: &Running,
-    config: &NodeConfig,
-    host: &HostFacts,
-    n_waiting: Arc<AtomicU32>,
-) -> Vec<JoinHandle<()>> {
-    let record = record_of(running, config, host);
+pub async fn start(running: &Running, config: &NodeConfig, host: &HostFacts) -> Vec<JoinHandle<()>> {
+    let record = record_of(running, config, host).await;
     vec![
         tokio::spawn(follow_leader(running.raft.clone(), running.events.clone())),
-        tokio::spawn(follow_members(running.raft.clone(), running.links().clone())),
-        tokio::spawn(announce(running.raft.clone(), record)),
-        tokio::spawn(count_waiting(running.events.clone(), n_waiting)),
+        tokio::spawn(follow_members(running.raft.clone(), running.links().clone(), running.peers.clone())),
+        tokio::spawn(announce(running.raft.clone(), record.clone())),
+        tokio::spawn(count(running.events.clone(), running.counts.clone())),
         tokio::spawn(catch_up(
             running.raft.clone(),
             running.events.clone(),
             running.clock.clone(),
             config.state_dir.clone(),
+            record,
         )),
     ]
 }
 
 /// Tells the warden whenever a leader appears or is lost.
-async fn follow_leader(raft: RaftNode, events: crate::event_loop::LoopHandle) {
+async fn follow_leader(raft: RaftNode, events: LoopHandle) {
     let mut known = false;
     let mut look = tokio::time::interval(LEADER_INTERVAL);
     loop {
         look.tick().await;
-        let is_known = raft.leader().is_some();
+        // After a failed write openraft still names the leader that it had.
+        let is_known = raft.leader().is_some() && raft.status().halted.is_none();
         if is_known != known {
             known = is_known;
             send(&events, Event::Leader { known }).await;
@@ -62,7 +81,7 @@ async fn follow_leader(raft: RaftNode, events: crate::event_loop::LoopHandle) {
 }
 
 /// Keeps a link to each member.
-async fn follow_members(raft: RaftNode, links: Arc<crate::wire::Links>) {
+async fn follow_members(raft: RaftNode, links: Arc<Links>, peers: Arc<PeerTable>) {
     let mut look = tokio::time::interval(MEMBERS_INTERVAL);
     let mut known: Vec<Member> = Vec::new();
     loop {
@@ -76,6 +95,8 @@ async fn follow_members(raft: RaftNode, links: Arc<crate::wire::Links>) {
             .collect();
         if members != known {
             links.set_members(&members);
+            let all = members.iter().map(|member| member.node).collect();
+            peers.set_members(&all, status.voters.iter().map(|voter| voter.node).collect());
             known = members;
         }
     }
@@ -85,83 +106,93 @@ async fn follow_members(raft: RaftNode, links: Arc<crate::wire::Links>) {
 async fn announce(raft: RaftNode, record: NodeRecord) {
     loop {
         let is_known = raft.view().node(record.node).is_some_and(|known| {
-            let mut announced = known.record.clone();
-            announced.own.extend(&known.pending);
-            announced.own.sort_unstable();
+            // What waits for an operator is known too.
             let mut wanted = record.clone();
-            wanted.own.sort_unstable();
-            announced == wanted
+            for list in [&mut wanted.own, &mut wanted.gateways, &mut wanted.resolvers] {
+                list.retain(|subnet| !known.pending.contains(subnet));
+            }
+            known.revoked || known.record == wanted
         });
-        let pause = if is_known {
-            ANNOUNCE_INTERVAL
-        } else if raft.propose(vec![Op::NodeSeen(record.clone())]).await.is_ok() {
-            continue;
-        } else {
-            RETRY_PAUSE
-        };
-        tokio::time::sleep(pause).await;
+        if !is_known && let Err(error) = raft.propose(vec![Op::NodeSeen(record.clone())]).await {
+            tracing::debug!("this node's record waits: {error}");
+        }
+        tokio::time::sleep(if is_known { ANNOUNCE_INTERVAL } else { RETRY_PAUSE }).await;
     }
 }
 
-/// Keeps count of the proposals without an answer, for the heartbeats.
-async fn count_waiting(events: crate::event_loop::LoopHandle, n_waiting: Arc<AtomicU32>) {
+/// Keeps count of what the heartbeats tell.
+async fn count(events: LoopHandle, counts: Arc<OwnCounts>) {
     let mut beat = tokio::time::interval(HEARTBEAT_INTERVAL * 4);
     loop {
         beat.tick().await;
         let events = events.clone();
         let asked = tokio::task::spawn_blocking(move || {
-            events.ask(|warden, _| warden.outbox().filter(|entry| entry.local.is_none()).count())
+            events.ask(|warden, _| {
+                let n_waiting = warden.outbox().filter(|entry| entry.local.is_none()).count();
+                (n_waiting, warden.overrides().len())
+            })
         });
-        match asked.await {
-            Ok(Some(n)) => n_waiting.store(u32::try_from(n).unwrap_or(u32::MAX), Ordering::Relaxed),
-            Ok(None) | Err(_) => return,
-        }
+        let Ok(Some((n_waiting, n_overrides))) = asked.await else { return };
+        counts.n_waiting.store(u32::try_from(n_waiting).unwrap_or(u32::MAX), Ordering::Relaxed);
+        counts.n_overrides.store(u32::try_from(n_overrides).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 }
 
 /// Waits until everything that was committed when this process started has been applied, finishes a join
-/// if one is open, and only then lets the firewall forget what the ban list does not hold.
+/// if one is open, and only then lets the firewall forget what the ban list does not hold. Cluster time is
+/// known for sure when something was stamped in this process's lifetime: the last entry may be as old as the
+/// cluster is quiet.
 async fn catch_up(
     raft: RaftNode,
-    events: crate::event_loop::LoopHandle,
+    events: LoopHandle,
     clock: Arc<crate::clock::SystemClock>,
     state_dir: std::path::PathBuf,
+    record: NodeRecord,
 ) {
-    if let Err(error) = joining::ask(&raft, &state_dir).await {
-        tracing::error!("{error}");
-        return;
-    }
+    joining::ask(&raft, &state_dir).await;
     let mut progress = raft.progress();
     if progress.wait_for(|progress| progress.is_caught_up).await.is_err() {
         return;
     }
-    clock.settle();
-    if let Err(error) = joining::finish(&raft, &state_dir, clock.wall()).await {
+    if let Err(error) = joining::finish(&raft, &state_dir).await {
         tracing::error!("{error}");
         return;
     }
     send(&events, Event::CaughtUp).await;
+    match joining::propose_until_answered(&raft, Op::NodeSeen(record)).await {
+        Ok(()) => clock.settle(),
+        Err(why) => {
+            tracing::error!("this node's record is refused, so cluster time stays an estimate: {why}");
+        }
+    }
+    // So that the warden acts on it now.
+    send(&events, Event::Timer).await;
 }
 
 /// Hands an event over without holding up the runtime.
-async fn send(events: &crate::event_loop::LoopHandle, event: Event) {
+async fn send(events: &LoopHandle, event: Event) {
     let events = events.clone();
     let _ = tokio::task::spawn_blocking(move || events.send(event)).await;
 }
 
-fn record_of(running: &Running, config: &NodeConfig, host: &HostFacts) -> NodeRecord {
-    let jails = running.events.ask(|warden, _| {
-        warden.jails().map(|(jail, _)| (jail.name.clone(), jail.ports.clone())).collect::<Vec<_>>()
+async fn record_of(running: &Running, config: &NodeConfig, host: &HostFacts) -> NodeRecord {
+    let events = running.events.clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        events.ask(|warden, _| {
+            warden.jails().map(|(jail, _)| (jail.name.clone(), jail.ports.clone())).collect::<Vec<_>>()
+        })
     });
+    // More than the cluster keeps would never be known as announced.
+    let bounded = |subnets: &[Subnet]| subnets.iter().copied().take(NODE_ADDRESSES_MAX).collect();
     NodeRecord {
         node: running.raft.node_id(),
         name: config.name.clone(),
         address: config.advertised(),
         key_fingerprint: Vec::new(),
-        own: host.own.clone(),
-        gateways: host.gateways.clone(),
-        resolvers: host.resolvers.clone(),
-        jails: jails.unwrap_or_default(),
+        own: bounded(&host.own),
+        gateways: bounded(&host.gateways),
+        resolvers: bounded(&host.resolvers),
+        jails: asked.await.ok().flatten().unwrap_or_default(),
         level_max: LEVEL,
         role: NodeRole::Full,
     }

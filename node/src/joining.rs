@@ -3,12 +3,13 @@
 //!
 //! Every step leaves the directory in a state that the next start can go on from: see [`finish`].
 
+use crate::local_store::{Batch, LocalStore};
+use crate::stored;
 use bannkreis_core::ban_list::{BanList, BanView};
 use bannkreis_core::command::Op;
 use bannkreis_core::event::OutboxEntry;
-use bannkreis_core::ids::{CommandId, Operator, Position};
+use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
 use bannkreis_core::settings::Settings;
-use bannkreis_core::time::Timestamp;
 use bannkreis_proto::convert::{decode_record, encode_record};
 use bannkreis_raft::{Identity, JoinError, JoinInfo, ProposeError, RaftNode, import_ops};
 use std::fs::{self, File};
@@ -18,79 +19,134 @@ use std::time::Duration;
 
 /// The ban list of the solo life, as length-prefixed records.
 const IMPORT_FILE: &str = "join-import";
-/// Where the cluster was asked to take this node in: `host:port`.
+/// Where the cluster was asked to take this node in, and the name of the solo life's archive, a line each.
 const TARGET_FILE: &str = "join-target";
-/// What a solo node puts aside.
-const SOLO_FILES: [&str; 3] = ["identity", "raft", "snapshots"];
+/// The node's identity, in the state directory and in the archive.
+const IDENTITY_FILE: &str = "identity";
+/// The Raft log.
+const LOG_DIR: &str = "raft";
+/// The snapshots.
+const SNAPSHOTS_DIR: &str = "snapshots";
+/// Pause before a cluster that refused this node is asked again.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 /// Pause before an unanswered question to the cluster is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(300);
 
-/// Puts the solo store aside and prepares the directory for the first start as a member of `info`'s
-/// cluster. The Raft log must be closed.
+/// Prepares the directory for the first start as a member of `info`'s cluster. `node`: who the node was until
+/// now. The Raft log must be closed. Writing the new identity is what begins the new life: what comes after it
+/// is done by the next start as well, see [`move_aside`].
+///
+/// # Errors
+/// A sentence that names the file. The directory still is the solo node's then.
+pub fn prepare(
+    state_dir: &Path,
+    view: &BanView,
+    node: NodeId,
+    info: &JoinInfo,
+    target: &str,
+) -> Result<(), String> {
+    let failed = |what: &str, error: &io::Error| format!("{}: {error}", state_dir.join(what).display());
+    write_import(state_dir, view).map_err(|error| failed(IMPORT_FILE, &error))?;
+    let archive = format!("solo-{node}");
+    let archive_dir = state_dir.join(&archive);
+    fs::create_dir_all(&archive_dir).map_err(|error| failed(&archive, &error))?;
+    fs::copy(state_dir.join(IDENTITY_FILE), archive_dir.join(IDENTITY_FILE))
+        .map_err(|error| failed(IDENTITY_FILE, &error))?;
+    write_synced(state_dir, TARGET_FILE, format!("{target}\n{archive}\n").as_bytes())
+        .map_err(|error| failed(TARGET_FILE, &error))?;
+    let identity = Identity::for_joining(info.cluster, info.generation)
+        .map_err(|error| failed(IDENTITY_FILE, &error))?;
+    identity.write(state_dir).map_err(|error| error.to_string())?;
+    move_aside(state_dir)
+}
+
+/// Moves the solo life's log and snapshots into their archive, if a join has got that far and no further;
+/// forgets a join that has not begun.
 ///
 /// # Errors
 /// A sentence that names the file.
-pub fn prepare(state_dir: &Path, view: &BanView, info: &JoinInfo, target: &str) -> Result<(), String> {
+pub fn move_aside(state_dir: &Path) -> Result<(), String> {
     let failed = |what: &str, error: &io::Error| format!("{}: {error}", state_dir.join(what).display());
-    write_import(state_dir, view).map_err(|error| failed(IMPORT_FILE, &error))?;
-    write_synced(state_dir, TARGET_FILE, target.as_bytes()).map_err(|error| failed(TARGET_FILE, &error))?;
-    let archive = format!("solo-{}", view.position().index);
+    let Some((_, archive)) = read_target(state_dir)? else { return Ok(()) };
     let archive_dir = state_dir.join(&archive);
-    fs::create_dir_all(&archive_dir).map_err(|error| failed(&archive, &error))?;
-    for name in SOLO_FILES {
+    let read = |dir: &Path| fs::read(dir.join(IDENTITY_FILE)).map_err(|error| failed(IDENTITY_FILE, &error));
+    if read(state_dir)? == read(&archive_dir)? {
+        tracing::warn!("a join was interrupted before it began; this node goes on as it was");
+        return forget_join(state_dir);
+    }
+    // The log goes last: when it is there, all of it is.
+    if archive_dir.join(LOG_DIR).exists() {
+        return Ok(());
+    }
+    for name in [SNAPSHOTS_DIR, LOG_DIR] {
         match fs::rename(state_dir.join(name), archive_dir.join(name)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(name, &error)),
         }
     }
-    let identity =
-        Identity::for_joining(info.cluster, info.generation).map_err(|error| failed("identity", &error))?;
-    identity.write(state_dir).map_err(|error| error.to_string())
-}
-
-/// What the outbox was based on in another cluster says nothing in this one: entries kept from a solo life
-/// count as based on nothing, so that times decide.
-pub fn rebase_kept(state_dir: &Path, outbox: &mut [OutboxEntry]) {
-    if state_dir.join(TARGET_FILE).exists() {
-        for entry in outbox {
-            entry.basis = Position::default();
-        }
-    }
-}
-
-/// The cluster that a start must ask to be taken into, if a join is open.
-#[must_use]
-pub fn target(state_dir: &Path) -> Option<String> {
-    fs::read_to_string(state_dir.join(TARGET_FILE)).ok().map(|text| text.trim().to_owned())
-}
-
-/// Asks the cluster to take this node in, if a join is open, until it has.
-///
-/// # Errors
-/// A sentence, when the cluster refuses.
-pub async fn ask(raft: &RaftNode, state_dir: &Path) -> Result<(), String> {
-    let Some(target) = target(state_dir) else { return Ok(()) };
-    while !raft.status().is_member {
-        match raft.request_join(&target).await {
-            Ok(()) => {}
-            Err(JoinError::Refused { why }) => {
-                return Err(format!("{target} does not take this node in: {why}"));
-            }
-            Err(error) => tracing::debug!("{target}: {error}"),
-        }
-        tokio::time::sleep(RETRY_PAUSE).await;
-    }
     Ok(())
 }
 
-/// Hands over what the solo life held, if a join is open; returns when the cluster has it.
+/// What the outbox was based on in another cluster says nothing in this one: entries kept from a solo life
+/// count as based on nothing, so that times decide. Stored at once, because the next start can not tell.
+///
+/// # Errors
+/// A sentence, when it can not be stored or the join can not be read.
+pub fn rebase_kept(state_dir: &Path, outbox: &mut [OutboxEntry], store: &LocalStore) -> Result<(), String> {
+    if read_target(state_dir)?.is_none() {
+        return Ok(());
+    }
+    let mut batch = Batch::new();
+    for entry in outbox {
+        entry.basis = Position::default();
+        stored::put_outbox(&mut batch, &entry.key, Some(entry)).map_err(|error| error.to_string())?;
+    }
+    store.commit(batch).and_then(|()| store.flush()).map_err(|error| error.to_string())
+}
+
+/// Whether a join is open: begun, and not yet with all that the solo life held in the cluster's hands.
+#[must_use]
+pub fn is_open(state_dir: &Path) -> bool {
+    state_dir.join(TARGET_FILE).exists()
+}
+
+/// Asks the cluster to take this node in, if a join is open, until it has. A refusal is said and asked again:
+/// the cluster may change its mind, and there is no way back to the solo life.
+pub async fn ask(raft: &RaftNode, state_dir: &Path) {
+    let target = match read_target(state_dir) {
+        Ok(Some((target, _))) => target,
+        Ok(None) => return,
+        Err(error) => return tracing::error!("{error}"),
+    };
+    while !raft.status().is_member {
+        let pause = match raft.request_join(&target).await {
+            Ok(()) => RETRY_PAUSE,
+            Err(JoinError::Refused { why }) => {
+                tracing::error!("{target} does not take this node in: {why}; it is asked again");
+                REFUSED_PAUSE
+            }
+            Err(error) => {
+                tracing::debug!("{target}: {error}");
+                RETRY_PAUSE
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Hands over what the solo life held, if a join is open; returns when the cluster has it and this node has
+/// applied it, so that its firewall may forget what is not in the ban list.
 ///
 /// # Errors
 /// A sentence, when it is refused or can not be read: then it stays in its file.
-pub async fn finish(raft: &RaftNode, state_dir: &Path, wall: Timestamp) -> Result<(), String> {
-    let Some(target) = target(state_dir) else { return Ok(()) };
-    if let Some(bans) = read_import(state_dir).map_err(|error| format!("{IMPORT_FILE}: {error}"))? {
+pub async fn finish(raft: &RaftNode, state_dir: &Path) -> Result<(), String> {
+    let Some((target, _)) = read_target(state_dir)? else { return Ok(()) };
+    let dir = state_dir.to_owned();
+    let read = tokio::task::spawn_blocking(move || read_import(&dir)).await;
+    let import =
+        read.map_err(|error| error.to_string())?.map_err(|error| format!("{IMPORT_FILE}: {error}"))?;
+    if let Some(bans) = import {
         let operator = Operator {
             // The same for every attempt of this node, so that a lost answer does no harm.
             command_id: CommandId(u128::from(raft.node_id().0) << 64),
@@ -101,8 +157,44 @@ pub async fn finish(raft: &RaftNode, state_dir: &Path, wall: Timestamp) -> Resul
         for op in import_ops(&bans, &operator) {
             propose_until_answered(raft, op).await?;
         }
-        tracing::info!(bans = bans.n_bans(), at = %wall, "the cluster has taken over this node's bans");
+        tracing::info!(bans = bans.n_bans(), "the cluster has taken over this node's bans");
     }
+    forget_join(state_dir)
+}
+
+/// Asks until there is an answer, and until this node has applied it. The operation has an id, or says the same
+/// when it is said twice.
+///
+/// # Errors
+/// When it is refused, or this node is stopped meanwhile.
+pub async fn propose_until_answered(raft: &RaftNode, op: Op) -> Result<(), String> {
+    let position = loop {
+        match raft.propose(vec![op.clone()]).await {
+            Ok(proposed) => break proposed.position,
+            Err(ProposeError::Refused { why }) => return Err(why),
+            Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
+        }
+    };
+    let mut progress = raft.progress();
+    let applied = progress.wait_for(|progress| progress.applied.unwrap_or(0) >= position.index).await;
+    applied.map(|_| ()).map_err(|_| "this node was stopped meanwhile".to_owned())
+}
+
+/// Where the cluster was asked, and where the solo life was put; `None` when no join is open.
+fn read_target(state_dir: &Path) -> Result<Option<(String, String)>, String> {
+    let path = state_dir.join(TARGET_FILE);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("{}: {error}", path.display())),
+    };
+    match text.lines().collect::<Vec<_>>()[..] {
+        [target, archive] => Ok(Some((target.to_owned(), archive.to_owned()))),
+        _ => Err(format!("{}: two lines are expected, host:port and the archive's name", path.display())),
+    }
+}
+
+fn forget_join(state_dir: &Path) -> Result<(), String> {
     for name in [IMPORT_FILE, TARGET_FILE] {
         match fs::remove_file(state_dir.join(name)) {
             Ok(()) => {}
@@ -111,19 +203,6 @@ pub async fn finish(raft: &RaftNode, state_dir: &Path, wall: Timestamp) -> Resul
         }
     }
     Ok(())
-}
-
-/// Asks until there is an answer: the operation has an id, so asking twice does it once.
-async fn propose_until_answered(raft: &RaftNode, op: Op) -> Result<(), String> {
-    loop {
-        match raft.propose(vec![op.clone()]).await {
-            Ok(_) => return Ok(()),
-            Err(ProposeError::Refused { why }) => {
-                return Err(format!("the cluster does not take over this node's bans: {why}"));
-            }
-            Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
-        }
-    }
 }
 
 fn write_import(state_dir: &Path, view: &BanView) -> io::Result<()> {

@@ -34,7 +34,7 @@ impl OpenSources {
         let state =
             std::mem::replace(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Closed);
         self.changed.notify_all();
-        // Outside the lock: the thread's last lines may want a position stored.
+        // Outside the lock: the warden may ask now, and is told that there are none.
         if let State::Open(handle) = state {
             handle.stop();
         }

@@ -11,7 +11,7 @@ use crate::event_loop::{EventLoop, LoopHandle};
 use crate::filter_sink::FilterSink;
 use crate::firewall_worker::FirewallWorker;
 use crate::host::HostFacts;
-use crate::housekeeping;
+use crate::housekeeping::{self, OwnCounts};
 use crate::joining;
 use crate::local_store::LocalStore;
 use crate::open_sources::OpenSources;
@@ -28,7 +28,6 @@ use bannkreis_core::settings::Settings;
 use bannkreis_core::time::Timestamp;
 use bannkreis_core::warden::Warden;
 use bannkreis_raft::{RaftNode, RaftOptions, Store, Timing};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -59,6 +58,8 @@ pub struct Running {
     pub warnings: Vec<String>,
     /// It counts and shows, but blocks nothing.
     pub observe: bool,
+    /// What the heartbeats tell of this node's warden.
+    pub counts: Arc<OwnCounts>,
     links: Arc<Links>,
     stop: watch::Sender<bool>,
     /// The port's first, then the housekeeping.
@@ -95,21 +96,22 @@ impl Running {
         }));
 
         // Replaying the log fills the queue behind it.
+        joining::move_aside(&config.state_dir).map_err(StartupError)?;
         let peers = Arc::new(PeerTable::default());
         let observer = RaftObserver { events: events.clone(), clock: clock.clone(), store: store.clone() };
         let own = Arc::new(OnceLock::new());
         let options = raft_options(config, &clock, &peers, &own, observer);
         let raft = RaftNode::start(options, Settings::at_birth).await.map_err(StartupError::of)?;
         own.get_or_init(|| raft.node_id());
-        joining::rebase_kept(&config.state_dir, &mut kept.outbox);
+        joining::rebase_kept(&config.state_dir, &mut kept.outbox, &store).map_err(StartupError)?;
         clock.resume(kept.time.as_ref(), raft.view().now(), &host.boot_id);
 
         let damaged = events.clone();
         let on_damage = Box::new(move || damaged.damaged());
         let (firewall, firewall_thread) =
             FirewallWorker::start(firewall, clock.clone(), on_damage).map_err(StartupError::of)?;
-        let n_waiting = Arc::new(AtomicU32::new(0));
-        let facts = self_facts(&raft, &firewall, &clock, &n_waiting, observe);
+        let counts = Arc::new(OwnCounts::default());
+        let facts = self_facts(&raft, &firewall, &clock, &counts, observe);
         let links = Arc::new(Links::new(
             raft.clone(),
             Arc::new(PlainConnect),
@@ -141,7 +143,8 @@ impl Running {
         let (stop, stopped) = watch::channel(false);
         let on_notice = {
             let events = events.clone();
-            Arc::new(move |notice| events.send(Event::Noticed(notice)))
+            // Called on the async runtime, which must never wait for the warden.
+            Arc::new(move |notice| events.offer(Event::Noticed(notice)))
         };
         let service =
             PeersService { raft: raft.clone(), table: peers.clone(), on_notice, clock: clock.clone() };
@@ -165,6 +168,7 @@ impl Running {
             readers: Vec::new(),
             warnings,
             observe,
+            counts,
             links,
             stop,
             tasks: Mutex::default(),
@@ -178,7 +182,7 @@ impl Running {
         let handle = FileSources::start(reading.specs, Box::new(sink), running.clock.clone())
             .map_err(StartupError::of)?;
         running.sources.open(handle);
-        tasks.extend(housekeeping::start(&running, config, host, n_waiting));
+        tasks.extend(housekeeping::start(&running, config, host).await);
         *running.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
         Ok(running)
     }
@@ -214,6 +218,8 @@ impl Running {
             && tokio::time::timeout(DRAIN_TIMEOUT, &mut *serving).await.is_err()
         {
             serving.abort();
+            // The port is free only when its task has ended.
+            let _ = serving.await;
         }
         self.raft.shutdown().await;
         let (events, firewall, store) = (self.events.clone(), self.firewall.clone(), self.store.clone());
@@ -247,9 +253,9 @@ fn raft_options(
         move || {
             // Until this node's id is known, no readings mean its own clock.
             let Some(node) = own.get() else { return Vec::new() };
-            let mut readings = peers.clocks(clock.boottime_ms());
-            readings.push((*node, clock.wall()));
-            readings
+            let clocks = peers.clocks((*node, clock.wall()), clock.boottime_ms());
+            // Without a majority's clocks, time goes on as it did: no single clock may move it.
+            clocks.unwrap_or_else(|| vec![(*node, clock.now().cluster)])
         }
     };
     RaftOptions {
@@ -274,18 +280,18 @@ fn self_facts(
     raft: &RaftNode,
     firewall: &FirewallWorker,
     clock: &Arc<SystemClock>,
-    n_waiting: &Arc<AtomicU32>,
+    counts: &Arc<OwnCounts>,
     observe: bool,
 ) -> Arc<dyn Fn() -> SelfFacts + Send + Sync> {
     let (raft, firewall) = (raft.clone(), firewall.clone());
-    let (clock, n_waiting) = (clock.clone(), n_waiting.clone());
+    let (clock, counts) = (clock.clone(), counts.clone());
     Arc::new(move || SelfFacts {
         applied: raft.view().position(),
         enforced: firewall.enforced(),
         clock: clock.wall(),
         level_max: bannkreis_core::command::LEVEL,
-        n_overrides: 0,
-        n_waiting: n_waiting.load(Ordering::Relaxed),
+        n_overrides: counts.n_overrides(),
+        n_waiting: counts.n_waiting(),
         observe,
     })
 }

@@ -7,8 +7,9 @@ use bannkreis_core::ids::{CommandId, Operator};
 use bannkreis_core::jail::BanPolicy;
 use bannkreis_core::time::{BanTime, Until};
 
-/// An operation imports at most so many bans, or allow entries, or offenders' histories.
-const IMPORT_MAX: usize = 500;
+/// An operation imports at most so many bans, or allow entries, or offenders' histories: so many fit an entry
+/// of the log, however many ports they have and however long the notes are.
+const IMPORT_MAX: usize = 100;
 /// Shown where the evidence of an imported ban would be.
 const NOTE: &str = "brought along when its node joined the cluster";
 
@@ -97,8 +98,8 @@ mod tests {
         assert_eq!(old.n_bans(), 1_210);
 
         let ops = import_ops(&old, &operator(7));
-        // One with ten histories, three with 1,200 bans.
-        assert_eq!(ops.len(), 4);
+        // One with ten histories, twelve with 1,200 bans.
+        assert_eq!(ops.len(), 13);
         let mut new = empty_list();
         let all = [vec![tick(1_040_000)], ops.clone(), ops].concat();
         new.apply(Position { generation: 1, index: 5 }, &command(1_040_000, all));

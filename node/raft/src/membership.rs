@@ -288,6 +288,14 @@ async fn change(inner: &Inner, changes: ChangeMembers<u64, Member>) -> Result<u6
             Ok(Ok(response)) => return Ok(response.log_id.index),
             Ok(Err(error)) => error,
         };
+        let leads_no_more = match &error {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => forward.leader_id.is_some(),
+            RaftError::Fatal(_) => true,
+            RaftError::APIError(_) => false,
+        };
+        if leads_no_more {
+            return Err(not_now(error.to_string()));
+        }
         if !is_momentary(&error) {
             return Err(refused(error.to_string()));
         }

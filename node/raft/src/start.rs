@@ -64,7 +64,11 @@ pub enum StartError {
     Identity(#[from] IdentityError),
     /// The log of this identity is lost or damaged. The node must not take part under this id any more:
     /// it may have forgotten what it has voted for.
-    #[error("the Raft log of node {} is lost: {why}", .identity.node)]
+    #[error(
+        "the Raft log of node {} is lost: {why}. It must not go on under this id: move `identity`, `raft` and \
+         `snapshots` away and join the cluster again; what the kernel blocks stays blocked meanwhile",
+        .identity.node
+    )]
     Spectator {
         /// Who this node was.
         identity: Identity,

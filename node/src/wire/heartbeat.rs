@@ -4,8 +4,8 @@
 use bannkreis_core::ids::{NodeId, Position};
 use bannkreis_core::time::Timestamp;
 use bannkreis_proto::v1;
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How often a node tells its peers about itself.
@@ -92,11 +92,12 @@ impl PeerFacts {
 #[derive(Debug, Default)]
 pub struct PeerTable {
     peers: Mutex<BTreeMap<NodeId, PeerFacts>>,
+    voters: Mutex<BTreeSet<NodeId>>,
 }
 
 impl PeerTable {
     pub(super) fn heard(&self, node: NodeId, heartbeat: v1::Heartbeat, boottime_ms: u64) {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = self.lock();
         if peers.len() < PEERS_MAX || peers.contains_key(&node) {
             let facts = SelfFacts::from_wire(heartbeat);
             peers.insert(node, PeerFacts { facts, heard_at_ms: boottime_ms });
@@ -106,14 +107,29 @@ impl PeerTable {
     /// What `node` last said.
     #[must_use]
     pub fn get(&self, node: NodeId) -> Option<PeerFacts> {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied()
+        self.lock().get(&node).copied()
     }
 
-    /// The clocks of all peers that can be reached.
+    /// Forgets whoever is no member any more; of the members' clocks, only the voters' count.
+    pub fn set_members(&self, members: &BTreeSet<NodeId>, voters: BTreeSet<NodeId>) {
+        self.lock().retain(|node, _| members.contains(node));
+        *self.voters.lock().unwrap_or_else(PoisonError::into_inner) = voters;
+    }
+
+    /// The clocks of `own` and of all other voters that can be reached; `None` when that is no majority of
+    /// the voters, so that no single clock decides after an election.
     #[must_use]
-    pub fn clocks(&self, boottime_ms: u64) -> Vec<(NodeId, Timestamp)> {
-        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let reachable = peers.iter().filter(|(_, peer)| peer.is_reachable(boottime_ms));
-        reachable.map(|(node, peer)| (*node, peer.clock_now(boottime_ms))).collect()
+    pub fn clocks(&self, own: (NodeId, Timestamp), boottime_ms: u64) -> Option<Vec<(NodeId, Timestamp)>> {
+        let voters = self.voters.lock().unwrap_or_else(PoisonError::into_inner);
+        let peers = self.lock();
+        let reachable =
+            peers.iter().filter(|(node, peer)| voters.contains(node) && peer.is_reachable(boottime_ms));
+        let mut clocks: Vec<_> = reachable.map(|(node, peer)| (*node, peer.clock_now(boottime_ms))).collect();
+        clocks.push(own);
+        (clocks.len() * 2 > voters.len()).then_some(clocks)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, PeerFacts>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
