@@ -1,0 +1,50 @@
+# The index of every command a person types here. `make` alone prints it.
+#
+# What is longer than two lines is a script that the recipe names. Settings such as YES=1 or
+# BANNKREIS_SIM_SEEDS=5000 can stand after the target or in the environment: make hands both on.
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-sabotage test verify verify-full fix sim e2e bench doc deny tidy
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## three nodes, one attacker, real firewalls, two minutes (DEMO_HOLD=30 pauses before the end)
+	@deploy/demo/run
+
+demo-sabotage: ## the same story with a part cut off, one part after the other: the demo must notice
+	@deploy/demo/run --sabotage
+
+test: ## every test that can run here; those that cannot say why
+	@cargo build --workspace --bins --locked
+	@.ci/test
+
+verify: ## all that a change must pass, as CI runs it (YES=1 installs what is missing, CI=1 allows no skips)
+	@.ci/verify
+
+verify-full: ## verify with twenty times the simulation seeds, then the benchmarks
+	@BANNKREIS_SIM_SEEDS=20000 .ci/verify
+	@$(MAKE) --no-print-directory bench
+
+fix: ## format, and apply what clippy can repair by itself
+	cargo clippy --workspace --all-targets --all-features --fix --allow-dirty --allow-staged
+	cargo fmt --all
+
+sim: ## the simulation: seeded faults, an oracle, the planted bugs (BANNKREIS_SIM_SEEDS=5000 runs more)
+	@.ci/test --only sim
+
+e2e: ## whole daemons in network namespaces, real netfilter, kill -9
+	@cargo build --workspace --bins --locked
+	@.ci/test --only e2e
+
+bench: ## the benchmarks, in release mode: line to block, line to committed on all three hosts
+	@cargo build --release --workspace --bins --locked
+	cargo bench --locked -p bannkreis-benches
+
+doc: ## the API documentation, opened in a browser
+	cargo doc --workspace --no-deps --open
+
+deny: ## licences, banned crates and sources of everything in the tree
+	@.ci/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
+
+tidy: ## the house rules that are tests: layers, names, sizes, the map
+	@.ci/test --only tidy

@@ -1,0 +1,127 @@
+//! How long from a log line to the block: on the host that logged it, on its peers, and until all
+//! three have it committed; and what an idle node costs.
+//!
+//! Whole daemons in the lab of the end-to-end tests, packets from outside, a real disk. The times of
+//! the disk's own fdatasync stand in the same table: what is durable cannot be quicker.
+
+mod commits;
+mod disk;
+mod idle;
+mod packets;
+
+use std::ffi::OsString;
+use std::io::{Write, stdout};
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bannkreis_benches::sample::{Sample, ms};
+use bannkreis_tests::failed::Result;
+use bannkreis_tests::lab::Lab;
+use bannkreis_tests::lab::host::HostPlan;
+use bannkreis_tests::lab::sandbox::{self, CannotEnter, Sandbox};
+use bannkreis_tests::seeds;
+
+/// What is aimed at on the host that logged the line: p50 in ms.
+const SAME_HOST_MAX: Duration = Duration::from_micros(500);
+/// What is aimed at until all three have it: so many fdatasyncs, and so much besides.
+const COMMIT_FDATASYNCS: u32 = 3;
+const COMMIT_BESIDES: Duration = Duration::from_millis(2);
+
+fn main() -> ExitCode {
+    let Some(directory) = sandbox::inside() else { return run_outside() };
+    match run(&directory) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            say(&format!("the benchmark failed: {failed}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_outside() -> ExitCode {
+    // The lab lies where cargo builds, on a disk: the system's directory for temporary files may be memory.
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match Sandbox::start_in(Some(parent), &arguments) {
+        Ok(mut sandbox) => match sandbox.wait() {
+            Ok(status) if status.success() => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        },
+        Err(CannotEnter::NotAllowed(reason)) => {
+            say(&format!("SKIPPED: latency: {reason}"));
+            ExitCode::SUCCESS
+        }
+        Err(CannotEnter::Broken(failed)) => {
+            say(&format!("the benchmark cannot run: {failed}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(directory: &Path) -> Result<()> {
+    let hosts = [("kopano", seeds::kopano()), ("kerio", seeds::kerio()), ("mx1", seeds::mail_relay())];
+    let hosts =
+        hosts.map(|(name, tree)| HostPlan { name, tree, settings: String::new(), environment: Vec::new() });
+    let mut lab = Lab::build(directory, hosts.into())?;
+    let measured = measure(&mut lab, directory);
+    if measured.is_err() {
+        say(&lab.last_words());
+    }
+    measured
+}
+
+fn measure(lab: &mut Lab, directory: &Path) -> Result<()> {
+    lab.form_cluster()?;
+    let idle = idle::costs(lab)?;
+    let mut offenders = Offenders(0);
+    let same = packets::until_silent(lab, "kerio", &mut offenders)?;
+    let peer = packets::until_silent(lab, "mx1", &mut offenders)?;
+    let disk = disk::fdatasync(directory)?;
+    let commit = commits::until_on_every_list(lab, &mut offenders)?;
+    say(&format!("{:<42} {:>5} {:>9} {:>9}", "log line on kerio, in ms, until", "n", "p50", "p99"));
+    row("no packet passes on kerio", &same);
+    row("no packet passes on mx1", &peer);
+    row("all three have it committed and applied", &commit.all_three);
+    row("(one question to a node about that)", &commit.question);
+    row("(one fdatasync of this disk)", &disk);
+    say(&format!("\n{:<42} {:>9} {:>12}", "idle node, over 10 s", "RSS in MB", "CPU in %"));
+    for cost in &idle {
+        let megabytes = cost.rss_bytes as f64 / 1e6;
+        say(&format!("{:<42} {megabytes:>9.1} {:>12.3}", cost.name, cost.cpu_share * 100.0));
+    }
+    say("");
+    judge("p50 on the same host", same.p50(), SAME_HOST_MAX);
+    judge(
+        "p50 until committed on all three",
+        commit.all_three.p50(),
+        disk.p50() * COMMIT_FDATASYNCS + COMMIT_BESIDES,
+    );
+    Ok(())
+}
+
+fn row(what: &str, sample: &Sample) {
+    say(&format!("{what:<42} {:>5} {:>9} {:>9}", sample.n(), ms(sample.p50()), ms(sample.p99())));
+}
+
+fn judge(what: &str, measured: Duration, aim: Duration) {
+    let ratio = measured.as_secs_f64() / aim.as_secs_f64();
+    say(&format!("{what}: {} ms, {ratio:.2} of the aim of {} ms", ms(measured), ms(aim)));
+}
+
+fn say(text: &str) {
+    // With nobody reading there is nothing to be done.
+    let _ = writeln!(stdout(), "{text}");
+}
+
+/// Addresses that have done nothing yet, one after the other.
+struct Offenders(u16);
+
+impl Offenders {
+    fn next(&mut self) -> IpAddr {
+        self.0 += 1;
+        let [high, low] = self.0.to_be_bytes();
+        IpAddr::from([198, 18, high, low])
+    }
+}

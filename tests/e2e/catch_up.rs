@@ -1,0 +1,51 @@
+//! A node that was down learns what it missed: the bans and the unbans.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bannkreis_tests::failed::{Result, expect};
+use bannkreis_tests::lab::answers::committed;
+use bannkreis_tests::lab::wait::wait_for;
+use bannkreis_tests::seeds::{self, Tree};
+
+use crate::inside::{in_lab, plan};
+
+const SOON: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_node_that_was_down_catches_up() -> Result<()> {
+    let hosts = |_: &_| {
+        vec![plan("kopano", Tree::empty()), plan("kerio", seeds::kerio()), plan("mx1", seeds::mail_relay())]
+    };
+    in_lab("catch_up::a_node_that_was_down_catches_up", hosts, |lab| {
+        let [kept, lifted, missed, missed_by_log] =
+            [1, 2, 3, 4].map(|last| IpAddr::from([198, 51, 100, last]));
+        let text = |address: IpAddr| address.to_string();
+        lab.form_cluster()?;
+        lab.host("kopano").cli(&["ban", &text(kept), &text(lifted), "--for", "1h"])?.expect_success()?;
+        lab.attacker.wait_silent(&[kept, lifted].map(|from| (from, lab.host("mx1").port(25, from))), SOON)?;
+
+        lab.host_mut("mx1").kill_9();
+        // Whoever led may have been the dead one.
+        lab.leader()?;
+        let done = lab.host("kopano").cli(&["--output", "json", "ban", &text(missed), "--for", "1h"])?;
+        expect(done.is_done(), || format!("the ban was not done: {}", done.stdout))?;
+        let done = lab.host("kerio").cli(&["--output", "json", "unban", &text(lifted)])?;
+        expect(done.is_done(), || format!("the unban was not done: {}", done.stdout))?;
+        lab.host("kerio").append_log(seeds::KERIO_LOG, &[seeds::kerio_harvest(missed_by_log)])?;
+        wait_for("kopano lists the spammer", SOON, || {
+            let listed = committed(&lab.host("kopano").bans()?);
+            expect(listed.contains(&text(missed_by_log)), || format!("{listed:?}"))
+        })?;
+
+        lab.host_mut("mx1").start()?;
+        let mx1 = lab.host("mx1");
+        lab.attacker
+            .wait_silent(&[kept, missed, missed_by_log].map(|from| (from, mx1.port(25, from))), SOON)?;
+        lab.attacker.wait_open(&[(lifted, mx1.port(25, lifted))], SOON)?;
+        wait_for("mx1 lists what kopano lists", SOON, || {
+            let (here, there) = (committed(&mx1.bans()?), committed(&lab.host("kopano").bans()?));
+            expect(here == there && here.len() == 3, || format!("{here:?} and {there:?}"))
+        })
+    })
+}

@@ -1,0 +1,21 @@
+//! Whole daemons on hosts of their own, with real firewalls, real packets and kill -9.
+//!
+//! Each test has a lab for itself, in namespaces that belong to a process of its own: they can run at
+//! the same time, need no root where user namespaces are allowed, and leave nothing behind. Where
+//! neither is possible a test says `SKIPPED:` and why.
+//!
+//! In the order of suggested reading: how a test gets inside, whether the lab can be believed, what is
+//! promised, and what it survives.
+
+mod inside;
+mod lab_itself;
+
+mod articles;
+mod bad_configuration;
+mod expiry;
+mod story;
+
+mod all_killed;
+mod catch_up;
+mod leader_kills;
+mod pair;
