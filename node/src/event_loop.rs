@@ -30,15 +30,8 @@ pub trait Outlets: Send {
     fn propose(&mut self, proposals: Vec<Proposal>);
     /// Tell every peer.
     fn notify(&mut self, notices: Vec<Notice>);
-    /// After a restart, read the source from `position`, and take lines before `read` as replayed: put
-    /// what that takes into the batch.
-    fn store_position(
-        &mut self,
-        source: SourceId,
-        position: SourcePosition,
-        read: SourcePosition,
-        batch: &mut Batch,
-    );
+    /// After a restart, read the source from here: put what that takes into the batch.
+    fn store_position(&mut self, source: SourceId, position: SourcePosition, batch: &mut Batch);
 }
 
 /// Something to ask the warden on its own thread.
@@ -250,8 +243,8 @@ impl EventLoop {
                 Effect::StoreOverride { subnet, decision } => {
                     report(stored::put_override(&mut batch, subnet, decision.as_ref()));
                 }
-                Effect::StorePosition { source, position, read } => {
-                    self.outlets.store_position(source, position, read, &mut batch);
+                Effect::StorePosition { source, position } => {
+                    self.outlets.store_position(source, position, &mut batch);
                 }
                 Effect::Tell(notable) => tell(&notable, now.cluster),
             }

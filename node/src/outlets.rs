@@ -2,7 +2,7 @@
 //! to the batch that is being stored.
 
 use crate::event_loop::{LoopHandle, Outlets};
-use crate::local_store::{Batch, CheckpointKind, Key};
+use crate::local_store::{Batch, Key};
 use crate::open_sources::OpenSources;
 use crate::wire::Links;
 use bannkreis_core::change::BanKey;
@@ -56,20 +56,12 @@ impl Outlets for NodeOutlets {
         self.links.notify(&notices);
     }
 
-    fn store_position(
-        &mut self,
-        source: SourceId,
-        position: SourcePosition,
-        read: SourcePosition,
-        batch: &mut Batch,
-    ) {
-        for (kind, position) in [(CheckpointKind::Safe, position), (CheckpointKind::ReadUpTo, read)] {
-            let known = self.sources.ask(|sources| sources.checkpoint(source, position));
-            let Some(checkpoint) = known.flatten() else { continue };
-            let key = Key::Source(checkpoint.path.clone(), kind);
-            if let Err(error) = batch.put(key, checkpoint.encode()) {
-                tracing::error!("{error}");
-            }
+    fn store_position(&mut self, source: SourceId, position: SourcePosition, batch: &mut Batch) {
+        let known = self.sources.ask(|sources| sources.checkpoint(source, position));
+        let Some(checkpoint) = known.flatten() else { return };
+        let key = Key::Source(checkpoint.path.clone());
+        if let Err(error) = batch.put(key, checkpoint.encode()) {
+            tracing::error!("{error}");
         }
     }
 }

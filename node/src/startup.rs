@@ -3,7 +3,7 @@
 
 use crate::config::jails::{LoadedJail, LogFile};
 use crate::config::{Backend, Mode, NodeConfig};
-use crate::local_store::{CheckpointKind, LocalStore};
+use crate::local_store::LocalStore;
 use crate::source::{SourceCheckpoint, SourceSpec, Start};
 use bannkreis_core::failure::SourceId;
 use bannkreis_core::jail::JailName;
@@ -144,27 +144,24 @@ pub fn sources_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) ->
     Reading { filters, specs, readers }
 }
 
-fn start_of(path: &Path, kept: &BTreeMap<(PathBuf, CheckpointKind), Vec<u8>>, catch_up: bool) -> Start {
-    let checkpoint = |kind| {
-        let bytes = kept.get(&(path.to_owned(), kind))?;
-        match SourceCheckpoint::decode(path, bytes) {
-            Ok(checkpoint) => Some(checkpoint),
-            Err(error) => {
-                tracing::warn!("{}: where it was read to can not be told ({error})", path.display());
-                None
-            }
+fn start_of(path: &Path, kept: &BTreeMap<PathBuf, Vec<u8>>, catch_up: bool) -> Start {
+    let from = kept.get(path).and_then(|bytes| match SourceCheckpoint::decode(path, bytes) {
+        Ok(checkpoint) => Some(checkpoint),
+        Err(error) => {
+            tracing::warn!("{}: where it was read to can not be told ({error})", path.display());
+            None
         }
-    };
-    match checkpoint(CheckpointKind::Safe) {
-        Some(from) => Start::Resume { from, replay_until: checkpoint(CheckpointKind::ReadUpTo) },
+    });
+    match from {
+        Some(from) => Start::Resume(from),
         None if catch_up => Start::Beginning,
         None => Start::End,
     }
 }
 
-fn kept_checkpoints(store: &LocalStore) -> BTreeMap<(PathBuf, CheckpointKind), Vec<u8>> {
+fn kept_checkpoints(store: &LocalStore) -> BTreeMap<PathBuf, Vec<u8>> {
     match store.sources() {
-        Ok(sources) => sources.into_iter().map(|(path, kind, bytes)| ((path, kind), bytes)).collect(),
+        Ok(sources) => sources.into_iter().collect(),
         Err(error) => {
             tracing::error!(
                 "where logs were read to can not be told, so they are read from their end: {error}"

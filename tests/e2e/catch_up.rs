@@ -1,12 +1,15 @@
-//! A node that was down learns what it missed: the bans and the unbans.
+//! A node that was down learns what it missed: the bans and the unbans of the others, and the lines of
+//! its own logs, each at the time that it was written.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bannkreis_tests::failed::{Result, expect};
+use bannkreis_tests::failed::{Context, Result, expect};
 use bannkreis_tests::lab::answers::committed;
 use bannkreis_tests::lab::wait::wait_for;
 use bannkreis_tests::seeds::{self, Tree};
+
+use jiff::{SignedDuration, Timestamp};
 
 use crate::inside::{in_lab, plan};
 
@@ -48,4 +51,42 @@ fn a_node_that_was_down_catches_up() -> Result<()> {
             expect(here == there && here.len() == 3, || format!("{here:?} and {there:?}"))
         })
     })
+}
+
+#[test]
+fn lines_of_the_time_when_it_was_down_count_as_old_as_they_are() -> Result<()> {
+    let name = "catch_up::lines_of_the_time_when_it_was_down_count_as_old_as_they_are";
+    in_lab(
+        name,
+        |_| vec![plan("kopano", seeds::kopano())],
+        |lab| {
+            lab.form_cluster()?;
+            lab.host_mut("kopano").kill_9();
+            // fail2ban's default findtime is 10 minutes.
+            let [long_ago, lately, just_now] = [1, 2, 3].map(|last| IpAddr::from([198, 51, 100, last]));
+            let ages = [(long_ago, 120), (lately, 4), (just_now, 0)];
+            for (client, minutes) in ages {
+                let at = Timestamp::now()
+                    .checked_sub(SignedDuration::from_mins(minutes))
+                    .context(|| "a clock before 1970".to_owned())?;
+                let lines = vec![seeds::kopano_failure_at(at, client, "bob"); 5];
+                lab.host("kopano").append_log(seeds::APACHE_ERROR_LOG, &lines)?;
+            }
+            lab.host_mut("kopano").start()?;
+            let kopano = lab.host("kopano");
+            let listed = wait_for("the last line is read", SOON, || {
+                let bans = kopano.bans()?;
+                expect(committed(&bans).contains(&just_now.to_string()), || format!("{bans:?}"))?;
+                Ok(bans)
+            })?;
+            let until_of = |client: IpAddr| {
+                let ban = listed.iter().find(|ban| ban.subnet == client.to_string());
+                ban.and_then(|ban| ban.until_ms).unwrap_or(0)
+            };
+            expect(until_of(long_ago) == 0, || format!("lines of two hours ago banned: {listed:?}"))?;
+            // A ban begins with the last failure, so this one is nearly half over.
+            let earlier_ms = until_of(just_now).saturating_sub(until_of(lately));
+            expect(earlier_ms.abs_diff(240_000) < 10_000, || format!("{earlier_ms} ms: {listed:?}"))
+        },
+    )
 }

@@ -114,9 +114,15 @@ pub fn strict_mail_relay(ban_time: &str) -> Tree {
 /// What Apache logs for a failed login to Kopano's WebApp.
 #[must_use]
 pub fn kopano_failure(client: IpAddr, user: &str) -> String {
-    let now = Timestamp::now().strftime("%a %b %d %H:%M:%S.%6f %Y").to_string();
+    kopano_failure_at(Timestamp::now(), client, user)
+}
+
+/// The same at another time than now.
+#[must_use]
+pub fn kopano_failure_at(at: Timestamp, client: IpAddr, user: &str) -> String {
+    let at = at.strftime("%a %b %d %H:%M:%S.%6f %Y").to_string();
     format!(
-        "[{now}] [php7:notice] [pid 2211] [client {client}:51234] Kopano WebApp user: {user}: authentication \
+        "[{at}] [php7:notice] [pid 2211] [client {client}:51234] Kopano WebApp user: {user}: authentication \
          failure at MAPI, referer: https://mail.example.org/webapp/?logon"
     )
 }

@@ -163,8 +163,6 @@ pub enum Effect {
         source: SourceId,
         /// From here.
         position: SourcePosition,
-        /// Lines before this have been handed over already: they are replayed.
-        read: SourcePosition,
     },
     /// Worth telling people.
     Tell(Notable),

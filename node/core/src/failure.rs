@@ -34,7 +34,8 @@ pub struct LogLine {
     pub text: Vec<u8>,
     /// The line went on behind `text`.
     pub cut: bool,
-    /// Read again after a restart, or written before this node first started: it rebuilds counts.
+    /// It was in the log when the log was opened: read again after a restart, or written while nobody read.
+    /// Its own date counts, however old it is.
     pub replayed: bool,
 }
 

@@ -45,15 +45,6 @@ impl ColdKey {
     }
 }
 
-/// Each source has two places that are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum CheckpointKind {
-    /// From here it is read again after a restart.
-    Safe,
-    /// Lines before this had been read: they are replayed.
-    ReadUpTo,
-}
-
 /// What a value is stored under.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
@@ -62,7 +53,7 @@ pub enum Key {
     /// An override, by a key that its owner encodes.
     Override(Vec<u8>),
     /// A place in the log of this path.
-    Source(PathBuf, CheckpointKind),
+    Source(PathBuf),
     /// A cold record.
     Cold(ColdKey),
     /// A fact of this name.
@@ -85,12 +76,8 @@ impl Key {
                 bytes.push(OVERRIDES);
                 bytes.extend_from_slice(key);
             }
-            Key::Source(path, kind) => {
+            Key::Source(path) => {
                 bytes.push(SOURCES);
-                bytes.push(match kind {
-                    CheckpointKind::Safe => 1,
-                    CheckpointKind::ReadUpTo => 2,
-                });
                 bytes.extend_from_slice(path.as_os_str().as_bytes());
             }
             Key::Cold(ColdKey { position, op }) => {
@@ -108,7 +95,7 @@ impl Key {
         match self {
             Key::Outbox(_) => "an entry of the outbox".into(),
             Key::Override(_) => "an override".into(),
-            Key::Source(path, _) => format!("the place in the log {}", path.display()),
+            Key::Source(path) => format!("the place in the log {}", path.display()),
             Key::Cold(ColdKey { position, op }) => format!("the cold record {position}/{op}"),
             Key::Meta(name) => format!("the fact `{name}`"),
         }
@@ -116,14 +103,8 @@ impl Key {
 }
 
 /// Reads what stands behind the table's byte in the key of a source.
-pub(super) fn decode_source(bytes: &[u8]) -> Option<(PathBuf, CheckpointKind)> {
-    let (kind, path) = bytes.split_first()?;
-    let kind = match kind {
-        1 => CheckpointKind::Safe,
-        2 => CheckpointKind::ReadUpTo,
-        _ => return None,
-    };
-    Some((Path::new(&OsString::from_vec(path.to_vec())).to_owned(), kind))
+pub(super) fn decode_source(bytes: &[u8]) -> Option<PathBuf> {
+    Some(Path::new(&OsString::from_vec(bytes.to_vec())).to_owned())
 }
 
 /// Changes that are stored together or not at all. Of several changes of one key the last counts.

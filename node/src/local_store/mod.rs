@@ -12,7 +12,7 @@ mod key;
 mod opening;
 mod writer;
 
-pub use key::{Batch, CheckpointKind, ColdKey, KEY_BYTES_MAX, Key, VALUE_BYTES_MAX};
+pub use key::{Batch, ColdKey, KEY_BYTES_MAX, Key, VALUE_BYTES_MAX};
 pub use opening::{QUARANTINES_MAX, Quarantine};
 pub use writer::{PENDING_BYTES_MAX, SYNC_DELAY};
 
@@ -121,9 +121,8 @@ impl LocalStore {
     ///
     /// # Errors
     /// When the database can not be read.
-    pub fn sources(&self) -> Result<Vec<(PathBuf, CheckpointKind, Vec<u8>)>, LocalStoreError> {
-        let stored = self.all(key::SOURCES, key::decode_source)?;
-        Ok(stored.into_iter().map(|((path, kind), value)| (path, kind, value)).collect())
+    pub fn sources(&self) -> Result<Vec<(PathBuf, Vec<u8>)>, LocalStoreError> {
+        self.all(key::SOURCES, key::decode_source)
     }
 
     /// A stored fact.

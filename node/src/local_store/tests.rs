@@ -37,15 +37,15 @@ fn cold(index: u64, op: u32) -> ColdKey {
 #[test]
 fn everything_is_there_after_it_was_closed() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let source = |kind| Key::Source("/var/log/mail.log".into(), kind);
+    let source = |path: &str| Key::Source(path.into());
     let store = open(directory.path());
     let first = batch(&[
         (outbox(300), Some(b"third")),
         (outbox(2), Some(b"second")),
         (outbox(1), Some(b"first")),
         (Key::Override(b"o".to_vec()), Some(b"block")),
-        (source(CheckpointKind::Safe), Some(b"10")),
-        (source(CheckpointKind::ReadUpTo), Some(b"20")),
+        (source("/var/log/mail.log"), Some(b"10")),
+        (source("/var/log/mail.warn"), Some(b"20")),
         (Key::Meta("time"), Some(b"now")),
         (Key::Cold(cold(256, 1)), Some(b"c")),
         (Key::Cold(cold(3, 1)), Some(b"b")),
@@ -60,12 +60,11 @@ fn everything_is_there_after_it_was_closed() {
         let outbox: Vec<_> = outbox.iter().map(|(key, value)| (number(key), value.as_slice())).collect();
         assert_eq!(outbox, [(1, b"first".as_slice()), (300, b"third")]);
         assert_eq!(store.overrides().expect("read"), [(b"o".to_vec(), b"block".to_vec())]);
-        let path = PathBuf::from("/var/log/mail.log");
         assert_eq!(
             store.sources().expect("read"),
             [
-                (path.clone(), CheckpointKind::Safe, b"10".to_vec()),
-                (path, CheckpointKind::ReadUpTo, b"20".to_vec()),
+                (PathBuf::from("/var/log/mail.log"), b"10".to_vec()),
+                (PathBuf::from("/var/log/mail.warn"), b"20".to_vec()),
             ]
         );
         assert_eq!(store.meta("time").expect("read"), Some(b"later".to_vec()));
@@ -184,7 +183,7 @@ fn what_is_too_long_is_refused_by_name() {
     let value = vec![0; VALUE_BYTES_MAX + 1];
     let error = batch.put(outbox(5), value).expect_err("too long").to_string();
     assert!(error.starts_with("an entry of the outbox has 4097 bytes, 4096 are the most"), "{error}");
-    let long = Key::Source(format!("/{}", "x".repeat(KEY_BYTES_MAX)).into(), CheckpointKind::Safe);
+    let long = Key::Source(format!("/{}", "x".repeat(KEY_BYTES_MAX)).into());
     assert!(batch.put(long, Vec::new()).is_err());
     assert!(batch.is_empty());
 }

@@ -54,12 +54,9 @@ pub enum Start {
     /// At the first line; those that are there already are replayed.
     Beginning,
     /// Where an earlier process stopped, also in files that were rotated since.
-    Resume {
-        /// The first line that this process shall read.
-        from: SourceCheckpoint,
-        /// Lines before this have been handed over once before: they are replayed. `None`: none.
-        replay_until: Option<SourceCheckpoint>,
-    },
+    /// Lines that are there already are replayed: nobody knows which of them an earlier process has judged,
+    /// and none of them is from now.
+    Resume(SourceCheckpoint),
 }
 
 /// A source hands over so much at once. Larger blocks delay the first line, smaller ones cost calls.

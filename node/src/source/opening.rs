@@ -39,23 +39,19 @@ impl FollowedPath {
         let openings = match &spec.start {
             _ if spec.is_tail => at_end(current)?,
             Start::End => at_end(current)?,
-            Start::Beginning => current
-                .map(|log| Opening { offset: 0, replay_until: log.metadata.len(), log })
-                .into_iter()
-                .collect(),
-            Start::Resume { from, replay_until } => {
-                let mut openings = resumed(from, current);
-                if let Some(replay_until) = replay_until {
-                    mark_replayed(&mut openings, replay_until);
-                }
-                openings
-            }
+            Start::Beginning => current.map(|log| replayed(log, 0)).into_iter().collect(),
+            Start::Resume(from) => resumed(from, current),
         };
         for Opening { log, offset, replay_until } in openings {
             self.push(log, offset, replay_until, reading, watcher)?;
         }
         watched
     }
+}
+
+/// The lines that are in the file now are replayed.
+fn replayed(log: OpenLog, offset: u64) -> Opening {
+    Opening { offset, replay_until: log.metadata.len(), log }
 }
 
 fn at_end(current: Option<OpenLog>) -> io::Result<Vec<Opening>> {
@@ -85,7 +81,7 @@ fn resumed(from: &SourceCheckpoint, current: Option<OpenLog>) -> Vec<Opening> {
             current_offset = place.offset;
         } else if !openings.iter().any(|other| other.log.metadata.ino() == log.metadata.ino()) {
             newest_found = log.metadata.modified().ok();
-            openings.push(Opening { log, offset: place.offset, replay_until: 0 });
+            openings.push(replayed(log, place.offset));
         }
     }
     // Only when the file that was current then is a rotated one now, others may lie in between.
@@ -95,21 +91,8 @@ fn resumed(from: &SourceCheckpoint, current: Option<OpenLog>) -> Vec<Opening> {
             fingerprints.into_iter().any(|known| is_same(known, log))
                 || current.as_ref().is_some_and(|current| current.metadata.ino() == log.metadata.ino())
         });
-        openings.extend(between.into_iter().map(|log| Opening { log, offset: 0, replay_until: 0 }));
+        openings.extend(between.into_iter().map(|log| replayed(log, 0)));
     }
-    openings.extend(current.map(|log| Opening { log, offset: current_offset, replay_until: 0 }));
+    openings.extend(current.map(|log| replayed(log, current_offset)));
     openings
-}
-
-/// Files before the first one that was open at `replay_until` had been read as a whole.
-fn mark_replayed(openings: &mut [Opening], replay_until: &SourceCheckpoint) {
-    let offset_then = |log: &OpenLog| {
-        replay_until.files.iter().find(|place| is_same(&place.fingerprint, log)).map(|place| place.offset)
-    };
-    let then: Vec<Option<u64>> = openings.iter().map(|opening| offset_then(&opening.log)).collect();
-    let Some(first) = then.iter().position(Option::is_some) else { return };
-    for (index, opening) in openings.iter_mut().enumerate() {
-        opening.replay_until =
-            if index < first { opening.log.metadata.len() } else { then[index].unwrap_or(0) };
-    }
 }

@@ -139,7 +139,7 @@ impl FileSources {
 
 fn start_position(spec: &SourceSpec) -> SourcePosition {
     match &spec.start {
-        Start::Resume { from, .. } => from.position,
+        Start::Resume(from) => from.position,
         Start::End | Start::Beginning => SourcePosition(0),
     }
 }

@@ -10,14 +10,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use rustix::thread::{CapabilitySet, UnshareFlags, remove_capability_from_bounding_set, unshare_unsafe};
 
-use crate::failed::{Context, Result};
+use crate::failed::{Context, Failed, Result, expect};
 use crate::lab::netns::Netns;
 use crate::lab::programs::program;
+use crate::lab::wait::wait_for;
+
+/// How long a daemon may take to end in order.
+const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// What a daemon is started with.
 pub struct DaemonPlan<'a> {
@@ -90,6 +95,20 @@ impl Daemon {
     /// What wait(2) says.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
+    }
+
+    /// Asks it to end, and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not end in time, or not well.
+    pub fn stop(mut self) -> Result<()> {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).context(|| "cannot ask the daemon to end".to_owned())?;
+        let status = wait_for("the daemon ends", STOP_MAX, || {
+            let ended = self.ended().context(|| "cannot wait for the daemon".to_owned())?;
+            ended.ok_or_else(|| Failed("it runs".to_owned()))
+        })?;
+        expect(status.success(), || format!("the daemon ended with {}", ending(status)))
     }
 
     /// Kills it as a power cut would end it for the process, and waits until it is gone.

@@ -181,6 +181,14 @@ impl Host {
         }
     }
 
+    /// Stops the daemon in order, if one runs.
+    ///
+    /// # Errors
+    /// When it does not end well.
+    pub fn stop(&mut self) -> Result<()> {
+        self.daemon.take().map_or(Ok(()), Daemon::stop)
+    }
+
     /// Kills the daemon with SIGKILL, if one runs.
     pub fn kill_9(&mut self) {
         if let Some(daemon) = self.daemon.take() {

@@ -11,8 +11,10 @@
 //!                             render: overrides, bans, outbox, notices ─▶ Firewall deltas
 //! ```
 
+mod estimate;
 mod notices;
 mod outbox;
+mod overrides;
 mod render;
 
 pub use notices::{NOTICE_MS, NOTICES_PER_ORIGIN_MAX};
@@ -25,11 +27,11 @@ use crate::failure::{Failure, SourceId, SourcePosition};
 use crate::ids::NodeId;
 use crate::jail::{Jail, JailName, Ports};
 use crate::judge::wanted_until;
-use crate::ruleset::{FirewallDelta, Ruleset};
+use crate::ruleset::Ruleset;
 use crate::subnet::Subnet;
 use crate::subnet_map::SubnetMap;
 use crate::tally::{Count, Tally};
-use crate::time::{Now, SECOND_MS, Timestamp, Until};
+use crate::time::{Now, SECOND_MS, Timestamp};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use notices::Notices;
@@ -89,7 +91,7 @@ pub struct Warden {
     estimated_overrides: BTreeSet<Subnet>,
     tidied_at: Timestamp,
     read_up_to: BTreeMap<SourceId, SourcePosition>,
-    stored_positions: BTreeMap<SourceId, (SourcePosition, SourcePosition)>,
+    stored_positions: BTreeMap<SourceId, SourcePosition>,
     counts: BTreeMap<JailName, JailCounts>,
 }
 
@@ -135,13 +137,21 @@ impl Warden {
 
     /// Takes one event in and appends what is to be done about it.
     pub fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
-        if let Some(estimate) = self.estimate.take_if(|_| !now.estimated) {
+        let settled = self.estimate.take_if(|_| !now.estimated);
+        if let Some(estimate) = settled {
             self.on_time_settled(now, estimate, effects);
         }
-        if now.estimated {
-            self.estimate = Some(now);
+        if now.estimated
+            && let Some(estimate) = self.estimate.replace(now)
+        {
+            self.on_estimate_corrected(now, estimate);
         }
         self.on_event(now, event, effects);
+        if settled.is_some() {
+            // Nothing was settled by an estimate.
+            self.settle_all(now, effects);
+            self.send_due(now, effects);
+        }
     }
 
     fn on_event(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
@@ -404,64 +414,6 @@ impl Warden {
         self.render_each(now.cluster, &touched, effects);
     }
 
-    /// Cluster time is known after all, and may be earlier or later than the estimate was: what was dated
-    /// by the estimate is dated again, what was let expire by it may still hold, and every timeout in the
-    /// firewall was worked out by it.
-    fn on_time_settled(&mut self, now: Now, estimate: Now, effects: &mut Vec<Effect>) {
-        // Between two steps a wall clock, however wrong, runs about as fast as time passes.
-        let estimated_now = estimate.cluster.plus_ms(now.wall.ms_since(estimate.wall));
-        for entry in self.outbox.redate(estimated_now, now.cluster) {
-            effects.push(Effect::StoreOutbox { key: entry.key.clone(), entry: Some(entry) });
-        }
-        for subnet in core::mem::take(&mut self.estimated_overrides) {
-            if let Some(decision) = self.overrides.get_mut(subnet)
-                && let Until::At(end) = decision.until
-            {
-                decision.until = Until::At(now.cluster.plus_ms(end.ms_since(estimated_now)));
-                let decision = Some(decision.clone());
-                effects.push(Effect::StoreOverride { subnet, decision });
-            }
-        }
-        self.notices.end_by(now.cluster.plus_ms(NOTICE_MS));
-        self.tidied_at = self.tidied_at.min(now.cluster);
-        self.render_all(now.cluster, &mut Vec::new());
-        for (&subnet, element) in &self.ruleset.elements {
-            effects.push(Effect::Firewall(FirewallDelta::Block { subnet, element: element.clone() }));
-        }
-    }
-
-    fn on_override(
-        &mut self,
-        now: Now,
-        subnet: Subnet,
-        decision: Option<Override>,
-        effects: &mut Vec<Effect>,
-    ) {
-        match &decision {
-            Some(decision) => self.overrides.insert(subnet, decision.clone()),
-            None => self.overrides.remove(subnet),
-        };
-        if now.estimated {
-            self.estimated_overrides.insert(subnet);
-        }
-        effects.push(Effect::StoreOverride { subnet, decision });
-        // A release is an operator's word: it acts even on what this process does not know of.
-        self.render(now.cluster, subnet, true, effects);
-        self.render_inside(now.cluster, subnet, effects);
-    }
-
-    /// Forgets overrides that are over, and blocks again what they released.
-    fn end_overrides(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let is_over = |decision: &Override| decision.until.is_over(now);
-        let ended: Vec<Subnet> =
-            self.overrides.iter().filter(|(_, held)| is_over(held)).map(|(subnet, _)| subnet).collect();
-        for subnet in ended {
-            self.overrides.remove(subnet);
-            effects.push(Effect::StoreOverride { subnet, decision: None });
-            self.render_inside(now, subnet, effects);
-        }
-    }
-
     fn on_configured(&mut self, now: Now, configuration: Configuration, effects: &mut Vec<Effect>) {
         self.observe = configuration.observe;
         self.configured = true;
@@ -514,8 +466,8 @@ impl Warden {
         let Some(&read) = self.read_up_to.get(&source) else { return };
         let oldest = self.tally.oldest(source).map_or(read, |position| position.min(read));
         let position = oldest.max(SourcePosition(read.0.saturating_sub(REPLAY_BYTES_MAX)));
-        if self.stored_positions.insert(source, (position, read)) != Some((position, read)) {
-            effects.push(Effect::StorePosition { source, position, read });
+        if self.stored_positions.insert(source, position) != Some(position) {
+            effects.push(Effect::StorePosition { source, position });
         }
     }
 

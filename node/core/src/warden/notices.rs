@@ -92,10 +92,11 @@ impl Notices {
         self.forget(|_, node, _| node == origin)
     }
 
-    /// Nothing honoured lasts longer than until `end`.
-    pub(super) fn end_by(&mut self, end: Timestamp) {
+    /// What was dated by an estimate, which now says `estimated`, is dated by `now` in its place.
+    pub(super) fn redate(&mut self, estimated: Timestamp, now: Timestamp) {
         for honoured in self.honoured.values_mut().flat_map(BTreeMap::values_mut) {
-            honoured.until = honoured.until.min(end);
+            let remaining_ms = honoured.until.ms_since(estimated).min(NOTICE_MS);
+            honoured.until = now.plus_ms(remaining_ms);
         }
     }
 

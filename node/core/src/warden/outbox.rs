@@ -106,25 +106,24 @@ impl Outbox {
         }
     }
 
-    /// What was dated by an estimate, which now says `estimated`, is dated by the cluster's `now`; gives
-    /// back the entries concerned. Everything that is due is due by then.
-    pub(super) fn redate(&mut self, estimated: Timestamp, now: Timestamp) -> Vec<OutboxEntry> {
+    /// What was dated by an estimate, which now says `estimated`, is dated by `now` in its place.
+    pub(super) fn redate(&mut self, estimated: Timestamp, now: Timestamp) {
         let shifted = |at: Timestamp| at.plus_ms(now.ms_since(estimated)).minus_ms(estimated.ms_since(now));
+        for item in self.items.values_mut().filter(|item| item.estimated) {
+            item.entry.redate(shifted);
+        }
+    }
+
+    /// From now on all dates are by the cluster's time: gives back the entries that were not, and makes
+    /// everything due. What an earlier process had dated by an estimate is known by being in the future.
+    pub(super) fn settle_dates(&mut self, now: Timestamp) -> Vec<OutboxEntry> {
         let mut redated = Vec::new();
         for item in self.items.values_mut() {
-            // One that an earlier process has dated by an estimate is known by its being in the future.
             let ahead_ms = item.entry.last_failure.ms_since(now);
-            let shifted = |at: Timestamp| if item.estimated { shifted(at) } else { at.minus_ms(ahead_ms) };
-            if !item.estimated && ahead_ms == 0 {
-                continue;
+            if core::mem::take(&mut item.estimated) || ahead_ms > 0 {
+                item.entry.redate(|at| at.minus_ms(ahead_ms));
+                redated.push(item.entry.clone());
             }
-            let entry = &mut item.entry;
-            entry.first_failure = shifted(entry.first_failure);
-            entry.last_failure = shifted(entry.last_failure);
-            entry.until = entry.until.at().map_or(entry.until, |end| Until::At(shifted(end)));
-            entry.evidence.iter_mut().for_each(|(at, _)| *at = shifted(*at));
-            item.estimated = false;
-            redated.push(entry.clone());
         }
         self.renewed_at = self.renewed_at.min(now);
         self.all_due(now);
@@ -187,6 +186,16 @@ impl Outbox {
             self.take(key);
         }
         covered
+    }
+}
+
+impl OutboxEntry {
+    /// Moves every time in it.
+    fn redate(&mut self, shifted: impl Fn(Timestamp) -> Timestamp) {
+        self.first_failure = shifted(self.first_failure);
+        self.last_failure = shifted(self.last_failure);
+        self.until = self.until.at().map_or(self.until, |end| Until::At(shifted(end)));
+        self.evidence.iter_mut().for_each(|(at, _)| *at = shifted(*at));
     }
 }
 

@@ -138,8 +138,8 @@ impl Logs {
         self.handle = Some(FileSources::start(vec![spec], sink, clock).expect("sources start"));
     }
 
-    fn resume(&mut self, from: SourceCheckpoint, replay_until: Option<SourceCheckpoint>) {
-        self.start(Start::Resume { from, replay_until });
+    fn resume(&mut self, from: SourceCheckpoint) {
+        self.start(Start::Resume(from));
     }
 
     fn handle(&self) -> &FileSourcesHandle {

@@ -29,23 +29,23 @@ fn reading_goes_on_where_it_stopped_and_old_lines_are_replayed() {
     let (safe, read_up_to) = before_the_restart(&mut logs);
     logs.append("log", "while it was down\n");
     let position = safe.position;
-    logs.resume(safe, Some(read_up_to.clone()));
+    logs.resume(safe);
     logs.append("log", "new\n");
-    expect(&logs, "new", &[("two", true), ("three", true), ("while it was down", false), ("new", false)]);
+    expect(&logs, "new", &[("two", true), ("three", true), ("while it was down", true), ("new", false)]);
     assert_eq!(logs.lines_until("new")[0].position, position, "positions go on");
     logs.stop();
 
-    logs.resume(read_up_to, None);
-    expect(&logs, "new", &[("while it was down", false), ("new", false)]);
+    logs.resume(read_up_to);
+    expect(&logs, "new", &[("while it was down", true), ("new", true)]);
 }
 
 #[test]
 fn a_file_that_was_rotated_meanwhile_is_read_to_its_end_first() {
     for n_rotations in 1..=3 {
         let mut logs = Logs::new();
-        let (safe, read_up_to) = before_the_restart(&mut logs);
+        let (safe, _) = before_the_restart(&mut logs);
         logs.append("log", "while it was down\n");
-        let mut expected = vec![("two", true), ("three", true), ("while it was down", false)];
+        let mut expected = vec![("two", true), ("three", true), ("while it was down", true)];
         let names = ["between 1", "between 2", "between 3"];
         for name in &names[..n_rotations] {
             for n in (1..4).rev() {
@@ -54,9 +54,9 @@ fn a_file_that_was_rotated_meanwhile_is_read_to_its_end_first() {
             logs.rename("log", "log.1");
             wait_for_another_file_time(&logs);
             logs.append("log", format!("{name}\n"));
-            expected.push((name, false));
+            expected.push((name, true));
         }
-        logs.resume(safe, Some(read_up_to));
+        logs.resume(safe);
         logs.append("log", "new\n");
         expected.push(("new", false));
         expect(&logs, "new", &expected);
@@ -66,12 +66,12 @@ fn a_file_that_was_rotated_meanwhile_is_read_to_its_end_first() {
 #[test]
 fn a_file_that_was_copied_and_truncated_meanwhile_is_read_from_the_copy() {
     let mut logs = Logs::new();
-    let (safe, read_up_to) = before_the_restart(&mut logs);
+    let (safe, _) = before_the_restart(&mut logs);
     logs.append("log", "while it was down\n");
     logs.copy_truncate("log", "log.1");
     logs.append("log", "new\n");
-    logs.resume(safe, Some(read_up_to));
-    expect(&logs, "new", &[("two", true), ("three", true), ("while it was down", false), ("new", false)]);
+    logs.resume(safe);
+    expect(&logs, "new", &[("two", true), ("three", true), ("while it was down", true), ("new", true)]);
 }
 
 #[test]
@@ -86,26 +86,25 @@ fn both_files_of_an_unfinished_rotation_are_taken_up() {
     logs.texts_until("new one");
     append(&mut old, "late one\n");
     let safe = logs.checkpoint_before("late one");
-    let read_up_to = logs.checkpoint_after("late one");
     logs.stop();
     append(&mut old, "late two\n");
     logs.append("log", "new two\n");
 
-    logs.resume(safe.clone(), Some(read_up_to));
-    expect(&logs, "new two", &[("late one", true), ("late two", false), ("new two", false)]);
+    logs.resume(safe.clone());
+    expect(&logs, "new two", &[("late one", true), ("late two", true), ("new two", true)]);
     append(&mut old, "late three\n");
     expect(
         &logs,
         "late three",
-        &[("late one", true), ("late two", false), ("new two", false), ("late three", false)],
+        &[("late one", true), ("late two", true), ("new two", true), ("late three", false)],
     );
     logs.stop();
 
     // The old file is gone in the end: what is left is read nevertheless.
     fs::remove_file(logs.path("log.1")).expect("remove");
-    logs.resume(safe, None);
+    logs.resume(safe);
     logs.append("log", "end\n");
-    expect(&logs, "end", &[("new two", false), ("end", false)]);
+    expect(&logs, "end", &[("new two", true), ("end", false)]);
 }
 
 #[test]
@@ -114,9 +113,9 @@ fn a_file_that_is_new_altogether_is_read_from_its_beginning() {
     let (safe, _) = before_the_restart(&mut logs);
     fs::remove_file(logs.path("log")).expect("remove");
     logs.append("log", "another\n");
-    logs.resume(safe, None);
+    logs.resume(safe);
     logs.append("log", "end\n");
-    expect(&logs, "end", &[("another", false), ("end", false)]);
+    expect(&logs, "end", &[("another", true), ("end", false)]);
 }
 
 #[test]
@@ -128,8 +127,8 @@ fn a_source_without_a_file_resumes_at_the_beginning_of_the_first_one() {
     assert_eq!(checkpoint.files, []);
     logs.stop();
     logs.append("log", "first\n");
-    logs.resume(checkpoint, None);
-    expect(&logs, "first", &[("first", false)]);
+    logs.resume(checkpoint);
+    expect(&logs, "first", &[("first", true)]);
 }
 
 /// Waits until the file system would give a new file a later time than it gave the last one; its

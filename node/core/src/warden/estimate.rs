@@ -1,0 +1,48 @@
+//! A node that starts without a leader estimates cluster time. It blocks by the estimate and lets things
+//! expire by it, but settles nothing; and when the cluster's word comes, what was dated by the estimate is
+//! dated again.
+//!
+//! Not for how the estimate is made: that is the clock's of whoever drives the warden.
+
+use super::Warden;
+use crate::event::Effect;
+use crate::ruleset::FirewallDelta;
+use crate::time::{Now, SECOND_MS, Until};
+use alloc::vec::Vec;
+
+impl Warden {
+    /// An old entry of the log says that the estimate is behind: what was dated by it is dated again.
+    pub(super) fn on_estimate_corrected(&mut self, now: Now, estimate: Now) {
+        let estimated_now = estimate.cluster.plus_ms(now.wall.ms_since(estimate.wall));
+        if now.cluster.ms_since(estimated_now) > SECOND_MS {
+            self.outbox.redate(estimated_now, now.cluster);
+        }
+    }
+
+    /// Cluster time is known after all, and may be earlier or later than the estimate was: what was dated
+    /// by the estimate is dated again, what was let expire by it may still hold, and every timeout in the
+    /// firewall was worked out by it.
+    pub(super) fn on_time_settled(&mut self, now: Now, estimate: Now, effects: &mut Vec<Effect>) {
+        // Between two steps a wall clock, however wrong, runs about as fast as time passes.
+        let estimated_now = estimate.cluster.plus_ms(now.wall.ms_since(estimate.wall));
+        self.outbox.redate(estimated_now, now.cluster);
+        for entry in self.outbox.settle_dates(now.cluster) {
+            effects.push(Effect::StoreOutbox { key: entry.key.clone(), entry: Some(entry) });
+        }
+        for subnet in core::mem::take(&mut self.estimated_overrides) {
+            if let Some(decision) = self.overrides.get_mut(subnet)
+                && let Until::At(end) = decision.until
+            {
+                decision.until = Until::At(now.cluster.plus_ms(end.ms_since(estimated_now)));
+                let decision = Some(decision.clone());
+                effects.push(Effect::StoreOverride { subnet, decision });
+            }
+        }
+        self.notices.redate(estimated_now, now.cluster);
+        self.tidied_at = self.tidied_at.min(now.cluster);
+        self.render_all(now.cluster, effects);
+        for (&subnet, element) in &self.ruleset.elements {
+            effects.push(Effect::Firewall(FirewallDelta::Block { subnet, element: element.clone() }));
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What an operator has decided for this host only: put in force at once, kept over a restart, and taken
+//! back when its time is over.
+
+use super::Warden;
+use crate::event::{Effect, Override};
+use crate::subnet::Subnet;
+use crate::time::{Now, Timestamp};
+use alloc::vec::Vec;
+
+impl Warden {
+    pub(super) fn on_override(
+        &mut self,
+        now: Now,
+        subnet: Subnet,
+        decision: Option<Override>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match &decision {
+            Some(decision) => self.overrides.insert(subnet, decision.clone()),
+            None => self.overrides.remove(subnet),
+        };
+        if now.estimated {
+            self.estimated_overrides.insert(subnet);
+        }
+        effects.push(Effect::StoreOverride { subnet, decision });
+        // A release is an operator's word: it acts even on what this process does not know of.
+        self.render(now.cluster, subnet, true, effects);
+        self.render_inside(now.cluster, subnet, effects);
+    }
+
+    /// Forgets overrides that are over, and blocks again what they released.
+    pub(super) fn end_overrides(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let is_over = |decision: &Override| decision.until.is_over(now);
+        let ended: Vec<Subnet> =
+            self.overrides.iter().filter(|(_, held)| is_over(held)).map(|(subnet, _)| subnet).collect();
+        for subnet in ended {
+            self.overrides.remove(subnet);
+            effects.push(Effect::StoreOverride { subnet, decision: None });
+            self.render_inside(now, subnet, effects);
+        }
+    }
+}

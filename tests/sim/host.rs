@@ -1,0 +1,458 @@
+//! Running a host: start and crash, reading the log, steps of the warden and what becomes of their
+//! effects, in the daemon's own order: the kernel first, then peers and leader, then the disk.
+
+use crate::clock::{Clocks, WORLD_BEGINS_MS};
+use crate::disk::{Disk, StoredTime, Write};
+use crate::kernel::{Kernel, Wish};
+use crate::node::{Line, Node, Process};
+use crate::plan::{Plan, gateway, own_address};
+use crate::raft_log::{Waiting, position};
+use crate::world::{Happening, World};
+use bannkreis_core::ban_list::BanList;
+use bannkreis_core::change::BanKey;
+use bannkreis_core::command::{LEVEL, Op};
+use bannkreis_core::event::{Configuration, Effect, Event};
+use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
+use bannkreis_core::ids::NodeId;
+use bannkreis_core::node_record::{NodeRecord, NodeRole};
+use bannkreis_core::subnet::Subnet;
+use bannkreis_core::time::SECOND_MS;
+use bannkreis_core::warden::Warden;
+use std::net::IpAddr;
+
+/// The bytes of one line in a log.
+const LINE_BYTES: u64 = 100;
+/// What is written is synced this long after.
+const SYNC_MS: u64 = 900;
+/// A stranger's damage is looked for this often.
+const CHECK_INTERVAL_MS: u64 = 500;
+/// The store writes a snapshot file every so many entries.
+const SNAPSHOT_ENTRIES: usize = 25;
+
+impl Node {
+    /// A host as it is when the world begins: booted a while ago, and nothing on it.
+    pub(crate) fn new(index: usize, plan: &Plan) -> Node {
+        let drift_ppm = plan.drifts_ppm[index];
+        Node {
+            index,
+            id: NodeId(100 + index as u64),
+            clocks: Clocks {
+                skew_ms: plan.skews_ms[index],
+                drift_ppm,
+                booted_at_ms: WORLD_BEGINS_MS - 1_000 * (1 + index as u64),
+                boot: 1,
+            },
+            kernel: Kernel::new(),
+            disk: Disk::formatted(BanList::new(plan.settings).records().collect()),
+            log: Vec::new(),
+            process: None,
+            start: 0,
+            lags_until_ms: 0,
+            jumped_at_ms: 0,
+            leaderless_at_ms: 0,
+            powered: true,
+        }
+    }
+}
+
+impl World {
+    /// The daemon starts: what it keeps is in the kernel before the sources are opened, leader or not.
+    pub(crate) fn start(&mut self, node: usize) {
+        let now_ms = self.now_ms;
+        let host = &mut self.nodes[node];
+        if host.process.is_some() {
+            return;
+        }
+        if !host.powered {
+            host.powered = true;
+            host.clocks.boot += 1;
+            host.clocks.booted_at_ms = now_ms;
+        }
+        host.start += 1;
+        // A process that starts has forgotten what an earlier one had honoured.
+        self.oracle.rogue_since_ms.retain(|(told, _), _| *told != node);
+        let mut list = BanList::new(self.plan.settings);
+        let (snapshot_index, records) = host.disk.snapshot.clone();
+        for record in records {
+            list.restore(record);
+        }
+        let committed = host.disk.committed_synced.max(snapshot_index);
+        // The replay of the log comes before the warden, or the warden watches it.
+        let watches_replay = host.start.is_multiple_of(2);
+        let mut applied = snapshot_index;
+        if !watches_replay {
+            for index in snapshot_index + 1..=committed {
+                match &self.raft.committed[index - 1].command {
+                    Some(command) => {
+                        list.apply(position(index), command);
+                    }
+                    None => list.skip(position(index)),
+                }
+            }
+            applied = committed;
+        }
+        let local = host.disk.local();
+        let kept = local.outbox.values().cloned().collect();
+        let overrides = local.overrides.iter().map(|(subnet, held)| (*subnet, held.clone())).collect();
+        let next_line = usize::try_from(local.position.0 / LINE_BYTES).unwrap_or(0);
+        let (cluster, guessed) = host.resumed_clock(now_ms, list.now());
+        let warden = Warden::new(host.id, list.view(), kept, overrides);
+        let is_first = host.start == 1;
+        host.process = Some(Process {
+            warden,
+            list,
+            applied,
+            cluster,
+            estimated: true,
+            guessed,
+            learned: None,
+            caught_up: false,
+            is_drained: false,
+            leader_known: false,
+            sources_open: false,
+            next_line,
+            replayed_before: 0,
+            read_planned: false,
+            sync_planned: false,
+            timer_at_ms: u64::MAX,
+            told_itself_at_ms: 0,
+        });
+        if guessed && !is_first {
+            self.coverage.hit("clock: estimated");
+        }
+        if !is_first && self.raft.leader.is_none() {
+            self.coverage.hit("node: restarted without a leader");
+        }
+        if applied < self.raft.last_index() && !is_first {
+            self.coverage.hit("node: restarted on an older view");
+        }
+        self.trace(format_args!("node {node} starts at {applied}, reads from line {next_line}"));
+        let configuration = self.configuration(node);
+        self.step(node, Event::Configured(configuration));
+        if watches_replay && committed > snapshot_index {
+            self.apply_entries(node, committed, usize::MAX);
+        }
+        let host = &mut self.nodes[node];
+        let (start, n_lines) = (host.start, host.log.len());
+        if let Some(process) = &mut host.process {
+            process.sources_open = true;
+            process.read_planned = true;
+            process.replayed_before = n_lines;
+            if process.next_line < n_lines {
+                self.coverage.hit("node: lines read again");
+            }
+        }
+        self.plan_in(1, Happening::Read { node, start });
+    }
+
+    fn configuration(&self, node: usize) -> Configuration {
+        let jails = self.plan.jails.iter().filter(|jail| jail.nodes.contains(&node));
+        Configuration {
+            jails: jails.map(|jail| jail.jail(node)).collect(),
+            own: vec![Subnet::host(own_address(node)), Subnet::host(gateway())],
+            peers: (0..self.nodes.len()).map(|peer| Subnet::host(own_address(peer))).collect(),
+            observe: false,
+        }
+    }
+
+    /// The process ends; with `power`, the machine does too, and the kernel forgets.
+    pub(crate) fn crash(&mut self, node: usize, power: bool, down_ms: u64) {
+        if self.nodes[node].process.is_none() {
+            return;
+        }
+        self.trace(format_args!("node {node} {}", if power { "loses power" } else { "is killed" }));
+        self.coverage.hit(if power { "node: power lost" } else { "node: killed" });
+        let n_unsynced = self.nodes[node].disk.n_unsynced();
+        let n_kept = self.random.index(n_unsynced + 1);
+        if n_kept < n_unsynced {
+            self.coverage.hit("disk: unsynced write lost");
+        }
+        let host = &mut self.nodes[node];
+        host.process = None;
+        host.disk.crash(n_kept);
+        host.kernel.worker_died();
+        if power {
+            host.powered = false;
+            host.kernel = Kernel::new();
+            self.oracle.kernel_emptied(node);
+        }
+        if self.raft.leader.as_ref().is_some_and(|leader| leader.node == node) {
+            self.depose();
+        }
+        self.plan_in(down_ms, Happening::Start { node });
+    }
+
+    /// A hostile line reaches a node's log. What the firewall drops can not fail at a jail, but what was
+    /// `in_flight` can.
+    pub(crate) fn write_line(&mut self, node: usize, jail: usize, address: IpAddr, in_flight: bool) {
+        let now_ms = self.now_ms;
+        let host = &mut self.nodes[node];
+        host.kernel.set_now(now_ms);
+        let port = self.plan.jails[jail].ports(node)[0];
+        if !in_flight && host.kernel.drops(address, port) {
+            return;
+        }
+        let wall = host.clocks.wall(now_ms);
+        host.log.push(Line { jail, address, wall, at_ms: now_ms });
+        self.oracle.line_written(node, jail, address, now_ms);
+        let host = &mut self.nodes[node];
+        let start = host.start;
+        if let Some(process) = &mut host.process
+            && !process.read_planned
+        {
+            process.read_planned = true;
+            let delay_ms = self.random.between(1, 200);
+            self.plan_in(delay_ms, Happening::Read { node, start });
+        }
+    }
+
+    /// The daemon reads what is new in the log.
+    pub(crate) fn read(&mut self, node: usize, start: u32) {
+        let host = &mut self.nodes[node];
+        let Some(process) = host.process.as_mut().filter(|_| host.start == start) else { return };
+        process.read_planned = false;
+        let from = process.next_line.min(host.log.len());
+        let replayed_before = process.replayed_before;
+        process.next_line = host.log.len();
+        let lines: Vec<(usize, Line)> = host.log.iter().cloned().enumerate().skip(from).collect();
+        let failures: Vec<Failure> = lines
+            .iter()
+            .map(|(n, line)| {
+                let jail = self.plan.jails[line.jail].jail(node).name;
+                Failure {
+                    jail,
+                    offender: Subnet::host(line.address),
+                    at: line.wall,
+                    evidence: "failed password".to_owned(),
+                    user: None,
+                    source: SourceId(0),
+                    position: SourcePosition(*n as u64 * LINE_BYTES),
+                    replayed: *n < replayed_before,
+                }
+            })
+            .collect();
+        let position = SourcePosition(host.log.len() as u64 * LINE_BYTES);
+        if !failures.is_empty() {
+            self.trace(format_args!("node {node} reads {} lines from {from}", failures.len()));
+            self.step(node, Event::Failures(failures));
+        }
+        self.step(node, Event::ReadUpTo { source: SourceId(0), position });
+        for (_, line) in lines {
+            self.line_was_read(node, &line);
+        }
+    }
+
+    /// One step of a node's warden.
+    pub(crate) fn step(&mut self, node: usize, event: Event) {
+        let now_ms = self.now_ms;
+        let host = &mut self.nodes[node];
+        let now = host.now(now_ms);
+        let Some(process) = &mut host.process else { return };
+        let is_timer = matches!(event, Event::Timer);
+        let mut effects = Vec::new();
+        process.warden.step(now, event, &mut effects);
+        let spins = is_timer && process.warden.next_timer().is_some_and(|due| due <= now.cluster);
+        if spins {
+            let due = process.warden.next_timer();
+            self.fail(
+                "bounded memory",
+                format!("node {node}'s timer is due at {due:?} again at {}", now.cluster),
+            );
+        }
+        let touches_firewall =
+            effects.iter().any(|effect| matches!(effect, Effect::Firewall(_) | Effect::ReplaceFirewall(_)));
+        self.carry_out(node, effects);
+        self.plan_timer(node);
+        if touches_firewall {
+            self.judge_node(node);
+        }
+    }
+
+    fn carry_out(&mut self, node: usize, effects: Vec<Effect>) {
+        let now_ms = self.now_ms;
+        let now = self.nodes[node].now(now_ms);
+        let mut deltas = Vec::new();
+        let mut later = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Firewall(delta) => deltas.push(delta),
+                Effect::ReplaceFirewall(ruleset) => {
+                    self.apply_deltas(node, &std::mem::take(&mut deltas));
+                    let wish = self.nodes[node].kernel.replace(now_ms, now.cluster, &ruleset);
+                    self.grant(node, wish);
+                }
+                other => later.push(other),
+            }
+        }
+        self.apply_deltas(node, &deltas);
+        let mut batch = Vec::new();
+        for effect in later {
+            match effect {
+                Effect::Firewall(_) | Effect::ReplaceFirewall(_) => {}
+                Effect::Notify(notices) => self.notify(node, &notices),
+                Effect::Propose(proposals) => {
+                    let keys = proposals
+                        .iter()
+                        .map(|proposal| BanKey { subnet: proposal.offender, jail: proposal.jail.clone() })
+                        .collect();
+                    let start = self.nodes[node].start;
+                    let ops = proposals.into_iter().map(Op::Ban).collect();
+                    self.propose(node, ops, Waiting::Warden { node, start, keys });
+                }
+                Effect::StoreOutbox { key, entry } => batch.push(Write::Outbox(key, entry)),
+                Effect::StoreOverride { subnet, decision } => batch.push(Write::Override(subnet, decision)),
+                Effect::StorePosition { position, .. } => batch.push(Write::Position(position)),
+                Effect::Tell(notable) => self.told(node, &notable),
+            }
+        }
+        if !batch.is_empty() {
+            let host = &mut self.nodes[node];
+            // What an operator decided for this host is synced before the answer.
+            let is_override = batch.iter().any(|write| matches!(write, Write::Override(..)));
+            batch.push(Write::Time(StoredTime {
+                cluster: now.cluster,
+                wall: now.wall,
+                boottime_ms: host.clocks.boottime_ms(now_ms),
+                boot: host.clocks.boot,
+                guessed: host.process.as_ref().is_some_and(|process| process.guessed),
+            }));
+            host.disk.write(batch);
+            if is_override {
+                host.disk.sync();
+            }
+        }
+        self.plan_sync(node);
+    }
+
+    fn apply_deltas(&mut self, node: usize, deltas: &[bannkreis_core::ruleset::FirewallDelta]) {
+        if deltas.is_empty() {
+            return;
+        }
+        let now_ms = self.now_ms;
+        let cluster = self.nodes[node].now(now_ms).cluster;
+        let additive = self.is_additive(node);
+        let wish = self.nodes[node].kernel.apply(now_ms, cluster, deltas, additive);
+        self.grant(node, wish);
+    }
+
+    /// Whether the node has not caught up since its start.
+    fn is_additive(&self, node: usize) -> bool {
+        self.nodes[node].process.as_ref().is_some_and(|process| !process.warden.is_caught_up())
+    }
+
+    /// The worker makes the refused calls again.
+    pub(crate) fn call_again(&mut self, node: usize, start: u32) {
+        if self.nodes[node].start == start && self.nodes[node].process.is_some() {
+            let additive = self.is_additive(node);
+            let wish = self.nodes[node].kernel.try_waiting(self.now_ms, additive);
+            self.grant(node, wish);
+        }
+    }
+
+    fn grant(&mut self, node: usize, wish: Wish) {
+        match wish {
+            Wish::Nothing => {}
+            Wish::Again { pause_ms } => {
+                let start = self.nodes[node].start;
+                self.plan_in(pause_ms, Happening::CallAgain { node, start });
+            }
+            Wish::Repaired => self.coverage.hit("firewall: repaired"),
+            Wish::Repair { pause_ms } => {
+                let start = self.nodes[node].start;
+                self.plan_in(pause_ms, Happening::Repair { node, start });
+            }
+        }
+    }
+
+    /// The worker looks for a stranger's damage.
+    pub(crate) fn check_firewall(&mut self, node: usize) {
+        if self.nodes[node].process.is_none() {
+            return;
+        }
+        let wish = self.nodes[node].kernel.check();
+        self.grant(node, wish);
+    }
+
+    /// Asks for a look at the firewall when the worker's next one is due.
+    pub(crate) fn plan_check(&mut self, node: usize) {
+        let delay_ms = self.random.between(1, CHECK_INTERVAL_MS);
+        self.plan_in(delay_ms, Happening::CheckFirewall { node });
+    }
+
+    fn plan_timer(&mut self, node: usize) {
+        let now_ms = self.now_ms;
+        let host = &mut self.nodes[node];
+        let cluster = host.now(now_ms).cluster;
+        let start = host.start;
+        let Some(process) = &mut host.process else { return };
+        let Some(due) = process.warden.next_timer() else { return };
+        let due_ms = now_ms.saturating_add(due.ms_since(cluster).max(1));
+        // An earlier plan stands: it will look again.
+        if process.timer_at_ms <= due_ms && process.timer_at_ms > now_ms {
+            return;
+        }
+        process.timer_at_ms = due_ms;
+        self.plan_in(due_ms - now_ms, Happening::Timer { node, start, due_ms });
+    }
+
+    pub(crate) fn on_timer(&mut self, node: usize, start: u32, due_ms: u64) {
+        let host = &mut self.nodes[node];
+        let Some(process) = host.process.as_mut().filter(|_| host.start == start) else { return };
+        if process.timer_at_ms == due_ms {
+            process.timer_at_ms = u64::MAX;
+            self.step(node, Event::Timer);
+        }
+    }
+
+    fn plan_sync(&mut self, node: usize) {
+        let host = &mut self.nodes[node];
+        let start = host.start;
+        let needs_sync = host.disk.is_dirty() || host.disk.committed_synced < host.disk.committed_written;
+        let Some(process) = &mut host.process else { return };
+        if needs_sync && !process.sync_planned {
+            process.sync_planned = true;
+            self.plan_in(SYNC_MS, Happening::Sync { node, start });
+        }
+    }
+
+    pub(crate) fn sync(&mut self, node: usize, start: u32) {
+        let host = &mut self.nodes[node];
+        let Some(process) = host.process.as_mut().filter(|_| host.start == start) else { return };
+        process.sync_planned = false;
+        host.disk.sync();
+        if process.applied >= host.disk.snapshot.0 + SNAPSHOT_ENTRIES {
+            host.disk.snapshot = (process.applied, process.list.records().collect());
+        }
+    }
+
+    /// What daemons do by themselves: tell the cluster who they are.
+    pub(crate) fn beat_nodes(&mut self) {
+        for node in 0..self.nodes.len() {
+            let now_ms = self.now_ms;
+            let starts_at = if self.plan.late_records && node > 0 { 40 * SECOND_MS } else { 0 };
+            let host = &mut self.nodes[node];
+            let (index, id) = (host.index, host.id);
+            let Some(process) = &mut host.process else { continue };
+            let is_due = now_ms >= process.told_itself_at_ms + 3 * SECOND_MS;
+            let is_late = now_ms < WORLD_BEGINS_MS + starts_at;
+            if process.list.node(id).is_some() || !process.leader_known || !is_due || is_late {
+                continue;
+            }
+            process.told_itself_at_ms = now_ms;
+            let jails = self.plan.jails.iter().filter(|jail| jail.nodes.contains(&node));
+            let record = NodeRecord {
+                node: id,
+                name: format!("node{index}"),
+                address: format!("node{index}:7420"),
+                key_fingerprint: Vec::new(),
+                own: vec![Subnet::host(own_address(index))],
+                gateways: vec![Subnet::host(gateway())],
+                resolvers: Vec::new(),
+                jails: jails.map(|jail| (jail.jail(index).name, jail.jail(index).ports)).collect(),
+                level_max: LEVEL,
+                role: NodeRole::Full,
+            };
+            self.propose(node, vec![Op::NodeSeen(record)], Waiting::Nobody);
+        }
+    }
+}

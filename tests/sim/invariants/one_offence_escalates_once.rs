@@ -1,0 +1,102 @@
+//! **One offence escalates once**: however often its proposal is retried, doubled, delayed, or made by
+//! several hosts at once, an offence raises the count that makes the next ban longer by one.
+
+use super::EARLY_MS;
+use crate::world::World;
+use bannkreis_core::change::BanKey;
+use bannkreis_core::subnet::Subnet;
+use bannkreis_core::time::SECOND_MS;
+use std::collections::BTreeMap;
+
+pub(crate) const NAME: &str = "one offence escalates once";
+
+/// Times on the way differ by at most this.
+const MARGIN_MS: u64 = EARLY_MS + 25 * SECOND_MS;
+
+impl World {
+    /// Compares the counts that `bans` and `history` show with what was written into the logs.
+    pub(crate) fn check_escalation(&mut self) {
+        let Some(newest) = self.raft.history.last().cloned() else { return };
+        let mut counts: BTreeMap<BanKey, u32> = BTreeMap::new();
+        for (key, ban) in newest.bans() {
+            counts.insert(key.clone(), ban.count);
+        }
+        for (key, past) in newest.pasts() {
+            let count = counts.entry(key.clone()).or_default();
+            *count = (*count).max(past.count);
+        }
+        for (key, count) in counts {
+            let Some(jail) = self.jail_of(&key) else { continue };
+            if self.is_misdated(key.subnet) {
+                continue;
+            }
+            let n_offences = self.offences(jail, key.subnet);
+            if count > n_offences {
+                let (ban, past) = (newest.ban(&key), newest.past(&key));
+                let how = format!("{key:?} counts {count} after {n_offences} offences: {ban:?}, {past:?}");
+                self.fail(NAME, how);
+                return;
+            }
+        }
+    }
+
+    /// How many offences a client can see at most: enough lines on one host, after the ban that the
+    /// last ones gave must have ended.
+    fn offences(&self, jail: usize, subnet: Subnet) -> u32 {
+        let plan = &self.plan.jails[jail];
+        let settings = &self.plan.settings;
+        let full_ms = plan.ban_time_ms(1).unwrap_or(u64::MAX / 2);
+        // Where quotas are small, a ban may end that early.
+        let is_damping = settings.quota_burst < 100;
+        let ban_ms = if is_damping { full_ms.min(settings.damped_ms) } else { full_ms };
+        let mut lifts: Vec<u64> = Vec::new();
+        for ask in &self.asks {
+            let duty = super::Duty {
+                node: 0,
+                address: subnet.address(),
+                subnet,
+                port: 0,
+                jail: Some(jail),
+                origin: usize::MAX,
+                first_ms: 0,
+                until_ms: None,
+                acknowledged: None,
+                has_verdict: false,
+                is_seen: false,
+            };
+            let is_by_node = matches!(ask.order, crate::plan::Order::UnbanByNode { .. });
+            if is_by_node || self.lifts(&ask.order, &duty) {
+                lifts.push(ask.asked_at_ms);
+            }
+        }
+        let mut lines: Vec<(u64, usize)> = self
+            .oracle
+            .evidence
+            .iter()
+            .filter(|seen| seen.jail == jail && seen.subnet == subnet)
+            .map(|seen| (seen.at_ms, seen.node))
+            .collect();
+        lines.sort_unstable();
+        let mut n_lines: BTreeMap<usize, (u32, u64)> = BTreeMap::new();
+        let (mut n_offences, mut ends_at_ms) = (0, 0_u64);
+        for (at_ms, node) in lines {
+            let (n, first_ms) = n_lines.entry(node).or_insert((0, at_ms));
+            if *n == 0 {
+                *first_ms = at_ms;
+            }
+            *n += 1;
+            if *n < plan.max_retry {
+                continue;
+            }
+            *n = 0;
+            let was_lifted = lifts.iter().any(|&lift_ms| lift_ms <= at_ms + MARGIN_MS);
+            if n_offences == 0 || was_lifted || *first_ms + MARGIN_MS > ends_at_ms {
+                n_offences += 1;
+                ends_at_ms = at_ms.saturating_add(ban_ms);
+            } else if at_ms - *first_ms < EARLY_MS {
+                ends_at_ms = ends_at_ms.max(at_ms.saturating_add(ban_ms));
+            }
+        }
+        n_offences
+    }
+}

@@ -1,0 +1,499 @@
+//! The ideal ordered log: what Raft promises, without Raft. Entries are committed in one order, on a
+//! majority, and never lost; everything before that may be lost, doubled, delayed, or answered with
+//! "unknown", and the leader changes.
+//!
+//! The leader stamps entries with its own idea of cluster time and writes ticks with the clocks of the
+//! voters it can reach, as the real proposer does; it never writes one without a majority of them.
+
+use crate::world::{Happening, World};
+use bannkreis_core::ban_list::{BanList, BanView};
+use bannkreis_core::change::{BanKey, OpResult};
+use bannkreis_core::command::{Command, LEVEL, Op};
+use bannkreis_core::event::Event;
+use bannkreis_core::ids::{NodeId, Position};
+use bannkreis_core::time::{ClusterClock, SECOND_MS, Timestamp};
+use std::sync::Arc;
+
+/// Entries that a node applies in one go.
+const ENTRIES_PER_BATCH_MAX: usize = 8;
+/// The leader reads the voters' clocks this often.
+const TICK_INTERVAL_MS: u64 = 20 * SECOND_MS;
+/// A proposal without an answer is given up after this.
+const ANSWER_TIMEOUT_MS: u64 = 5 * SECOND_MS;
+
+/// Who waits for an answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Waiting {
+    Nobody,
+    /// A warden, about these proposals.
+    Warden {
+        node: usize,
+        start: u32,
+        keys: Vec<BanKey>,
+    },
+    /// A client's order.
+    Client {
+        ask: usize,
+    },
+}
+
+/// One entry; `None` is a leader's blank one.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) command: Option<Arc<Command>>,
+}
+
+#[derive(Clone, Debug)]
+struct Appended {
+    entry: Entry,
+    waiting: Waiting,
+}
+
+#[derive(Debug)]
+pub(crate) struct Leader {
+    pub(crate) node: usize,
+    pub(crate) start: u32,
+    pub(crate) term: u64,
+    appended: Vec<Appended>,
+    tick_asked_at_ms: u64,
+    /// A majority is slow to store what the leader has appended: nothing is committed before this.
+    slow_until_ms: u64,
+}
+
+/// See the module.
+pub(crate) struct RaftLog {
+    pub(crate) committed: Vec<Entry>,
+    /// The ban list after every entry; the first one is the empty list.
+    pub(crate) history: Vec<BanView>,
+    reference: BanList,
+    /// How far cluster time was behind true time, by entry.
+    pub(crate) behind_ms: Vec<u64>,
+    pub(crate) leader: Option<Leader>,
+    /// What a deposed leader had appended: some of it may still be committed.
+    orphaned: Vec<Entry>,
+    term: u64,
+    pub(crate) leaderless_until_ms: u64,
+}
+
+/// What the voters' clocks say, as apply reads them.
+fn lower_median(readings: &[(NodeId, Timestamp)]) -> Timestamp {
+    let mut clocks: Vec<Timestamp> = readings.iter().map(|(_, clock)| *clock).collect();
+    clocks.sort_unstable();
+    clocks.get(clocks.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+}
+
+/// The position of the entry with this index.
+pub(crate) fn position(index: usize) -> Position {
+    Position { generation: 0, index: index as u64 }
+}
+
+impl RaftLog {
+    /// The empty log of a new cluster.
+    pub(crate) fn new(list: &BanList) -> RaftLog {
+        RaftLog {
+            committed: Vec::new(),
+            history: vec![list.view()],
+            reference: list.clone(),
+            behind_ms: vec![0],
+            leader: None,
+            orphaned: Vec::new(),
+            term: 0,
+            leaderless_until_ms: 0,
+        }
+    }
+
+    /// How far cluster time may have been behind when the entry with this index, or one not long before
+    /// it, was committed: after an outage, two clocks of which one is wrong can only follow slowly.
+    pub(crate) fn behind_ms_at(&self, index: usize) -> u64 {
+        let recent = &self.behind_ms[index.saturating_sub(20)..=index];
+        recent.iter().copied().max().unwrap_or(0)
+    }
+
+    /// The index of the last committed entry.
+    pub(crate) fn last_index(&self) -> usize {
+        self.committed.len()
+    }
+}
+
+impl World {
+    /// What happens every heartbeat: leaders fall and rise, time is read, entries travel.
+    pub(crate) fn beat_raft(&mut self) {
+        if self.raft.leader.is_some() && !self.leader_is_good() {
+            self.depose();
+        }
+        let may_elect = self.now_ms >= self.raft.leaderless_until_ms || self.healed;
+        if self.raft.leader.is_none()
+            && may_elect
+            && self.random.chance(if self.healed { 1_000 } else { 250 })
+        {
+            self.elect();
+        }
+        for node in 0..self.nodes.len() {
+            self.tell_leader(node);
+        }
+        self.tick();
+        self.commit();
+        for node in 0..self.nodes.len() {
+            self.replicate(node);
+        }
+    }
+
+    fn quorum(&self) -> usize {
+        self.nodes.len() / 2 + 1
+    }
+
+    /// The running nodes that `node` can talk to in both directions, itself included.
+    fn reachable(&self, node: usize) -> Vec<usize> {
+        (0..self.nodes.len())
+            .filter(|&other| self.nodes[other].process.is_some())
+            .filter(|&other| other == node || (self.links[node][other] && self.links[other][node]))
+            .collect()
+    }
+
+    fn leader_is_good(&self) -> bool {
+        self.raft.leader.as_ref().is_some_and(|leader| {
+            self.nodes[leader.node].process.is_some()
+                && self.nodes[leader.node].start == leader.start
+                && self.reachable(leader.node).len() >= self.quorum()
+        })
+    }
+
+    pub(crate) fn depose(&mut self) {
+        let Some(leader) = self.raft.leader.take() else { return };
+        self.trace(format_args!("node {} no longer leads", leader.node));
+        for appended in leader.appended {
+            self.answer(appended.waiting, None);
+            self.raft.orphaned.push(appended.entry);
+        }
+    }
+
+    fn elect(&mut self) {
+        let candidates: Vec<usize> = (0..self.nodes.len())
+            .filter(|&node| self.nodes[node].process.is_some())
+            .filter(|&node| self.reachable(node).len() >= self.quorum())
+            .collect();
+        if candidates.is_empty() {
+            return;
+        }
+        let node = candidates[self.random.index(candidates.len())];
+        self.raft.term += 1;
+        let term = self.raft.term;
+        self.trace(format_args!("node {node} leads in term {term}"));
+        self.coverage.hit("log: leader changed");
+        // What an old leader left on a majority is committed by the new one, with its old stamps.
+        let orphaned = std::mem::take(&mut self.raft.orphaned);
+        let n_kept = self.random.index(orphaned.len() + 1);
+        let mut appended: Vec<Appended> = Vec::new();
+        for (n, entry) in orphaned.into_iter().enumerate() {
+            if n < n_kept {
+                self.coverage.hit("log: old leader's entry committed later");
+                appended.push(Appended { entry, waiting: Waiting::Nobody });
+            } else {
+                self.coverage.hit("log: uncommitted entry lost");
+            }
+        }
+        appended.push(Appended { entry: Entry { command: None }, waiting: Waiting::Nobody });
+        // A leader knows what was committed before it: its own first tick is news.
+        let end = self.raft.last_index() + appended.len();
+        if let Some(process) = &mut self.nodes[node].process {
+            process.learned.get_or_insert(end);
+            process.is_drained |= process.applied == self.raft.committed.len();
+        }
+        self.raft.leader = Some(Leader {
+            node,
+            start: self.nodes[node].start,
+            term: self.raft.term,
+            appended,
+            tick_asked_at_ms: 0,
+            slow_until_ms: 0,
+        });
+    }
+
+    /// Tells a node's warden when a leader is found or lost.
+    fn tell_leader(&mut self, node: usize) {
+        let leads = self.raft.leader.as_ref().map(|leader| leader.node);
+        let known = leads
+            .is_some_and(|leader| leader == node || (self.links[node][leader] && self.links[leader][node]));
+        let host = &mut self.nodes[node];
+        let Some(process) = &mut host.process else { return };
+        if !process.leader_known {
+            host.leaderless_at_ms = self.now_ms;
+        }
+        if process.leader_known != known && (self.healed || self.random.chance(300)) {
+            process.leader_known = known;
+            self.step(node, Event::Leader { known });
+        }
+    }
+
+    /// The leader reads the voters' clocks at first and then while anything can expire, and sweeps while it
+    /// is at it.
+    fn tick(&mut self) {
+        let Some(leader) = &self.raft.leader else { return };
+        let is_first = leader.tick_asked_at_ms == 0;
+        let Some(process) = &self.nodes[leader.node].process else { return };
+        let can_expire = process.list.n_bans() > 0 || !process.list.allow_list().is_empty() || !self.healed;
+        if (is_first || can_expire) && self.append_tick(is_first) {
+            let n_sweeps = if self.now_ms.is_multiple_of(3) { 64 } else { 4 };
+            self.append((0..n_sweeps).map(|_| Op::Sweep).collect(), Waiting::Nobody);
+        }
+    }
+
+    /// The leader writes a tick when the last one is long enough ago, and a majority can be asked.
+    fn append_tick(&mut self, is_first: bool) -> bool {
+        let Some(leader) = &mut self.raft.leader else { return false };
+        let node = leader.node;
+        let Some(process) = &self.nodes[node].process else { return false };
+        let stamp = self.nodes[node].now(self.now_ms).cluster;
+        let last_tick = process.list.last_tick();
+        // While one is on its way there is no need for another.
+        let is_waiting = self.now_ms < leader.tick_asked_at_ms + 2 * SECOND_MS;
+        let is_due = stamp.ms_since(last_tick) >= TICK_INTERVAL_MS
+            || process.list.now().ms_since(last_tick) >= TICK_INTERVAL_MS;
+        let voters = self.reachable(node);
+        if is_waiting || !(is_first || is_due) || voters.len() < self.quorum() {
+            return false;
+        }
+        let readings = voters
+            .iter()
+            .map(|&voter| (self.nodes[voter].id, self.nodes[voter].clocks.wall(self.now_ms)))
+            .collect();
+        if let Some(leader) = &mut self.raft.leader {
+            leader.tick_asked_at_ms = self.now_ms;
+        }
+        self.append(vec![Op::Tick { readings }], Waiting::Nobody);
+        true
+    }
+
+    /// A node sends operations to the leader it knows.
+    pub(crate) fn propose(&mut self, node: usize, ops: Vec<Op>, waiting: Waiting) {
+        let faults = if self.healed { 0 } else { self.plan.proposal_faults };
+        let knows = self.nodes[node].process.as_ref().is_some_and(|process| process.leader_known);
+        let Some(leader) = self.raft.leader.as_ref().filter(|_| knows) else {
+            self.later_answer(waiting, None, 50);
+            return;
+        };
+        let (to, term) = (leader.node, leader.term);
+        if to != node && !(self.links[node][to] && self.links[to][node]) {
+            self.later_answer(waiting, None, ANSWER_TIMEOUT_MS);
+            return;
+        }
+        if self.random.chance(faults) {
+            self.coverage.hit("log: proposal lost");
+            self.later_answer(waiting, None, ANSWER_TIMEOUT_MS);
+            return;
+        }
+        let mut delay_ms = if to == node { 1 } else { self.random.between(1, 30) };
+        if self.random.chance(faults) {
+            self.coverage.hit("log: proposal delayed");
+            delay_ms += self.random.below(8_000);
+        }
+        if self.random.chance(faults) {
+            self.coverage.hit("log: proposal doubled");
+            let later = delay_ms + self.random.below(5_000);
+            self.plan_in(later, Happening::Proposed { term, ops: ops.clone(), waiting: Waiting::Nobody });
+        }
+        self.plan_in(delay_ms, Happening::Proposed { term, ops, waiting });
+    }
+
+    /// Operations arrive at whoever led when they were sent.
+    pub(crate) fn on_proposed(&mut self, term: u64, ops: Vec<Op>, waiting: Waiting) {
+        let node = match &self.raft.leader {
+            Some(leader) if leader.term == term && self.leader_is_good() => leader.node,
+            _ => return self.later_answer(waiting, None, 10),
+        };
+        // It takes nothing before it knows what time it is.
+        if self.nodes[node].process.as_ref().is_none_or(|process| process.guessed) {
+            return self.later_answer(waiting, None, 10);
+        }
+        // In a quiet cluster time is not read: before anything new is written it is, so that a node that
+        // only estimates it gets to know.
+        self.append_tick(false);
+        self.append(ops, waiting);
+        if !self.healed && self.random.chance(40) {
+            self.coverage.hit("log: quorum is slow");
+            let slow_until_ms = self.now_ms + self.random.below(8_000);
+            if let Some(leader) = &mut self.raft.leader {
+                leader.slow_until_ms = slow_until_ms;
+            }
+        }
+        self.plan_in(2, Happening::Commit);
+    }
+
+    fn append(&mut self, ops: Vec<Op>, waiting: Waiting) {
+        let Some(leader) = &self.raft.leader else { return };
+        let Some(process) = &self.nodes[leader.node].process else { return };
+        // A leader that only guesses the time leaves it where it is, until its first tick has settled it.
+        let now = self.nodes[leader.node].now(self.now_ms);
+        let at = if process.guessed { process.list.now() } else { now.cluster };
+        let command = Command { at, level: LEVEL, ops, signed_by: None, signature: Vec::new() };
+        let entry = Entry { command: Some(Arc::new(command)) };
+        if let Some(leader) = &mut self.raft.leader {
+            leader.appended.push(Appended { entry, waiting });
+        }
+    }
+
+    /// Commits what the leader has, as long as a majority hears it.
+    pub(crate) fn commit(&mut self) {
+        if !self.leader_is_good() {
+            return;
+        }
+        let Some(leader) = &mut self.raft.leader else { return };
+        if self.now_ms < leader.slow_until_ms && !self.healed {
+            return;
+        }
+        let node = leader.node;
+        let appended = std::mem::take(&mut leader.appended);
+        if appended.is_empty() {
+            return;
+        }
+        for Appended { entry, waiting } in appended {
+            let index = self.raft.last_index() + 1;
+            let results = match &entry.command {
+                Some(command) => self.raft.reference.apply(position(index), command).results,
+                None => {
+                    self.raft.reference.skip(position(index));
+                    Vec::new()
+                }
+            };
+            self.trace(format_args!("committed {index}: {:?}", entry.command));
+            self.raft.committed.push(entry);
+            self.raft.history.push(self.raft.reference.view());
+            self.raft.behind_ms.push(self.now_ms.saturating_sub(self.raft.reference.now().0));
+            self.answer(waiting, Some((index, results)));
+        }
+        self.replicate(node);
+        for other in 0..self.nodes.len() {
+            if other != node {
+                let delay_ms = self.random.between(1, 40);
+                self.plan_in(delay_ms, Happening::Replicate { node: other });
+            }
+        }
+    }
+
+    /// The answer to a proposal sets out; it may be lost or turned into "unknown".
+    fn answer(&mut self, waiting: Waiting, committed: Option<(usize, Vec<OpResult>)>) {
+        let faults = if self.healed { 0 } else { self.plan.proposal_faults };
+        if matches!(waiting, Waiting::Nobody) {
+            return;
+        }
+        if self.random.chance(faults) {
+            self.coverage.hit("log: answer never came");
+            return;
+        }
+        if self.random.chance(faults) {
+            self.coverage.hit("log: answered unknown");
+            self.later_answer(waiting, None, ANSWER_TIMEOUT_MS);
+            return;
+        }
+        let delay_ms = self.random.between(1, 30);
+        self.later_answer(waiting, committed, delay_ms);
+    }
+
+    fn later_answer(&mut self, waiting: Waiting, committed: Option<(usize, Vec<OpResult>)>, delay_ms: u64) {
+        if !matches!(waiting, Waiting::Nobody) {
+            self.plan_in(delay_ms, Happening::Answered { waiting, committed });
+        }
+    }
+
+    /// An answer arrives.
+    pub(crate) fn on_answered(&mut self, waiting: Waiting, committed: Option<(usize, Vec<OpResult>)>) {
+        match waiting {
+            Waiting::Nobody => {}
+            Waiting::Warden { node, start, keys } => {
+                if self.nodes[node].process.is_some() && self.nodes[node].start == start {
+                    let committed = committed.map(|(index, _)| position(index));
+                    self.step(node, Event::Answered { keys, committed });
+                }
+            }
+            Waiting::Client { ask } => self.on_order_answered(ask, committed),
+        }
+    }
+
+    /// A node gets entries, or a snapshot when it is far behind.
+    pub(crate) fn replicate(&mut self, node: usize) {
+        let Some(leader) = self.raft.leader.as_ref().map(|leader| leader.node) else { return };
+        let is_linked = leader == node || (self.links[leader][node] && self.links[node][leader]);
+        if !is_linked && let Some(process) = &mut self.nodes[node].process {
+            process.is_drained = false;
+        }
+        if !is_linked || (self.now_ms < self.nodes[node].lags_until_ms && !self.healed) {
+            return;
+        }
+        let last = self.raft.last_index();
+        let lag = self.plan.snapshot_lag;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let learned = *process.learned.get_or_insert(last);
+        if process.applied < last {
+            if last - process.applied > lag && leader != node {
+                self.install(node, last);
+            } else {
+                let to = last.min(process.applied + ENTRIES_PER_BATCH_MAX);
+                self.apply_entries(node, to, learned);
+                if to < last {
+                    self.plan_in(5, Happening::Replicate { node });
+                }
+            }
+        }
+        let Some(process) = &mut self.nodes[node].process else { return };
+        process.is_drained = process.applied == last;
+        if process.applied >= learned && !process.caught_up {
+            process.caught_up = true;
+            self.step(node, Event::CaughtUp);
+        }
+    }
+
+    /// Applies entries up to the one with index `to`, and hands the changes to the warden.
+    pub(crate) fn apply_entries(&mut self, node: usize, to: usize, learned: usize) {
+        let boottime_ms = self.nodes[node].clocks.boottime_ms(self.now_ms);
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let mut changes = Vec::new();
+        for index in process.applied + 1..=to {
+            let Some(command) = &self.raft.committed[index - 1].command else {
+                process.list.skip(position(index));
+                continue;
+            };
+            changes.extend(process.list.apply(position(index), command).changes);
+            process.cluster.observe(process.list.now(), boottime_ms);
+            // A tick that was written after this process had learned where the log stood is fresh.
+            let is_fresh = index > learned && process.learned.is_some() && process.is_drained;
+            if is_fresh
+                && process.estimated
+                && let Some(Op::Tick { readings }) = command.ops.first()
+            {
+                process.estimated = false;
+                // In the same boot the clock was right. A guess is thrown away for what the voters say; the
+                // ban list does not count a tick that comes soon after the last one, but a clock can.
+                if std::mem::take(&mut process.guessed) {
+                    let now = process.list.now().max(lower_median(readings));
+                    process.cluster = ClusterClock::new(now, boottime_ms);
+                }
+            }
+        }
+        process.applied = to;
+        let view = process.list.view();
+        self.nodes[node].disk.committed_written = to;
+        self.step(node, Event::Applied { view, changes });
+    }
+
+    /// A snapshot takes the place of everything a node had.
+    fn install(&mut self, node: usize, index: usize) {
+        self.coverage.hit("log: snapshot installed");
+        self.trace(format_args!("node {node} installs the snapshot at {index}"));
+        let records: Vec<_> = self.raft.history[index].records().collect();
+        let mut list = BanList::new(self.plan.settings);
+        for record in &records {
+            list.restore(record.clone());
+        }
+        let boottime_ms = self.nodes[node].clocks.boottime_ms(self.now_ms);
+        let host = &mut self.nodes[node];
+        host.disk.snapshot = (index, records);
+        host.disk.committed_written = index;
+        host.disk.committed_synced = index;
+        let Some(process) = &mut host.process else { return };
+        process.cluster.observe(list.now(), boottime_ms);
+        process.applied = index;
+        let view = list.view();
+        process.list = list;
+        self.step(node, Event::Installed { view });
+    }
+}
