@@ -177,10 +177,12 @@ impl Running {
         // Kept bans and unanswered blocks are in the kernel before the first line is read.
         running.settle_kernel().await;
         let reading = startup::sources_of(setup.jails, &running.store, config.catch_up);
+        let new_sources = reading.new_sources();
         running.readers = reading.readers;
         let sink = FilterSink::new(reading.filters, running.events.clone(), running.clock.clone());
         let handle = FileSources::start(reading.specs, Box::new(sink), running.clock.clone())
             .map_err(StartupError::of)?;
+        startup::store_beginnings(&new_sources, &handle, &running.store)?;
         running.sources.open(handle);
         tasks.extend(housekeeping::start(&running, config, host).await);
         *running.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;

@@ -3,9 +3,9 @@
 
 use crate::config::jails::{LoadedJail, LogFile};
 use crate::config::{Backend, Mode, NodeConfig};
-use crate::local_store::LocalStore;
-use crate::source::{SourceCheckpoint, SourceSpec, Start};
-use bannkreis_core::failure::SourceId;
+use crate::local_store::{Batch, Key, LocalStore};
+use crate::source::{FileSourcesHandle, SourceCheckpoint, SourceSpec, Start};
+use bannkreis_core::failure::{SourceId, SourcePosition};
 use bannkreis_core::jail::JailName;
 use bannkreis_filter::filter::Filter;
 use bannkreis_firewall::{BackendChoice, Firewall, FirewallError};
@@ -120,6 +120,15 @@ pub struct Reading {
     pub readers: Vec<Reader>,
 }
 
+impl Reading {
+    /// The sources that no earlier process has read.
+    #[must_use]
+    pub fn new_sources(&self) -> Vec<SourceId> {
+        let is_new = |spec: &&SourceSpec| !matches!(spec.start, Start::Resume(_));
+        self.specs.iter().filter(is_new).map(|spec| spec.id).collect()
+    }
+}
+
 /// The sources of all jails: each file once, with the filters that judge its lines.
 pub fn sources_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) -> Reading {
     let kept = kept_checkpoints(store);
@@ -142,6 +151,25 @@ pub fn sources_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) ->
         filters.push((jail.filter, read));
     }
     Reading { filters, specs, readers }
+}
+
+/// Stores where each new source begins, durably: a node that dies right after its first start must not begin
+/// at the end once more, behind lines that nobody has read.
+///
+/// # Errors
+/// When the store can not be written.
+pub fn store_beginnings(
+    new: &[SourceId],
+    sources: &FileSourcesHandle,
+    store: &LocalStore,
+) -> Result<(), StartupError> {
+    let mut batch = Batch::new();
+    for source in new {
+        if let Some(checkpoint) = sources.checkpoint(*source, SourcePosition(0)) {
+            batch.put(Key::Source(checkpoint.path.clone()), checkpoint.encode()).map_err(StartupError::of)?;
+        }
+    }
+    store.commit(batch).and_then(|()| store.flush()).map_err(StartupError::of)
 }
 
 fn start_of(path: &Path, kept: &BTreeMap<PathBuf, Vec<u8>>, catch_up: bool) -> Start {

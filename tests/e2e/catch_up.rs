@@ -61,7 +61,7 @@ fn lines_of_the_time_when_it_was_down_count_as_old_as_they_are() -> Result<()> {
         |_| vec![plan("kopano", seeds::kopano())],
         |lab| {
             lab.form_cluster()?;
-            lab.host_mut("kopano").kill_9();
+            lab.host_mut("kopano").stop()?;
             // fail2ban's default findtime is 10 minutes.
             let [long_ago, lately, just_now] = [1, 2, 3].map(|last| IpAddr::from([198, 51, 100, last]));
             let ages = [(long_ago, 120), (lately, 4), (just_now, 0)];

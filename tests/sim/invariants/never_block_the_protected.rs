@@ -49,8 +49,11 @@ impl World {
             .filter_map(|ask| match (&ask.order, &ask.answered) {
                 (Order::Allow { offender, for_ms }, Some((_, Outcome::Done { .. }, index))) => {
                     let is_live = !guessed && self.now_ms + EARLY_MS < ask.asked_at_ms + for_ms;
-                    let is_taken_back = self.asks.iter().any(|other| {
-                        matches!(&other.order, Order::Disallow { offender: same } if same == offender)
+                    // A later entry for the same address takes the place of this one, shorter or not.
+                    let is_taken_back = self.asks.iter().any(|other| match &other.order {
+                        Order::Disallow { offender: same } => same == offender,
+                        Order::Allow { offender: same, .. } => same == offender && other.id > ask.id,
+                        _ => false,
                     });
                     (applied >= *index && is_live && !is_taken_back).then(|| self.plan.offenders[*offender])
                 }
