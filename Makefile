@@ -31,7 +31,8 @@ fix: ## format, and apply what clippy can repair by itself
 	cargo fmt --all
 
 sim: ## the simulation: seeded faults and an oracle (BANNKREIS_SIM_SEEDS=5000 runs more, BANNKREIS_SIM_SEED=7 replays one)
-	@.ci/test --only sim
+	@if [ -n "$(BANNKREIS_SIM_SEED)" ]; then cargo test --locked -p bannkreis-tests --test sim -- seeds_keep_every_promise --nocapture; \
+	else .ci/test --only sim; fi
 
 planted: ## proves that the simulation catches bugs: plants each of tests/planted, one after the other
 	@tests/planted/run
