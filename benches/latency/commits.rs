@@ -46,8 +46,7 @@ pub(crate) fn until_on_every_list(lab: &Lab, offenders: &mut Offenders) -> Resul
             tokio::time::sleep(LINE_INTERVAL).await;
             let offender = offenders.next().to_string();
             let line = seeds::kerio_harvest(offender.parse().context(|| "no address".to_owned())?);
-            let written = Instant::now();
-            lab.host("kerio").append_log(seeds::KERIO_LOG, &[line])?;
+            let written = lab.host("kerio").append_log(seeds::KERIO_LOG, &[line])?;
             for client in &mut clients {
                 loop {
                     let asked = Instant::now();

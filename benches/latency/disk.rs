@@ -12,17 +12,17 @@ const N_WRITES: usize = 500;
 /// A page: what the store writes for a few bans.
 const WRITE_BYTES: usize = 4_096;
 
-/// Overwrites one page of a file, again and again, each time until it is on the disk.
+/// Writes one page after the other into a file that has its size already, each until it is on the disk.
 pub(crate) fn fdatasync(directory: &Path) -> Result<Sample> {
     let path = directory.join("fdatasync");
     let measure = || {
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(&path)?;
-        file.write_all(&[0; WRITE_BYTES])?;
+        file.write_all(&vec![0; WRITE_BYTES * N_WRITES])?;
         file.sync_all()?;
+        file.seek(SeekFrom::Start(0))?;
         let mut measured = Vec::new();
-        for n in 0..N_WRITES {
-            file.seek(SeekFrom::Start(0))?;
-            file.write_all(&[n as u8; WRITE_BYTES])?;
+        for _ in 0..N_WRITES {
+            file.write_all(&[7; WRITE_BYTES])?;
             let began = Instant::now();
             file.sync_data()?;
             measured.push(began.elapsed());

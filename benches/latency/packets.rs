@@ -1,6 +1,6 @@
 //! From a line in kerio's mail log until a host is silent to the offender, seen by packets.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bannkreis_benches::sample::Sample;
 use bannkreis_tests::failed::Result;
@@ -25,8 +25,7 @@ pub(crate) fn until_silent(lab: &Lab, name: &str, offenders: &mut Offenders) -> 
         let probe = SynProbe::start(lab.attacker.netns(), offender, destination, PACE, PROBE_MAX)?;
         wait_for("an answer", PROBE_MAX, || probe.expect_answered())?;
         let line = seeds::kerio_harvest(offender);
-        let written = Instant::now();
-        lab.host("kerio").append_log(seeds::KERIO_LOG, &[line])?;
+        let written = lab.host("kerio").append_log(seeds::KERIO_LOG, &[line])?;
         probe.finish()?.silent_after(written)
     });
     Ok(Sample::new(measured.collect::<Result<Vec<Duration>>>()?))

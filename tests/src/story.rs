@@ -336,7 +336,7 @@ impl Times {
 }
 
 /// Sends packets from `source` to all hosts while `attack` writes its lines, until they are silent.
-fn measure(lab: &Lab, source: IpAddr, attack: impl FnOnce(&Lab) -> Result<()>) -> Result<Times> {
+fn measure(lab: &Lab, source: IpAddr, attack: impl FnOnce(&Lab) -> Result<Instant>) -> Result<Times> {
     let probes = lab
         .hosts()
         .iter()
@@ -350,8 +350,7 @@ fn measure(lab: &Lab, source: IpAddr, attack: impl FnOnce(&Lab) -> Result<()>) -
     for (name, probe) in &probes {
         wait_for(&format!("{name} answers"), SOON, || probe.expect_answered())?;
     }
-    let written = Instant::now();
-    attack(lab)?;
+    let written = attack(lab)?;
     let times = probes
         .into_iter()
         .map(|(name, probe)| (name, probe.finish().and_then(|trace| trace.silent_after(written))));

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{Seek, SeekFrom, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::thread::CapabilitySet;
 
@@ -228,11 +228,12 @@ impl Host {
         Why::read(&self.cli(&["--output", "json", "why", &address.to_string()])?)
     }
 
-    /// Adds lines to a file under this host's /var/log, in one write, as a service would.
+    /// Adds lines to a file under this host's /var/log, in one write, as a service would. Says when the
+    /// write began.
     ///
     /// # Errors
     /// When the file is not there.
-    pub fn append_log(&self, name: &str, lines: &[String]) -> Result<()> {
+    pub fn append_log(&self, name: &str, lines: &[String]) -> Result<Instant> {
         let path = self.file("log").join(name);
         let text = lines.iter().fold(String::new(), |mut text, line| {
             text.push_str(line);
@@ -241,7 +242,9 @@ impl Host {
         });
         let write = || {
             let mut file = fs::OpenOptions::new().append(true).open(&path)?;
-            file.write_all(text.as_bytes())
+            let began = Instant::now();
+            file.write_all(text.as_bytes())?;
+            Ok::<Instant, std::io::Error>(began)
         };
         write().context(|| format!("cannot write to {}", path.display()))
     }
