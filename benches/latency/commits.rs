@@ -20,6 +20,9 @@ const N_LINES: usize = 200;
 const COMMIT_MAX: Duration = Duration::from_secs(5);
 /// Between two lines, so that each is a batch of its own on the disk.
 const LINE_INTERVAL: Duration = Duration::from_millis(20);
+/// Between two questions to a node that does not have it yet: whoever asks without a pause takes a
+/// processor away from those who are asked.
+const QUESTION_PAUSE: Duration = Duration::from_micros(200);
 
 /// What was measured.
 pub(crate) struct Commits {
@@ -56,6 +59,7 @@ pub(crate) fn until_on_every_list(lab: &Lab, offenders: &mut Offenders) -> Resul
                         break;
                     }
                     expect(written.elapsed() < COMMIT_MAX, || format!("{offender} is not on every list"))?;
+                    std::thread::sleep(QUESTION_PAUSE);
                 }
             }
             all_three.push(written.elapsed());

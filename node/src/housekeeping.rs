@@ -18,9 +18,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// How often the leader is looked at: a lost or new one decides whether proposals go out.
-const LEADER_INTERVAL: Duration = Duration::from_millis(100);
+const LEADER_INTERVAL: Duration = Duration::from_millis(250);
 /// How often the membership is looked at.
-const MEMBERS_INTERVAL: Duration = Duration::from_millis(500);
+const MEMBERS_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before something that the cluster did not take is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How often this node checks whether it must announce itself anew.

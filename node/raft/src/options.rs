@@ -25,7 +25,7 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Timing {
-        Timing { heartbeat_ms: 250, election_min_ms: 1_500, election_max_ms: 3_000 }
+        Timing { heartbeat_ms: 500, election_min_ms: 1_500, election_max_ms: 3_000 }
     }
 }
 

@@ -17,6 +17,7 @@
 use crate::disk::{Disk, DiskReader, Loaded, MetaKey, check_follows};
 use crate::types::invalid;
 use bytes::Bytes;
+use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::{File, create_dir_all};
 use std::io;
 use std::ops::Range;
@@ -63,7 +64,7 @@ impl SledDisk {
             .map_err(from_sled)?;
         let log = db.open_tree("log").map_err(from_sled)?;
         let meta = db.open_tree("meta").map_err(from_sled)?;
-        let file = File::open(dir.join("db"))?;
+        let file = File::options().read(true).write(true).open(dir.join("db"))?;
         let mut disk = SledDisk { db, log, meta, file, unwritten: Vec::new(), indices: 0..0 };
         disk.sync()?;
         File::open(dir)?.sync_all()?;
@@ -73,18 +74,21 @@ impl SledDisk {
         Ok(disk)
     }
 
-    /// Hands what was appended to sled, packed.
+    /// Hands what was appended to sled, packed. Record after record and not as one `sled::Batch`: sled
+    /// recovers a beginning of what it was handed, which is all that is promised, and a batch would
+    /// cost three writes to the disk, one after the other, where this costs one.
     fn write(&mut self) -> io::Result<()> {
-        let mut batch = sled::Batch::default();
+        let log = &self.log;
+        let put = |key: [u8; 12], record: Vec<u8>| log.insert(key, record).map(drop).map_err(from_sled);
         let mut packed: Vec<u8> = Vec::new();
         let mut packed_first = 0;
         for (index, bytes) in self.unwritten.drain(..) {
             let fits = packed.len() + LENGTH_BYTES + bytes.len() <= RECORD_BYTES_MAX;
             if !packed.is_empty() && !fits {
-                batch.insert(&key(packed_first, 0), std::mem::take(&mut packed));
+                put(key(packed_first, 0), std::mem::take(&mut packed))?;
             }
             if 1 + LENGTH_BYTES + bytes.len() > RECORD_BYTES_MAX {
-                insert_fragments(&mut batch, index, &bytes)?;
+                put_fragments(put, index, &bytes)?;
                 continue;
             }
             if packed.is_empty() {
@@ -94,15 +98,30 @@ impl SledDisk {
             push_packed(&mut packed, &bytes)?;
         }
         if !packed.is_empty() {
-            batch.insert(&key(packed_first, 0), packed);
+            put(key(packed_first, 0), packed)?;
         }
-        self.log.apply_batch(batch).map_err(from_sled)
+        Ok(())
     }
 
     /// The key of the record that holds this entry, or the beginning of it.
     fn record_of(&self, index: u64) -> io::Result<Option<(u64, sled::IVec)>> {
         let below = self.log.get_lt(key(index.saturating_add(1), 0)).map_err(from_sled)?;
         below.map(|(found, value)| Ok((parse_key(&found)?.0, value))).transpose()
+    }
+
+    /// Gives the file the whole length of its last segment: while a file grows with every write,
+    /// fdatasync(2) writes its new length as well, through the file system's journal, which takes longer
+    /// than the data. sled reads what lies behind its last write as the end, as it does in a segment
+    /// that it uses again.
+    fn reserve_segment(&self) {
+        let segment = SEGMENT_BYTES as u64;
+        let Ok(length) = self.file.metadata().map(|metadata| metadata.len()) else { return };
+        let used = length % segment;
+        if used > 0 {
+            // Unlike ftruncate(2) it can not cut off what sled may be writing in this moment. Where it is
+            // refused (a full disk, a file system without it) the file grows as before.
+            let _ = fallocate(&self.file, FallocateFlags::empty(), length, segment - used);
+        }
     }
 
     fn remove(&self, range: Range<u64>) -> io::Result<()> {
@@ -196,6 +215,7 @@ impl Disk for SledDisk {
     fn sync(&mut self) -> io::Result<()> {
         self.write()?;
         self.db.flush().map_err(from_sled)?;
+        self.reserve_segment();
         self.file.sync_data()
     }
 
@@ -341,14 +361,18 @@ fn push_packed(record: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn insert_fragments(batch: &mut sled::Batch, index: u64, bytes: &[u8]) -> io::Result<()> {
+fn put_fragments(
+    put: impl Fn([u8; 12], Vec<u8>) -> io::Result<()>,
+    index: u64,
+    bytes: &[u8],
+) -> io::Result<()> {
     let length = length_bytes(bytes)?;
     for (fragment, content) in (0u32..).zip(bytes.chunks(RECORD_BYTES_MAX - FRAGMENT_HEAD_BYTES)) {
         let mut record = Vec::with_capacity(FRAGMENT_HEAD_BYTES + content.len());
         record.push(FRAGMENT);
         record.extend_from_slice(&length);
         record.extend_from_slice(content);
-        batch.insert(&key(index, fragment), record);
+        put(key(index, fragment), record)?;
     }
     Ok(())
 }

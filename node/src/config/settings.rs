@@ -149,7 +149,7 @@ pub static SETTINGS: [Setting; 15] = [
     },
     Setting {
         key: "raft.heartbeat_ms",
-        default: "250",
+        default: "500",
         purpose: "A leader says so often that it is there. These three times are the same on all nodes.",
         allowed: "a whole number from 10 to 60000",
         set: |config, given| put(&mut config.raft.heartbeat_ms, number(given, 10..=TIME_MS_MAX)),
