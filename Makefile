@@ -21,8 +21,8 @@ test: ## every test that can run here; those that cannot say why
 verify: ## all that a change must pass, as CI runs it (YES=1 installs what is missing, CI=1 allows no skips)
 	@.ci/verify
 
-verify-full: ## verify with five times the simulation seeds, then every planted bug, then the benchmarks
-	@BANNKREIS_SIM_SEEDS=5000 .ci/verify
+verify-full: ## verify with five times the simulation seeds and sixty times the differential logs, then every planted bug, then the benchmarks
+	@BANNKREIS_SIM_SEEDS=5000 BANNKREIS_DIFFERENTIAL_ROUNDS=60 .ci/verify
 	@$(MAKE) --no-print-directory planted
 	@$(MAKE) --no-print-directory bench
 
@@ -41,8 +41,9 @@ e2e: ## whole daemons in network namespaces, real netfilter, kill -9
 	@cargo build --workspace --bins --locked
 	@.ci/test --only e2e
 
-bench: ## the benchmarks, in release mode: line to block, line to committed on all three hosts
+bench: ## the benchmarks, in release mode: lines per second beside fail2ban, line to block, line to committed
 	@cargo build --release --workspace --bins --locked
+	@BANNKREIS_FAIL2BAN_DIR=$$(.ci/fail2ban-config) target/release/bench-filter
 	cargo bench --locked -p bannkreis-benches
 
 doc: ## the API documentation, opened in a browser

@@ -1,5 +1,6 @@
 //! What can be typed, checked and turned into values. What a command does with it is in `commands`.
 
+use crate::commands::regex::args::RegexArgs;
 use bannkreis_core::jail::JailName;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::BanTime;
@@ -25,7 +26,8 @@ Exit codes:
   2  not understood: see the usage
   3  the daemon can not be reached
   4  the outcome is unknown: repeat the command with the id that is printed
-  5  done, but not enforced on every node yet";
+  5  done, but not enforced on every node yet
+255  nothing could be tested (regex only)";
 
 /// Asks a bannkreis node, and tells it what to do.
 #[derive(Debug, Parser)]
@@ -101,6 +103,9 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         config_dir: Option<PathBuf>,
     },
+    /// Test a filter or an expression on a log, as fail2ban-regex does. Needs no daemon.
+    #[command(version)]
+    Regex(Box<RegexArgs>),
     /// The cluster: how it is, and joining one.
     #[command(subcommand)]
     Cluster(ClusterCommand),

@@ -20,6 +20,8 @@ pub enum Exit {
     Unknown,
     /// 5: done, but not enforced on every node.
     NotEverywhere,
+    /// 255: `regex` could not make its test; fail2ban-regex ends so.
+    NotTested,
 }
 
 impl Exit {
@@ -33,6 +35,7 @@ impl Exit {
             Exit::NotReachable => 3,
             Exit::Unknown => 4,
             Exit::NotEverywhere => 5,
+            Exit::NotTested => 255,
         }
     }
 
@@ -46,6 +49,7 @@ impl Exit {
             Exit::NotReachable => "not_reachable",
             Exit::Unknown => "unknown",
             Exit::NotEverywhere => "not_everywhere",
+            Exit::NotTested => "not_tested",
         }
     }
 }

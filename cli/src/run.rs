@@ -1,14 +1,18 @@
 //! From what was typed to an exit code: reads the arguments, runs the command, shows what came of it.
 
 use crate::args::{Cli, ClusterCommand, Color, Command, Output};
+use crate::commands::regex::Printer;
+use crate::commands::regex::args::RegexArgs;
 use crate::failure::{Exit, Failure};
 use crate::text::Style;
 use crate::{client, commands};
+use bannkreis_core::time::Timestamp;
 use clap::Parser;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What has become of a command that was understood.
 #[derive(Clone, Debug)]
@@ -55,6 +59,9 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
     if let Command::Check { config_dir } = &cli.command {
         return commands::check::run(config_dir.as_deref(), style).map(Ended::With);
     }
+    if let Command::Regex(args) = &cli.command {
+        return regex(args, cli.output, style).map(Ended::Shown);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         Failure::new(Exit::Refused, format!("this system gives us no event queue: {error}"))
     })?;
@@ -78,9 +85,19 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
             Command::Cluster(ClusterCommand::Join { address }) => {
                 commands::cluster::join(&mut client, address, style).await.map(Ended::With)
             }
-            Command::Check { .. } => unreachable!("check needs no daemon and has returned"),
+            Command::Check { .. } | Command::Regex(_) => {
+                unreachable!("what needs no daemon has returned")
+            }
         }
     })
+}
+
+/// Prints as it goes: a log can be long.
+fn regex(args: &RegexArgs, output: Output, style: &Style) -> Result<Exit, Failure> {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = Timestamp(u64::try_from(since_1970.as_millis()).unwrap_or_default());
+    let mut printer = Printer { out: &mut io::stdout().lock(), hints: &mut io::stderr().lock(), output };
+    commands::regex::run(args, now, style, &mut printer)
 }
 
 /// clap's own text, or the same as JSON. Help and version are no errors.

@@ -143,7 +143,8 @@ fn check_says_how_each_jail_runs() {
             "jail.local",
             "[DEFAULT]\nignoreip = 172.16.0.0/16\n\n[mail]\nenabled = true\nfilter = mail\n\
              logpath = /var/log/mail.log\n          /var/log/mail.old\nport = smtp,465\nmaxretry = 3\n\
-             bantime = 1w\niptables-multiport[name=HTTP, port=\"80,443\"]\n\n\
+             bantime = 1w\nbantime.increment = true\nbantime.maxtime = 5w\n\
+             ignorecommand = /usr/local/bin/known <ip>\nbantimes = 1h\niptables-multiport[name=HTTP, port=\"80,443\"]\n\n\
              [broken]\nenabled = true\nfilter = nowhere\nlogpath = /var/log/x.log\n",
         )
         .with("filter.d/mail.conf", "[Definition]\nfailregex = ^login from <HOST> failed$\n");

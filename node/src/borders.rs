@@ -4,7 +4,9 @@
 //! know nothing.
 
 use bannkreis_core::failure::{LogLine, SourceId, SourcePosition};
+use bannkreis_core::log_block::LogBlock;
 use bannkreis_core::time::{Now, Timestamp};
+use std::net::IpAddr;
 
 /// Tells the time. The only implementation that asks the machine is in `clock.rs`.
 pub trait Clock: Send + Sync {
@@ -14,6 +16,19 @@ pub trait Clock: Send + Sync {
     fn boottime_ms(&self) -> u64;
     /// Wall clock and cluster time together.
     fn now(&self) -> Now;
+    /// Whether cluster time goes on from a wall clock, and nobody has put it right yet.
+    fn is_guessed(&self) -> bool {
+        self.now().estimated
+    }
+}
+
+/// Knows the addresses of hosts. Never asked on a thread that reads logs: an answer may take seconds.
+pub trait Names: Send + Sync {
+    /// The addresses of a host's name, each once.
+    ///
+    /// # Errors
+    /// When they can not be told, in the resolver's words.
+    fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, String>;
 }
 
 /// Takes the lines that a source reads. Called on the source's own thread, in the order of the file;
@@ -21,6 +36,8 @@ pub trait Clock: Send + Sync {
 pub trait LineSink: Send {
     /// One line.
     fn line(&mut self, line: &LogLine);
+    /// Many lines; they count as if each had come by itself.
+    fn block(&mut self, block: &LogBlock<'_>);
     /// No more lines for now; everything before `read_up_to` has been handed over.
     fn end_of_batch(&mut self, source: SourceId, read_up_to: SourcePosition);
 }

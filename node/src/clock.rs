@@ -30,12 +30,25 @@ pub struct StoredTime {
     pub boottime_ms: u64,
     /// /proc/sys/kernel/random/boot_id.
     pub boot_id: String,
+    /// Cluster time went on from a wall clock: it was no more than a guess.
+    pub guessed: bool,
+}
+
+/// Cluster time, from where it is known.
+struct Clocks {
+    /// What this node believes.
+    believed: ClusterClock,
+    /// What the log says, once something was applied.
+    applied: Option<ClusterClock>,
+    /// What the voters' clocks said, since they were last read.
+    voters: Option<ClusterClock>,
+    /// What this node believes goes on from a wall clock.
+    guessed: bool,
 }
 
 /// This machine's clocks, and cluster time.
 pub struct SystemClock {
-    /// What this node believes, and, once something was applied, what the log says.
-    cluster: Mutex<(ClusterClock, Option<ClusterClock>)>,
+    cluster: Mutex<Clocks>,
     estimated: AtomicBool,
     offset_file: Option<PathBuf>,
 }
@@ -46,12 +59,17 @@ impl SystemClock {
     pub fn new() -> SystemClock {
         let offset_file = std::env::var_os(CLOCK_FILE_VARIABLE).map(PathBuf::from);
         let clock = SystemClock {
-            cluster: Mutex::new((ClusterClock::new(Timestamp::ZERO, 0), None)),
+            cluster: Mutex::new(Clocks {
+                believed: ClusterClock::new(Timestamp::ZERO, 0),
+                applied: None,
+                voters: None,
+                guessed: true,
+            }),
             estimated: AtomicBool::new(true),
             offset_file,
         };
         let base = ClusterClock::new(clock.wall(), clock.boottime_ms());
-        clock.lock().0 = base;
+        clock.lock().believed = base;
         clock
     }
 
@@ -63,7 +81,7 @@ impl SystemClock {
 
     /// Starts cluster time from what was stored, and from what the ban list has applied: whichever is
     /// later. In the same boot the monotonic clock goes on; after another one the wall clock must do,
-    /// within bounds, and the result is an estimate.
+    /// within bounds. The result is an estimate in any case, and after another boot a guess.
     pub fn resume(&self, stored: Option<&StoredTime>, applied: Timestamp, boot_id: &str) {
         let (wall, boottime_ms) = (self.wall(), self.boottime_ms());
         let stored_now = stored.map(|stored| {
@@ -75,31 +93,57 @@ impl SystemClock {
             stored.cluster.plus_ms(passed_ms)
         });
         let known = stored_now.into_iter().chain((applied > Timestamp::ZERO).then_some(applied)).max();
-        self.lock().0 = ClusterClock::new(known.unwrap_or(wall), boottime_ms);
+        let mut cluster = self.lock();
+        cluster.believed = ClusterClock::new(known.unwrap_or(wall), boottime_ms);
+        cluster.guessed = stored.is_none_or(|stored| stored.guessed || stored.boot_id != boot_id);
     }
 
-    /// An applied command's time: cluster time is at least that.
-    pub fn observe(&self, applied: Timestamp) {
+    /// An applied command's time: cluster time is at least that. `median`: what the voters' clocks said,
+    /// when the command has brought it.
+    pub fn observe(&self, applied: Timestamp, median: Option<Timestamp>) {
         let boottime_ms = self.boottime_ms();
+        let is_estimated = self.estimated.load(Ordering::Acquire);
         let mut cluster = self.lock();
-        cluster.0.observe(applied, boottime_ms);
-        match &mut cluster.1 {
+        cluster.believed.observe(applied, boottime_ms);
+        match &mut cluster.applied {
             Some(clock) => clock.observe(applied, boottime_ms),
-            None => cluster.1 = Some(ClusterClock::new(applied, boottime_ms)),
+            None => cluster.applied = Some(ClusterClock::new(applied, boottime_ms)),
+        }
+        if let Some(median) = median {
+            cluster.voters = Some(ClusterClock::new(median, boottime_ms));
+            // Old readings, which a starting node applies again, say nothing about its clock.
+            if !is_estimated {
+                cluster.believed.compare(median, boottime_ms);
+            }
         }
     }
 
-    /// Cluster time is no longer an estimate: a leader's readings have been applied. From here on it is
-    /// what the log says, also when the estimate was ahead of that.
+    /// Cluster time is no longer an estimate: something that was stamped in this process's lifetime has
+    /// been applied. A guess gives way to what the log and the voters' clocks say, also when it was ahead of
+    /// that; in the same boot the clock was right, and goes on.
     pub fn settle(&self) {
+        let boottime_ms = self.boottime_ms();
         let mut cluster = self.lock();
-        if let Some(applied) = cluster.1 {
-            cluster.0 = applied;
+        if std::mem::take(&mut cluster.guessed) {
+            let known = cluster.applied.into_iter().chain(cluster.voters);
+            if let Some(now) = known.map(|clock| clock.now(boottime_ms)).max() {
+                cluster.believed = ClusterClock::new(now, boottime_ms);
+            }
         }
         self.estimated.store(false, Ordering::Release);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, (ClusterClock, Option<ClusterClock>)> {
+    /// Cluster time without any guess, for a leader that hears no majority's clocks: while this node only
+    /// guesses, what the log says, carried on.
+    #[must_use]
+    pub fn known(&self) -> Timestamp {
+        let boottime_ms = self.boottime_ms();
+        let cluster = self.lock();
+        let applied = cluster.applied.filter(|_| cluster.guessed);
+        applied.unwrap_or(cluster.believed).now(boottime_ms)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Clocks> {
         self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -134,8 +178,12 @@ impl Clock for SystemClock {
 
     fn now(&self) -> Now {
         let boottime_ms = self.boottime_ms();
-        let cluster = self.lock().0.now(boottime_ms);
+        let cluster = self.lock().believed.now(boottime_ms);
         Now { cluster, wall: self.wall(), estimated: self.estimated.load(Ordering::Acquire) }
+    }
+
+    fn is_guessed(&self) -> bool {
+        self.lock().guessed
     }
 }
 
@@ -161,6 +209,7 @@ mod tests {
             wall: Timestamp::ZERO,
             boottime_ms: clock.boottime_ms().saturating_sub(5_000),
             boot_id: "a".to_owned(),
+            guessed: false,
         };
         check(&stored, 0, "a", 1_005_000);
     }
@@ -174,6 +223,7 @@ mod tests {
             wall,
             boottime_ms: 0,
             boot_id: "a".to_owned(),
+            guessed: false,
         };
         check(&stored(an_hour_ago), 0, "b", 4_600_000);
         check(&stored(Timestamp::ZERO), 0, "b", 1_000_000 + OFFLINE_MAX_MS);
@@ -187,13 +237,46 @@ mod tests {
             wall: Timestamp::ZERO,
             boottime_ms: u64::MAX,
             boot_id: "a".into(),
+            guessed: false,
         };
-        clock.resume(Some(&stored), Timestamp::ZERO, "a");
-        clock.observe(Timestamp(1_000_000));
+        clock.resume(Some(&stored), Timestamp::ZERO, "b");
+        clock.observe(Timestamp(1_000_000), None);
         assert!(clock.now().cluster >= Timestamp(50_000_000));
+        assert!(clock.is_guessed());
+        assert!(clock.known() < Timestamp(1_060_000), "no guess reaches the others");
         clock.settle();
-        assert!(!clock.now().estimated);
+        assert!(!clock.now().estimated && !clock.is_guessed());
         assert!(clock.now().cluster < Timestamp(1_060_000));
+    }
+
+    #[test]
+    fn a_guess_gives_way_to_the_voters_clocks_when_the_log_is_older() {
+        let clock = SystemClock::new();
+        clock.resume(None, Timestamp::ZERO, "a");
+        clock.observe(Timestamp(1_000_000), Some(Timestamp(4_000_000)));
+        clock.settle();
+        let now = clock.now().cluster;
+        assert!(now >= Timestamp(4_000_000) && now < Timestamp(4_060_000), "{now}");
+    }
+
+    #[test]
+    fn in_the_same_boot_time_goes_on_unless_it_was_a_guess_already() {
+        let stored = |guessed| StoredTime {
+            cluster: Timestamp(50_000_000),
+            wall: Timestamp::ZERO,
+            boottime_ms: u64::MAX,
+            boot_id: "a".into(),
+            guessed,
+        };
+        let settled = |guessed| {
+            let clock = SystemClock::new();
+            clock.resume(Some(&stored(guessed)), Timestamp::ZERO, "a");
+            clock.observe(Timestamp(1_000_000), None);
+            clock.settle();
+            clock.now().cluster
+        };
+        assert!(settled(false) >= Timestamp(50_000_000), "it never runs backwards");
+        assert!(settled(true) < Timestamp(1_060_000));
     }
 
     #[test]
@@ -203,6 +286,7 @@ mod tests {
             wall: Timestamp::ZERO,
             boottime_ms: u64::MAX,
             boot_id: "a".into(),
+            guessed: false,
         };
         check(&stored, 9_000, "a", 9_000);
     }

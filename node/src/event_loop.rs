@@ -4,6 +4,7 @@
 //! promise: the kernel first, then the peers, then the leader, then the disk.
 
 use crate::borders::Clock;
+use crate::clock::StoredTime;
 use crate::firewall_worker::FirewallWorker;
 use crate::local_store::{Batch, LocalStore, LocalStoreError};
 use crate::stored;
@@ -250,7 +251,14 @@ impl EventLoop {
             }
         }
         if !batch.is_empty() {
-            report(stored::put_time(&mut batch, now, self.clock.boottime_ms(), &self.boot_id));
+            let time = StoredTime {
+                cluster: now.cluster,
+                wall: now.wall,
+                boottime_ms: self.clock.boottime_ms(),
+                boot_id: self.boot_id.clone(),
+                guessed: self.clock.is_guessed(),
+            };
+            report(stored::put_time(&mut batch, &time));
             // The warden waits for the disk rather than forget what it has blocked.
             match self.store.commit(batch.clone()) {
                 Err(LocalStoreError::Full) => {

@@ -3,10 +3,12 @@
 
 use crate::borders::{Clock, LineSink};
 use crate::event_loop::LoopHandle;
+use crate::second_look::SecondLook;
 use bannkreis_core::event::Event;
 use bannkreis_core::failure::{Failure, LogLine, SourceId, SourcePosition};
-use bannkreis_filter::filter::{Filter, Judged, Mode};
-use std::collections::BTreeMap;
+use bannkreis_core::log_block::LogBlock;
+use bannkreis_filter::filter::Filter;
+use bannkreis_filter::log_filters::LogFilters;
 use std::sync::Arc;
 
 /// Failures that go to the warden at once while a large block is read.
@@ -14,11 +16,16 @@ const FAILURES_PER_EVENT_MAX: usize = 1_000;
 
 /// The filters of all jails, by the sources that they read.
 pub struct FilterSink {
-    filters: Vec<Filter>,
-    by_source: BTreeMap<SourceId, Vec<usize>>,
-    failures: Vec<Failure>,
-    events: LoopHandle,
+    filters: LogFilters,
+    failures: Failures,
     clock: Arc<dyn Clock>,
+}
+
+/// What was found and is not yet handed over.
+struct Failures {
+    found: Vec<Failure>,
+    second_look: SecondLook,
+    events: LoopHandle,
 }
 
 impl FilterSink {
@@ -26,46 +33,50 @@ impl FilterSink {
     #[must_use]
     pub fn new(
         filters: Vec<(Filter, Vec<SourceId>)>,
+        second_look: SecondLook,
         events: LoopHandle,
         clock: Arc<dyn Clock>,
     ) -> FilterSink {
-        let mut by_source: BTreeMap<SourceId, Vec<usize>> = BTreeMap::new();
-        let mut all = Vec::with_capacity(filters.len());
-        for (filter, sources) in filters {
-            for source in sources {
-                by_source.entry(source).or_default().push(all.len());
-            }
-            all.push(filter);
+        let failures = Failures { found: Vec::new(), second_look, events };
+        FilterSink { filters: LogFilters::new(filters), failures, clock }
+    }
+}
+
+impl Failures {
+    fn push(&mut self, failure: Failure) {
+        if crate::sabotage::is("filter") {
+            return;
         }
-        FilterSink { filters: all, by_source, failures: Vec::new(), events, clock }
+        // What must be asked about comes to the warden by itself.
+        self.found.extend(self.second_look.look(failure));
+        if self.found.len() >= FAILURES_PER_EVENT_MAX {
+            self.hand_over();
+        }
     }
 
     fn hand_over(&mut self) {
-        if !self.failures.is_empty() {
-            self.events.send(Event::Failures(std::mem::take(&mut self.failures)));
+        if !self.found.is_empty() {
+            self.events.send(Event::Failures(std::mem::take(&mut self.found)));
         }
     }
 }
 
 impl LineSink for FilterSink {
     fn line(&mut self, line: &LogLine) {
-        let Some(filters) = self.by_source.get(&line.source) else { return };
-        let mode = if line.replayed { Mode::CatchingUp } else { Mode::Following };
         let now = self.clock.wall();
-        for &n in filters {
-            if let Judged::Failure(failure) = self.filters[n].judge(line, now, mode)
-                && !crate::sabotage::is("filter")
-            {
-                self.failures.push(failure);
-            }
-        }
-        if self.failures.len() >= FAILURES_PER_EVENT_MAX {
-            self.hand_over();
-        }
+        self.filters.judge_line(line, now, |failure| self.failures.push(failure));
+    }
+
+    fn block(&mut self, block: &LogBlock<'_>) {
+        let now = self.clock.wall();
+        self.filters.judge_block(block, now, |failure| self.failures.push(failure));
     }
 
     fn end_of_batch(&mut self, source: SourceId, read_up_to: SourcePosition) {
-        self.hand_over();
-        self.events.send(Event::ReadUpTo { source, position: read_up_to });
+        self.failures.hand_over();
+        for named in self.filters.take_named() {
+            self.failures.second_look.look_up(named);
+        }
+        self.failures.second_look.read_up_to(source, read_up_to);
     }
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod host;
 pub mod local_store;
+pub mod second_look;
 pub mod source;
 pub mod wire;
 
@@ -17,6 +18,7 @@ pub mod event_loop;
 pub mod filter_sink;
 pub mod firewall_worker;
 pub mod housekeeping;
+pub mod ignored_names;
 pub mod joining;
 pub mod open_sources;
 pub mod outlets;

@@ -57,7 +57,7 @@ impl Observer for RaftObserver {
         let mut changes: Vec<Change> = Vec::new();
         let mut cold = Batch::new();
         for entry in batch.entries {
-            self.clock.observe(entry.at);
+            self.clock.observe(entry.at, entry.median);
             self.keep(&entry, &mut cold);
             changes.extend(entry.applied.changes);
         }
@@ -70,7 +70,7 @@ impl Observer for RaftObserver {
     }
 
     fn installed(&mut self, view: BanView) {
-        self.clock.observe(view.now());
+        self.clock.observe(view.now(), None);
         self.events.applied(&view, Event::Installed { view: view.clone() });
     }
 }

@@ -4,7 +4,7 @@
 //! A node that joins a cluster ends one life and begins another in the same process; the kernel keeps every
 //! block in between. Not for the operator's door, which outlives both (`app.rs`).
 
-use crate::borders::Clock;
+use crate::borders::{Clock, Names};
 use crate::clock::SystemClock;
 use crate::config::NodeConfig;
 use crate::event_loop::{EventLoop, LoopHandle};
@@ -12,11 +12,13 @@ use crate::filter_sink::FilterSink;
 use crate::firewall_worker::FirewallWorker;
 use crate::host::HostFacts;
 use crate::housekeeping::{self, OwnCounts};
+use crate::ignored_names::IgnoredNames;
 use crate::joining;
 use crate::local_store::LocalStore;
 use crate::open_sources::OpenSources;
 use crate::outlets::NodeOutlets;
 use crate::raft_observer::RaftObserver;
+use crate::second_look::{SecondLook, SystemNames};
 use crate::source::FileSources;
 use crate::startup::{self, StartupError};
 use crate::stored;
@@ -88,12 +90,18 @@ impl Running {
         // The first event in the queue is the configuration: before it the warden blocks nobody.
         let (events, queue) = LoopHandle::new();
         let observe = setup.observe;
-        events.send(Event::Configured(Configuration {
+        let names: Arc<dyn Names> = Arc::new(SystemNames);
+        let configuration = Configuration {
             jails: setup.jails.iter().map(|jail| jail.jail.clone()).collect(),
             own: [&host.own[..], &host.gateways, &host.resolvers].concat(),
             peers: Vec::new(),
             observe,
-        }));
+        };
+        let ignored_names =
+            Arc::new(IgnoredNames::new(configuration, setup.names_in_ignoreip(), names.clone()));
+        ignored_names.look_up_at_start().await;
+        let told = ignored_names.configuration();
+        events.send(Event::Configured(told.clone()));
 
         // Replaying the log fills the queue behind it.
         joining::move_aside(&config.state_dir).map_err(StartupError)?;
@@ -176,15 +184,21 @@ impl Running {
         };
         // Kept bans and unanswered blocks are in the kernel before the first line is read.
         running.settle_kernel().await;
+        let questions = setup.questions();
         let reading = startup::sources_of(setup.jails, &running.store, config.catch_up);
         let new_sources = reading.new_sources();
         running.readers = reading.readers;
-        let sink = FilterSink::new(reading.filters, running.events.clone(), running.clock.clone());
+        let tell = running.events.clone();
+        let second_look =
+            SecondLook::new(questions, names, Arc::new(move |event| tell.send(event)), running.clock.clone());
+        let sink =
+            FilterSink::new(reading.filters, second_look, running.events.clone(), running.clock.clone());
         let handle = FileSources::start(reading.specs, Box::new(sink), running.clock.clone())
             .map_err(StartupError::of)?;
         startup::store_beginnings(&new_sources, &handle, &running.store)?;
         running.sources.open(handle);
         tasks.extend(housekeeping::start(&running, config, host).await);
+        tasks.push(tokio::spawn(ignored_names.follow(running.events.clone(), told)));
         *running.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
         Ok(running)
     }
@@ -257,7 +271,7 @@ fn raft_options(
             let Some(node) = own.get() else { return Vec::new() };
             let clocks = peers.clocks((*node, clock.wall()), clock.boottime_ms());
             // Without a majority's clocks, time goes on as it did: no single clock may move it.
-            clocks.unwrap_or_else(|| vec![(*node, clock.now().cluster)])
+            clocks.unwrap_or_else(|| vec![(*node, clock.known())])
         }
     };
     RaftOptions {

@@ -4,6 +4,7 @@
 use crate::config::jails::{LoadedJail, LogFile};
 use crate::config::{Backend, Mode, NodeConfig};
 use crate::local_store::{Batch, Key, LocalStore};
+use crate::second_look::JailQuestions;
 use crate::source::{FileSourcesHandle, SourceCheckpoint, SourceSpec, Start};
 use bannkreis_core::failure::{SourceId, SourcePosition};
 use bannkreis_core::jail::JailName;
@@ -40,6 +41,26 @@ pub struct Setup {
     pub warnings: Vec<String>,
     /// Count and show only.
     pub observe: bool,
+}
+
+impl Setup {
+    /// What the jails want to know of their failures before these count.
+    #[must_use]
+    pub fn questions(&self) -> Vec<JailQuestions> {
+        let of = |jail: &LoadedJail| JailQuestions {
+            jail: jail.jail.name.clone(),
+            use_dns: jail.use_dns,
+            ignore_command: jail.ignore_command.clone(),
+        };
+        self.jails.iter().map(of).collect()
+    }
+
+    /// The jails with names in `ignoreip`.
+    #[must_use]
+    pub fn names_in_ignoreip(&self) -> Vec<(JailName, Vec<String>)> {
+        let with_names = self.jails.iter().filter(|jail| !jail.ignore_names.is_empty());
+        with_names.map(|jail| (jail.jail.name.clone(), jail.ignore_names.clone())).collect()
+    }
 }
 
 /// Which jail reads which log.

@@ -9,7 +9,7 @@ use crate::local_store::{Batch, Key, LocalStore, LocalStoreError};
 use bannkreis_core::change::BanKey;
 use bannkreis_core::event::{OutboxEntry, Override};
 use bannkreis_core::subnet::Subnet;
-use bannkreis_core::time::{Now, Timestamp};
+use bannkreis_core::time::Timestamp;
 use bannkreis_proto::convert::{decode_outbox_entry, decode_override, encode_outbox_entry, encode_override};
 
 /// The format of all values here.
@@ -59,12 +59,13 @@ pub fn put_override(
 ///
 /// # Errors
 /// The store's, when the value is beyond its bounds.
-pub fn put_time(batch: &mut Batch, now: Now, boottime_ms: u64, boot_id: &str) -> Result<(), LocalStoreError> {
+pub fn put_time(batch: &mut Batch, time: &StoredTime) -> Result<(), LocalStoreError> {
     let mut bytes = Vec::new();
-    for number in [now.cluster.0, now.wall.0, boottime_ms] {
+    for number in [time.cluster.0, time.wall.0, time.boottime_ms] {
         bytes.extend_from_slice(&number.to_be_bytes());
     }
-    bytes.extend_from_slice(boot_id.as_bytes());
+    bytes.push(u8::from(time.guessed));
+    bytes.extend_from_slice(time.boot_id.as_bytes());
     batch.put(Key::Meta(TIME), with_format(&bytes))
 }
 
@@ -111,10 +112,11 @@ pub fn read(store: &LocalStore) -> Result<Kept, LocalStoreError> {
     Ok(kept)
 }
 
-/// Three numbers of eight bytes, then the boot id.
+/// Three numbers of eight bytes, then whether it was a guess, then the boot id.
 fn read_time(bytes: &[u8]) -> Result<StoredTime, String> {
     let too_short = || "it is too short".to_owned();
-    let (numbers, boot_id) = bytes.split_at_checked(24).ok_or_else(too_short)?;
+    let (numbers, rest) = bytes.split_at_checked(24).ok_or_else(too_short)?;
+    let (guessed, boot_id) = rest.split_first().ok_or_else(too_short)?;
     let number = |n: usize| {
         let bytes: [u8; 8] = numbers[n * 8..][..8].try_into().unwrap_or_default();
         u64::from_be_bytes(bytes)
@@ -124,6 +126,7 @@ fn read_time(bytes: &[u8]) -> Result<StoredTime, String> {
         wall: Timestamp(number(1)),
         boottime_ms: number(2),
         boot_id: String::from_utf8_lossy(boot_id).into_owned(),
+        guessed: *guessed != 0,
     })
 }
 

@@ -90,3 +90,27 @@ fn lines_of_the_time_when_it_was_down_count_as_old_as_they_are() -> Result<()> {
         },
     )
 }
+
+#[test]
+fn a_node_that_dies_right_after_its_first_start_misses_no_line() -> Result<()> {
+    let name = "catch_up::a_node_that_dies_right_after_its_first_start_misses_no_line";
+    in_lab(
+        name,
+        |_| vec![plan("kopano", seeds::kopano())],
+        |lab| {
+            let [before, meanwhile] = [1, 2].map(|last| IpAddr::from([198, 51, 100, last]));
+            let kopano = lab.host_mut("kopano");
+            let tries = |client| vec![seeds::kopano_failure_at(Timestamp::now(), client, "bob"); 5];
+            kopano.append_log(seeds::APACHE_ERROR_LOG, &tries(before))?;
+            // Ready means that the places where the logs begin are on the disk already.
+            kopano.start()?;
+            kopano.kill_9();
+            kopano.append_log(seeds::APACHE_ERROR_LOG, &tries(meanwhile))?;
+            kopano.start()?;
+            wait_for("the line written while it was dead has banned", SOON, || {
+                let listed = committed(&kopano.bans()?);
+                expect(listed == [meanwhile.to_string()].into(), || format!("{listed:?}"))
+            })
+        },
+    )
+}

@@ -13,6 +13,7 @@ mod lab_itself;
 mod articles;
 mod bad_configuration;
 mod expiry;
+mod second_look;
 mod story;
 
 mod all_killed;

@@ -2,7 +2,7 @@
 //! firewalls, and the hands that pull plugs. They know only what a client can know.
 
 use crate::clock::WORLD_BEGINS_MS;
-use crate::plan::{Act, Order};
+use crate::plan::{Act, Order, RUNAWAY_PPM};
 use crate::raft_log::Waiting;
 use crate::world::{HEALING_MS, Happening, World};
 use bannkreis_core::allow_list::AllowEntry;
@@ -53,6 +53,8 @@ impl World {
             }
             Act::EndOverride { node, offender } => self.override_on(node, offender, None),
             Act::Crash { node, power, down_ms } => self.crash(node, power, down_ms),
+            Act::Corrupt { node, down_ms } => self.corrupt(node, down_ms),
+            Act::Reload { node, without } => self.reload(node, without),
             Act::Partition { group, one_way, for_ms } => {
                 self.partition(group, one_way);
                 self.plan_in(for_ms, Happening::Reconnect);
@@ -105,6 +107,12 @@ impl World {
             } else if skew_ms <= -60_000 {
                 self.coverage.hit("clock: far behind");
             }
+        }
+        if self.plan.drifts_ppm.iter().any(|ppm| ppm.abs() == RUNAWAY_PPM) {
+            self.coverage.hit("clock: runs away");
+        }
+        if self.plan.has_witness {
+            self.coverage.hit("node: witness");
         }
         self.healed = true;
         self.reconnect();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 /// What must have happened at least once in a run of a thousand seeds.
-pub(crate) const MUST_HAPPEN: [&str; 47] = [
+pub(crate) const MUST_HAPPEN: [&str; 52] = [
     "log: proposal lost",
     "log: proposal doubled",
     "log: proposal delayed",
@@ -25,6 +25,9 @@ pub(crate) const MUST_HAPPEN: [&str; 47] = [
     "network: one-way partition",
     "network: two-way partition",
     "disk: unsynced write lost",
+    "disk: local store lost",
+    "node: reloaded without a jail",
+    "node: witness",
     "node: killed",
     "node: power lost",
     "node: restarted without a leader",
@@ -34,6 +37,8 @@ pub(crate) const MUST_HAPPEN: [&str; 47] = [
     "clock: far ahead",
     "clock: far behind",
     "clock: estimated",
+    "clock: wild after a reboot",
+    "clock: runs away",
     "firewall: call refused",
     "firewall: stopped half-way",
     "firewall: flushed by a stranger",

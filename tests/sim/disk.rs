@@ -94,6 +94,11 @@ impl Disk {
         self.committed_written = self.committed_synced;
     }
 
+    /// The local store can not be read any more, and is put aside: a new one begins with what it is told.
+    pub(crate) fn lose_local(&mut self, position: SourcePosition) {
+        self.synced = LocalStore { position, ..LocalStore::default() };
+    }
+
     /// What a starting process finds.
     pub(crate) fn local(&self) -> &LocalStore {
         &self.synced

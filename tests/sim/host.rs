@@ -5,7 +5,7 @@ use crate::clock::{Clocks, WORLD_BEGINS_MS};
 use crate::disk::{Disk, StoredTime, Write};
 use crate::kernel::{Kernel, Wish};
 use crate::node::{Line, Node, Process};
-use crate::plan::{Plan, gateway, own_address};
+use crate::plan::{Plan, gateway, own_address, wrong_skew};
 use crate::raft_log::{Waiting, position};
 use crate::world::{Happening, World};
 use bannkreis_core::ban_list::BanList;
@@ -49,6 +49,8 @@ impl Node {
             start: 0,
             lags_until_ms: 0,
             jumped_at_ms: 0,
+            without: None,
+            counts_since_ms: 0,
             leaderless_at_ms: 0,
             powered: true,
         }
@@ -67,8 +69,17 @@ impl World {
             host.powered = true;
             host.clocks.boot += 1;
             host.clocks.booted_at_ms = now_ms;
+            // A machine whose battery is empty wakes up in any year.
+            if self.plan.wrong_clock == Some(node) && !self.healed && self.random.chance(500) {
+                host.clocks.skew_ms = wrong_skew(&mut self.random);
+                host.jumped_at_ms = now_ms;
+                self.coverage.hit("clock: wild after a reboot");
+            }
         }
         host.start += 1;
+        if host.without.take().is_some() {
+            host.counts_since_ms = now_ms;
+        }
         // A process that starts has forgotten what an earlier one had honoured.
         self.oracle.rogue_since_ms.retain(|(told, _), _| *told != node);
         let mut list = BanList::new(self.plan.settings);
@@ -146,13 +157,45 @@ impl World {
     }
 
     fn configuration(&self, node: usize) -> Configuration {
-        let jails = self.plan.jails.iter().filter(|jail| jail.nodes.contains(&node));
+        let without = self.nodes[node].without;
+        let jails = self.plan.jails.iter().enumerate().filter(|(n, _)| without != Some(*n));
+        let jails = jails.map(|(_, jail)| jail).filter(|jail| jail.nodes.contains(&node));
         Configuration {
             jails: jails.map(|jail| jail.jail(node)).collect(),
             own: vec![Subnet::host(own_address(node)), Subnet::host(gateway())],
             peers: (0..self.nodes.len()).map(|peer| Subnet::host(own_address(peer))).collect(),
             observe: false,
         }
+    }
+
+    /// The configuration is read again. While a jail is not in it, its lines count for nothing.
+    pub(crate) fn reload(&mut self, node: usize, without: Option<usize>) {
+        if self.nodes[node].process.is_none() {
+            return;
+        }
+        self.trace(format_args!("node {node} reads its configuration again, without {without:?}"));
+        self.coverage.hit("node: reloaded without a jail");
+        self.nodes[node].without = without;
+        self.nodes[node].counts_since_ms = self.now_ms;
+        self.oracle.forgot.push((node, self.now_ms));
+        let configuration = self.configuration(node);
+        self.step(node, Event::Configured(configuration));
+    }
+
+    /// The process ends, and what it kept for itself is lost: proposals without an answer, overrides, places
+    /// in logs. The daemon begins anew at their ends; what the cluster knows is not concerned.
+    pub(crate) fn corrupt(&mut self, node: usize, down_ms: u64) {
+        if self.nodes[node].process.is_none() {
+            return;
+        }
+        self.crash(node, false, down_ms);
+        self.coverage.hit("disk: local store lost");
+        let now_ms = self.now_ms;
+        let host = &mut self.nodes[node];
+        let end = SourcePosition(host.log.len() as u64 * LINE_BYTES);
+        host.disk.lose_local(end);
+        host.counts_since_ms = now_ms;
+        self.oracle.forget_own(node, now_ms);
     }
 
     /// The process ends; with `power`, the machine does too, and the kernel forgets.
@@ -432,6 +475,7 @@ impl World {
             let starts_at = if self.plan.late_records && node > 0 { 40 * SECOND_MS } else { 0 };
             let host = &mut self.nodes[node];
             let (index, id) = (host.index, host.id);
+            let is_witness = self.plan.has_witness && index + 1 == self.plan.n_nodes;
             let Some(process) = &mut host.process else { continue };
             let is_due = now_ms >= process.told_itself_at_ms + 3 * SECOND_MS;
             let is_late = now_ms < WORLD_BEGINS_MS + starts_at;
@@ -450,7 +494,7 @@ impl World {
                 resolvers: Vec::new(),
                 jails: jails.map(|jail| (jail.jail(index).name, jail.jail(index).ports)).collect(),
                 level_max: LEVEL,
-                role: NodeRole::Full,
+                role: if is_witness { NodeRole::Witness } else { NodeRole::Full },
             };
             self.propose(node, vec![Op::NodeSeen(record)], Waiting::Nobody);
         }

@@ -42,6 +42,10 @@ pub(crate) struct Node {
     pub(crate) lags_until_ms: u64,
     /// When its wall clock last jumped.
     pub(crate) jumped_at_ms: u64,
+    /// The jail that its configuration lacks at present.
+    pub(crate) without: Option<usize>,
+    /// When it last got a jail back, or began to read at the end of its log: nobody counts what was before.
+    pub(crate) counts_since_ms: u64,
     /// When its warden last knew no leader.
     pub(crate) leaderless_at_ms: u64,
     /// The machine runs, whether the daemon does or not.

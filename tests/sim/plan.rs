@@ -12,6 +12,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// The first quiet seconds, in which the nodes find each other.
 const QUIET_MS: u64 = 5 * SECOND_MS;
 
+/// How fast or slow a broken clock runs, in parts per million: a second in a minute.
+pub(crate) const RUNAWAY_PPM: i64 = 17_000;
+
 /// Something that is going to happen.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
@@ -27,6 +30,10 @@ pub(crate) enum Act {
     EndOverride { node: usize, offender: usize },
     /// The process is killed; with `power`, the machine stops.
     Crash { node: usize, power: bool, down_ms: u64 },
+    /// The same, and what it kept for itself can not be read afterwards.
+    Corrupt { node: usize, down_ms: u64 },
+    /// A node's configuration is read again, without this jail.
+    Reload { node: usize, without: Option<usize> },
     /// The network splits, in both ways or in one.
     Partition { group: u32, one_way: bool, for_ms: u64 },
     /// Nobody leads for a while.
@@ -80,6 +87,8 @@ pub(crate) struct Plan {
     pub(crate) snapshot_lag: usize,
     /// Nodes that tell about themselves late.
     pub(crate) late_records: bool,
+    /// The last node votes and has no jails: it never proposes anything.
+    pub(crate) has_witness: bool,
     /// In order of time: when, what.
     pub(crate) acts: Vec<(u64, Act)>,
     /// When all faults stop.
@@ -129,6 +138,16 @@ impl JailPlan {
         }
     }
 
+    /// What a line counts for at most, when it is about somebody who was banned so often here: where ban
+    /// times grow, 1, 2, 3, 5, 9 and so on.
+    pub(crate) fn weight_at_most(&self, n_bans: u32) -> u32 {
+        match n_bans.min(20) {
+            0 => 1,
+            _ if self.policy.growth.is_none() => 1,
+            n_bans => ((1 << (n_bans - 1)) + 1).min(self.max_retry),
+        }
+    }
+
     /// The longest ban; `None` means for ever.
     pub(crate) fn ban_time_max_ms(&self) -> Option<u64> {
         self.ban_time_ms(usize::MAX)
@@ -168,12 +187,20 @@ impl Plan {
                 _ => i64::try_from(random.below(1_001)).unwrap_or(0) - 500,
             })
             .collect();
-        let drifts_ppm = (0..n_nodes).map(|_| i64::try_from(random.below(101)).unwrap_or(0) - 50).collect();
+        let mut drifts_ppm: Vec<i64> =
+            (0..n_nodes).map(|_| i64::try_from(random.below(101)).unwrap_or(0) - 50).collect();
+        // A clock that is not to be trusted may also run at its own speed.
+        if let Some(wrong) = wrong_clock
+            && random.chance(500)
+        {
+            drifts_ppm[wrong] = if random.chance(700) { RUNAWAY_PPM } else { -RUNAWAY_PPM };
+        }
         let heals_at_ms = WORLD_BEGINS_MS + random.between(240, 600) * SECOND_MS;
+        let has_witness = random.chance(200);
         let mut plan = Plan {
             n_nodes,
             settings: settings(random),
-            jails: jails(n_nodes, random),
+            jails: jails(n_nodes - usize::from(has_witness), random),
             offenders: offenders(random),
             wrong_clock,
             skews_ms,
@@ -182,6 +209,7 @@ impl Plan {
             proposal_faults: [0, 30, 150][random.index(3)],
             snapshot_lag: [6, 20, 60][random.index(3)],
             late_records: random.chance(250),
+            has_witness,
             acts: Vec::new(),
             heals_at_ms,
         };
@@ -279,7 +307,16 @@ impl Plan {
     fn plan_fault(&self, at: u64, random: &mut Random, acts: &mut Vec<(u64, Act)>) {
         let node = random.index(self.n_nodes);
         let long_ms = if random.chance(250) { 150 } else { 20 } * SECOND_MS;
-        let fault = match random.below(20) {
+        let fault = match random.below(22) {
+            20 => {
+                let without = random.index(self.jails.len());
+                acts.push((
+                    at + random.between(SECOND_MS, 60 * SECOND_MS),
+                    Act::Reload { node, without: None },
+                ));
+                Act::Reload { node, without: Some(without) }
+            }
+            21 => Act::Corrupt { node, down_ms: random.between(SECOND_MS, 20 * SECOND_MS) },
             0..=4 => {
                 let power = random.chance(350);
                 Act::Crash { node, power, down_ms: random.between(SECOND_MS, long_ms) }
@@ -313,7 +350,8 @@ impl Plan {
     }
 }
 
-fn wrong_skew(random: &mut Random) -> i64 {
+/// How far off a wall clock is that nobody may trust.
+pub(crate) fn wrong_skew(random: &mut Random) -> i64 {
     let far_ms = [60_000, 3_600_000, 86_400_000, 31_536_000_000][random.index(4)];
     if random.chance(500) { far_ms } else { -far_ms }
 }

@@ -452,8 +452,13 @@ impl World {
                 process.list.skip(position(index));
                 continue;
             };
+            let before = process.list.last_tick();
             changes.extend(process.list.apply(position(index), command).changes);
             process.cluster.observe(process.list.now(), boottime_ms);
+            let voters = process.list.last_tick();
+            if voters != before && !process.estimated {
+                process.cluster.compare(voters, boottime_ms);
+            }
             // A tick that was written after this process had learned where the log stood is fresh.
             let is_fresh = index > learned && process.learned.is_some() && process.is_drained;
             if is_fresh

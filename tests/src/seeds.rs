@@ -107,7 +107,7 @@ pub fn mail_relay() -> Tree {
 /// A relay whose jail bans for `ban_time` at the first failed login.
 #[must_use]
 pub fn strict_mail_relay(ban_time: &str) -> Tree {
-    let jail = format!("[postfix]\nenabled = true\nmaxretry = 1\nbantime = {ban_time}\n");
+    let jail = format!("[postfix-sasl]\nenabled = true\nmaxretry = 1\nbantime = {ban_time}\n");
     Tree::empty().with("jail.local", &jail).with_log(MAIL_LOG)
 }
 

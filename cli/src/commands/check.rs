@@ -6,9 +6,11 @@ use crate::failure::{Exit, Failure};
 use crate::run::Shown;
 use crate::table::{Cell, Column, Table};
 use crate::text::{COLUMNS, Style, Tone, counted, length, shown, wrapped};
-use bannkreis_core::jail::Scope;
+use bannkreis_core::jail::{Growth, Scope};
 use bannkreis_core::time::BanTime;
-use bannkreis_filter::ini::Place;
+use bannkreis_filter::action_text::ActionText;
+use bannkreis_filter::filter::UseDns;
+use bannkreis_filter::ini::{Layer, Place};
 use bannkreis_filter::jail_config::{Logs, ReadJail, Setting};
 use bannkreis_filter::reading::{self, Host, Reading};
 use bannkreis_filter::this_host::{DirTree, log_files, service_port};
@@ -17,8 +19,8 @@ use bannkreis_filter::unsupported::Remark;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// How the files of our own base are named.
-const BUILT_IN: &str = "(built in)";
+/// So many ban times of those who come back are shown.
+const GROWTH_SHOWN: usize = 5;
 
 /// Reads the directory, or /etc/fail2ban, and shows what comes of it.
 ///
@@ -73,6 +75,15 @@ fn to_text(reading: &Reading, config_dir: &str, n_files: &dyn Fn(&str) -> usize,
     };
     let n_disabled = reading.disabled.len();
     text.push_str(&format!("{}: {n_jails}{n_errors}, {n_disabled} not enabled\n", shown(config_dir)));
+    let files: Vec<String> = reading.files.iter().map(|file| short(file, config_dir)).collect();
+    for line in wrapped(&shown(&format!("read, each above those before it: {}", files.join(", "))), COLUMNS) {
+        text.push_str(&format!("{line}\n"));
+    }
+    if n_disabled > 0 {
+        for line in wrapped(&shown(&format!("not enabled: {}", reading.disabled.join(", "))), COLUMNS) {
+            text.push_str(&format!("{line}\n"));
+        }
+    }
     for jail in &reading.jails {
         text.push('\n');
         text.push_str(&jail_text(jail, config_dir, n_files, style));
@@ -121,12 +132,26 @@ fn jail_text(read: &ReadJail, config_dir: &str, n_files: &dyn Fn(&str) -> usize,
         BanTime::Forever => "for ever".to_owned(),
         BanTime::Ms(ms) => format!("for {}", length(ms)),
     };
-    let growth = if jail.policy.growth.is_some() { ", longer each time" } else { "" };
-    line("bans", Tone::Plain, &format!("{ban_time} after {times}{growth}"));
+    line("bans", Tone::Plain, &format!("{ban_time} after {times}"));
+    if let Some(growth) = &jail.policy.growth {
+        line("again", Tone::Plain, &growth_text(growth));
+    }
     line("closes", Tone::Plain, &jail.ports.to_string().replace(',', ", "));
-    if !jail.ignore.is_empty() {
-        let ignored: Vec<String> = jail.ignore.iter().map(ToString::to_string).collect();
+    let actions: Vec<&str> = read.actions.iter().map(|action| action.name.as_str()).collect();
+    if !actions.is_empty() {
+        line("actions", Tone::Plain, &actions.join(", "));
+    }
+    let ignored = jail.ignore.iter().map(ToString::to_string).chain(read.ignore_names.iter().cloned());
+    let ignored: Vec<String> = ignored.collect();
+    if !ignored.is_empty() {
         line("ignores", Tone::Plain, &ignored.join(" "));
+    }
+    if let Some(command) = &read.ignore_command {
+        let remembered = if command.cache.is_some() { ", and its answers are remembered" } else { "" };
+        line("asks", Tone::Plain, &format!("for each failure: {}{remembered}", command.script));
+    }
+    if matches!(read.use_dns, UseDns::Yes | UseDns::Warn) && names_may_come(&read.settings) {
+        line("looks up", Tone::Plain, "names that the log has in the place of addresses");
     }
     if jail.scope == Scope::Local {
         line("counts", Tone::Plain, "on this host alone");
@@ -135,20 +160,46 @@ fn jail_text(read: &ReadJail, config_dir: &str, n_files: &dyn Fn(&str) -> usize,
     text
 }
 
-/// What the user's own files say; the rest is our base's, and in the JSON.
+/// The ban times of those who come back.
+fn growth_text(growth: &Growth) -> String {
+    let of = |&ms: &u64| length(growth.max_ms.map_or(ms, |most| ms.min(most)));
+    let mut text = growth.table_ms.iter().skip(1).take(GROWTH_SHOWN).map(of).collect::<Vec<_>>().join(", ");
+    if growth.table_ms.len() > GROWTH_SHOWN + 1 {
+        text.push_str(", …");
+    }
+    if let Some(most) = growth.max_ms {
+        text.push_str(&format!(", at most {}", length(most)));
+    }
+    if growth.rnd_ms > 0 {
+        text.push_str(&format!(", and up to {} by chance", length(growth.rnd_ms)));
+    }
+    if growth.overall_jails {
+        text.push_str("; bans of all jails count");
+    }
+    text
+}
+
+/// Whether an expression can find a name.
+fn names_may_come(settings: &[Setting]) -> bool {
+    let may = |value: &str| ["<HOST>", "<DNS>", "<F-DNS"].iter().any(|tag| value.contains(tag));
+    settings
+        .iter()
+        .any(|setting| ["failregex", "prefregex"].contains(&&*setting.option) && may(&setting.value))
+}
+
+/// What the user's own files say, and the names of what our base says; its values are in the JSON.
 fn settings_text(settings: &[Setting], config_dir: &str, style: &Style) -> String {
     let mut table =
         Table::new(&[Column::Fixed("  OPTION"), Column::Wraps("VALUE"), Column::Wraps("WRITTEN IN")]);
+    let mut built_in: Vec<&str> = Vec::new();
     for setting in settings {
-        let places: Vec<String> = setting
-            .places
-            .iter()
-            .filter(|place| !place.file.starts_with(BUILT_IN))
-            .map(|place| shown(&short(&place.to_string(), config_dir)))
-            .collect();
-        if places.is_empty() {
+        let is_built_in = |place: &&Place| Layer::of_file(&place.file) == Layer::BuiltIn;
+        if setting.places.iter().all(|place| is_built_in(&place)) {
+            built_in.push(&setting.option);
             continue;
         }
+        let users = setting.places.iter().filter(|place| !is_built_in(place));
+        let places: Vec<String> = users.map(|place| shown(&short(&place.to_string(), config_dir))).collect();
         let lines = setting.value.lines().map(str::trim).filter(|line| !line.is_empty());
         let value: Vec<String> = lines.map(shown).collect();
         table.row(vec![
@@ -157,7 +208,13 @@ fn settings_text(settings: &[Setting], config_dir: &str, style: &Style) -> Strin
             places.join("\n").into(),
         ]);
     }
-    if table.is_empty() { String::new() } else { table.render(style) }
+    let mut text = if table.is_empty() { String::new() } else { table.render(style) };
+    if !built_in.is_empty() {
+        for line in wrapped(&shown(&format!("built in: {}", built_in.join(", "))), COLUMNS - 2) {
+            text.push_str(&format!("  {line}\n"));
+        }
+    }
+    text
 }
 
 /// A file's name without the directory that stands in the first line.
@@ -186,6 +243,7 @@ fn to_json(reading: &Reading, config_dir: &str, n_files: &dyn Fn(&str) -> usize,
         "exit_code": exit.code(),
         "config_dir": config_dir,
         "files": reading.files,
+        "layers": reading.files.iter().map(|file| Layer::of_file(file).as_str()).collect::<Vec<_>>(),
         "jails": reading.jails.iter().map(|jail| jail_json(jail, n_files)).collect::<Value>(),
         "disabled": reading.disabled,
         "warnings": reading.warnings().into_iter().map(remark_json).collect::<Value>(),
@@ -217,15 +275,41 @@ fn jail_json(read: &ReadJail, n_files: &dyn Fn(&str) -> usize) -> Value {
         "find_time_ms": jail.find_time_ms,
         "ban_time_ms": ban_time_ms,
         "ban_time_grows": jail.policy.growth.is_some(),
+        "ban_times_ms": jail.policy.growth.as_ref().map(|growth| &growth.table_ms),
+        "ban_time_max_ms": jail.policy.growth.as_ref().and_then(|growth| growth.max_ms),
         "ports": jail.ports.to_string(),
         "ignores": jail.ignore.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "ignore_names": read.ignore_names,
+        "ignore_command": read.ignore_command.as_ref().map(|command| &command.script),
+        "ignore_self": read.ignore_self,
+        "use_dns": use_dns_word(read.use_dns),
+        "actions": read.actions.iter().map(action_json).collect::<Value>(),
         "is_counted_with_peers": jail.scope == Scope::Cluster,
         "settings": read.settings.iter().map(setting).collect::<Value>(),
     })
 }
 
+fn action_json(action: &ActionText) -> Value {
+    let parameters = action.named.parameters.iter().map(|(key, value)| (key.clone(), json!(value)));
+    json!({
+        "name": action.name,
+        "action": action.named.name,
+        "parameters": parameters.collect::<serde_json::Map<String, Value>>(),
+        "files": action.files,
+    })
+}
+
+fn use_dns_word(use_dns: UseDns) -> &'static str {
+    match use_dns {
+        UseDns::Yes => "yes",
+        UseDns::Warn => "warn",
+        UseDns::No => "no",
+        UseDns::Raw => "raw",
+    }
+}
+
 fn place_json(place: &Place) -> Value {
-    json!({ "file": &*place.file, "line": place.line })
+    json!({ "file": &*place.file, "line": place.line, "layer": Layer::of_file(&place.file).as_str() })
 }
 
 fn remark_json(remark: &Remark) -> Value {

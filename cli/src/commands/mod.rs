@@ -6,6 +6,7 @@ pub mod bans;
 pub mod check;
 pub mod cluster;
 pub mod outcome;
+pub mod regex;
 pub mod status;
 pub mod unban;
 pub mod why;

@@ -13,6 +13,7 @@ use crate::node_record::{NODE_ADDRESSES_MAX, NodeRecord};
 use crate::proposal::{Claim, Proposal};
 use crate::subnet::Subnet;
 use crate::time::{MINUTE_MS, SECOND_MS, Timestamp, Until};
+use crate::voters_clocks::{remember, time_by};
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -258,17 +259,20 @@ impl BanList {
         changes.push(Change::Unbanned { key: key.clone(), reason });
     }
 
-    /// The voters' clocks: time is the lower median, or stands where it is, but never goes back.
+    /// The voters' clocks move time on, but never back.
+    ///
+    /// Stamps may lead the last tick by a minute. Where they do, the tick itself moves on by what has
+    /// passed on the voters' clocks and no more, or a leader whose clock is wrong would gain a minute with
+    /// every tick.
     fn apply_tick(&mut self, readings: &[(NodeId, Timestamp)]) {
-        let mut clocks: Vec<Timestamp> = readings.iter().map(|(_, clock)| *clock).collect();
-        clocks.sort_unstable();
-        let Some(&lower_median) = clocks.get(clocks.len().saturating_sub(1) / 2) else { return };
-        let now = self.now.max(lower_median);
+        let Some(time) = time_by(readings, &self.voters_clocks, self.last_tick) else { return };
+        let now = self.now.max(time);
         // By the time it brings, not by the one it finds: after an outage that one is long past.
         let is_early = now.ms_since(self.last_tick) < TICK_INTERVAL_MIN_MS;
         if self.last_tick == Timestamp::ZERO || !is_early {
             self.now = now;
-            self.last_tick = now;
+            self.last_tick = time;
+            remember(Arc::make_mut(&mut self.voters_clocks), readings, time);
         }
     }
 

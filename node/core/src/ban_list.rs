@@ -5,7 +5,7 @@
 //! shared and copied on write), so whoever wants to read for a while takes a [`BanView`].
 
 use crate::allow_list::AllowEntry;
-use crate::change::{BanKey, Outcome};
+use crate::change::{BanKey, Outcome, Voided};
 use crate::history::PastBans;
 use crate::ids::{CommandId, NodeId, Position};
 use crate::jail::{JailName, Ports};
@@ -17,6 +17,7 @@ use crate::settings::Settings;
 use crate::subnet::Subnet;
 use crate::subnet_map::SubnetMap;
 use crate::time::{Timestamp, Until};
+use crate::voters_clocks::ClockRead;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -130,8 +131,8 @@ pub struct BanList {
     pub(crate) nodes: Arc<BTreeMap<NodeId, NodeEntry>>,
     pub(crate) cluster_addresses: Arc<SubnetMap<u32>>,
     pub(crate) allow: Arc<SubnetMap<AllowEntry>>,
-    /// By subnet, then by jail; the tombstone for all jails has the key `None`.
-    pub(crate) tombstones: Arc<SubnetMap<BTreeMap<Option<JailName>, Tombstone>>>,
+    /// By subnet, then by which evidence is void.
+    pub(crate) tombstones: Arc<SubnetMap<BTreeMap<Voided, Tombstone>>>,
     pub(crate) n_tombstones: usize,
     pub(crate) tombstone_floor: Tombstone,
     pub(crate) quotas: Arc<BTreeMap<NodeId, Quota>>,
@@ -139,6 +140,7 @@ pub struct BanList {
     pub(crate) tokens: Arc<BTreeMap<Vec<u8>, Timestamp>>,
     pub(crate) now: Timestamp,
     pub(crate) last_tick: Timestamp,
+    pub(crate) voters_clocks: Arc<BTreeMap<NodeId, ClockRead>>,
     pub(crate) level: u32,
     pub(crate) position: Position,
 }
@@ -195,6 +197,7 @@ impl BanList {
             tokens: Arc::default(),
             now: Timestamp::ZERO,
             last_tick: Timestamp::ZERO,
+            voters_clocks: Arc::default(),
             level: crate::command::LEVEL,
             position: Position::default(),
         }
@@ -221,6 +224,13 @@ impl BanList {
     /// When the voters' clocks were last read, in cluster time.
     #[must_use]
     pub fn last_tick(&self) -> Timestamp {
+        self.last_tick
+    }
+
+    /// What the voters' clocks said together when they were last read. Cluster time may be ahead of it,
+    /// never behind it.
+    #[must_use]
+    pub fn last_median(&self) -> Timestamp {
         self.last_tick
     }
 
@@ -363,37 +373,45 @@ impl BanList {
             return true;
         }
         let by_position = claim.basis.generation == self.position.generation && !below_floor;
-        self.tombstones.holding(claim.offender).any(|(_, by_jail)| {
-            [None, Some(claim.jail.clone())].iter().filter_map(|jail| by_jail.get(jail)).any(|tombstone| {
-                if by_position && tombstone.position.generation == claim.basis.generation {
-                    tombstone.position > claim.basis
-                } else {
-                    claim.last_failure <= tombstone.at
-                }
-            })
+        self.tombstones_over(claim.offender, &claim.jail, claim.origin).any(|tombstone| {
+            if by_position && tombstone.position.generation == claim.basis.generation {
+                tombstone.position > claim.basis
+            } else {
+                claim.last_failure <= tombstone.at
+            }
         })
     }
 
-    /// When somebody around `offender` was last let go, in this jail or in all.
+    /// When somebody around `offender` was last let go, so that what `origin` holds against them in this
+    /// jail from before is void.
     #[must_use]
-    pub fn lifted_at(&self, offender: Subnet, jail: &JailName) -> Option<Timestamp> {
+    pub fn lifted_at(&self, offender: Subnet, jail: &JailName, origin: NodeId) -> Option<Timestamp> {
+        self.tombstones_over(offender, jail, origin).map(|tombstone| tombstone.at).max()
+    }
+
+    fn tombstones_over(
+        &self,
+        offender: Subnet,
+        jail: &JailName,
+        origin: NodeId,
+    ) -> impl Iterator<Item = &Tombstone> {
         self.tombstones
             .holding(offender)
-            .flat_map(|(_, by_jail)| by_jail.iter())
-            .filter(|(only, _)| only.as_ref().is_none_or(|only| only == jail))
-            .map(|(_, tombstone)| tombstone.at)
-            .max()
+            .flat_map(|(_, by_voided)| by_voided.iter())
+            .filter(move |(voided, _)| voided.covers(jail, origin))
+            .map(|(_, tombstone)| tombstone)
     }
 
     /// Tombstones of subnets inside `target`.
     pub(crate) fn tombstones_inside(&self, target: Subnet) -> impl Iterator<Item = &Tombstone> {
-        self.tombstones.inside(target).flat_map(|(_, by_jail)| by_jail.values())
+        self.tombstones.inside(target).flat_map(|(_, by_voided)| by_voided.values())
     }
 
-    /// All tombstones as (subnet, jail, tombstone): what a node that installed a snapshot replays.
-    pub fn tombstones(&self) -> impl Iterator<Item = (Subnet, Option<&JailName>, &Tombstone)> {
-        self.tombstones.iter().flat_map(|(subnet, by_jail)| {
-            by_jail.iter().map(move |(jail, tombstone)| (subnet, jail.as_ref(), tombstone))
+    /// All tombstones, with whom and which evidence they are about: what a node that installed a snapshot
+    /// replays.
+    pub fn tombstones(&self) -> impl Iterator<Item = (Subnet, &Voided, &Tombstone)> {
+        self.tombstones.iter().flat_map(|(subnet, by_voided)| {
+            by_voided.iter().map(move |(voided, tombstone)| (subnet, voided, tombstone))
         })
     }
 

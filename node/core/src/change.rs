@@ -119,13 +119,30 @@ pub enum Change {
     },
 }
 
+/// Which evidence against somebody is void since a lift.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Voided {
+    /// That of this jail; `None`: of all.
+    pub jail: Option<JailName>,
+    /// That of this node, whose word is not believed any more; `None`: of all.
+    pub origin: Option<NodeId>,
+}
+
+impl Voided {
+    /// Whether what `origin` holds against somebody in `jail` is void.
+    #[must_use]
+    pub fn covers(&self, jail: &JailName, origin: NodeId) -> bool {
+        self.jail.as_ref().is_none_or(|only| only == jail) && self.origin.is_none_or(|only| only == origin)
+    }
+}
+
 /// Somebody was let go: until this place in the log, at this time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lift {
     /// Everything inside this.
     pub target: Subnet,
-    /// In this jail, or in all.
-    pub jail: Option<JailName>,
+    /// Which evidence.
+    pub voided: Voided,
     /// Where in the log.
     pub position: Position,
     /// When, in cluster time.
@@ -133,10 +150,10 @@ pub struct Lift {
 }
 
 impl Lift {
-    /// Whether it is about this offender in this jail.
+    /// Whether it voids what `origin` holds against this offender in this jail.
     #[must_use]
-    pub fn covers(&self, offender: Subnet, jail: &JailName) -> bool {
-        self.target.contains(offender) && self.jail.as_ref().is_none_or(|only| only == jail)
+    pub fn covers(&self, offender: Subnet, jail: &JailName, origin: NodeId) -> bool {
+        self.target.contains(offender) && self.voided.covers(jail, origin)
     }
 }
 

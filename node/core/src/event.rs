@@ -107,6 +107,23 @@ pub enum OverrideKind {
     Release,
 }
 
+/// An offence whose block was over before the cluster heard of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedOffence {
+    /// The first failure, in cluster time.
+    pub first_failure: Timestamp,
+    /// The last failure, in cluster time.
+    pub last_failure: Timestamp,
+    /// How many failures.
+    pub failures: u32,
+    /// The last line.
+    pub line: String,
+}
+
+/// An outbox entry remembers at most this many served offences; the oldest goes first. Ban times do
+/// not grow any further by then.
+pub const SERVED_OFFENCES_MAX: usize = 20;
+
 /// A proposal that has no settled answer yet, or that only this node keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxEntry {
@@ -130,6 +147,9 @@ pub struct OutboxEntry {
     pub until: Until,
     /// The cluster does not take it: it is this node's alone.
     pub local: Option<NotSharedReason>,
+    /// Offences of the same offender before this one that the cluster has not heard of either, the
+    /// oldest first: they are proposed before it, so that each makes the next ban longer.
+    pub served: Vec<ServedOffence>,
 }
 
 /// Something to do.

@@ -177,9 +177,23 @@ pub fn wanted_until(
     policy: &BanPolicy,
     now: Timestamp,
 ) -> Until {
+    wanted_after(bans, key, (first_failure, 0), last_failure, policy, now)
+}
+
+/// The same for an offence that follows others which the ban list has not heard of: so many, the oldest
+/// of which began at `first.0`.
+pub(crate) fn wanted_after(
+    bans: &BanList,
+    key: &BanKey,
+    first: (Timestamp, u32),
+    last_failure: Timestamp,
+    policy: &BanPolicy,
+    now: Timestamp,
+) -> Until {
+    let (first_failure, n_unheard) = first;
     let n_before = match bans.live(key, now) {
         Some(ban) => ban.count.saturating_sub(1),
-        None => bans.bans_before(key, first_failure),
+        None => bans.bans_before(key, first_failure).saturating_add(n_unheard),
     };
     let n_before = match &policy.growth {
         Some(growth) if growth.overall_jails => n_before.saturating_add(bans.bans_in_other_jails(key)),

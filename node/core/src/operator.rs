@@ -6,13 +6,13 @@
 
 use crate::allow_list::{ALLOW_ENTRIES_MAX, AllowEntry};
 use crate::apply::{Context, hold_origin};
-use crate::ban_list::{Ban, BanList, Origin, TOMBSTONES_MAX, Tombstone};
-use crate::change::{BanKey, Change, Lift, Outcome, UnbanReason};
+use crate::ban_list::{Ban, BanList, Origin, SHARDS, TOMBSTONES_MAX, Tombstone};
+use crate::change::{BanKey, Change, Lift, Outcome, UnbanReason, Voided};
 use crate::command::{ImportedBan, ImportedHistory, UnbanSelection};
 use crate::ids::{NodeId, Operator};
 use crate::jail::{JailName, Ports};
 use crate::subnet::Subnet;
-use crate::time::{BanTime, Timestamp};
+use crate::time::{BanTime, Timestamp, Until};
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -21,6 +21,15 @@ use alloc::vec::Vec;
 const SWEEP_SHARDS: usize = 16;
 /// One sweep ends at most this many bans; the rest waits for the next one.
 const SWEEP_BANS_MAX: usize = 10_000;
+
+/// A ban that somebody wills, by command or by import.
+struct Wanted<'a> {
+    since: Timestamp,
+    until: Until,
+    /// At least the how-manieth it is.
+    count: u32,
+    ports: &'a Ports,
+}
 
 impl BanList {
     #[allow(clippy::too_many_arguments, reason = "the fields of one operation")]
@@ -42,32 +51,45 @@ impl BanList {
             return Outcome::Refused { why: format!("{target} is very wide; --force if you mean it") };
         }
         let key = self.shared_key(target, jail);
+        let wanted = Wanted { since: now, until: ban_time.from(now), count: 0, ports };
+        self.hold_by_will(key, &wanted, operator.node, context, changes);
+        Outcome::Done { n_affected: 1 }
+    }
+
+    /// Makes or extends a ban that somebody wills: nothing gets shorter, and no quota is asked.
+    fn hold_by_will(
+        &mut self,
+        key: BanKey,
+        wanted: &Wanted<'_>,
+        origin: NodeId,
+        context: &Context,
+        changes: &mut Vec<Change>,
+    ) {
         self.end_if_over(&key, changes);
-        let until = ban_time.from(now);
         let held = self.ban(&key).cloned();
         let is_new = held.is_none();
         let mut ban = held.unwrap_or_else(|| Ban {
-            since: now,
-            until,
-            count: self.bans_before(&key, now).saturating_add(1),
+            since: wanted.since,
+            until: wanted.until,
+            count: self.bans_before(&key, wanted.since).saturating_add(1),
             damped_by: None,
             origins: Vec::new(),
-            ports: ports.clone(),
+            ports: wanted.ports.clone(),
             cause: context.cause,
         });
-        let ports = ban.ports.union(ports);
+        let ports = ban.ports.union(wanted.ports);
         ban.ports = self.shared_ports(&ports);
-        ban.until = ban.until.max(until);
-        hold_origin(&mut ban.origins, Origin { node: operator.node, until });
+        ban.until = ban.until.max(wanted.until);
+        ban.count = ban.count.max(wanted.count);
+        hold_origin(&mut ban.origins, Origin { node: origin, until: wanted.until });
         self.set_damped_by(&mut ban, None);
-        let (until, count, origin) = (ban.until, ban.count, operator.node);
+        let (until, count) = (ban.until, ban.count);
         self.put_ban(key.clone(), ban);
         changes.push(if is_new {
             Change::Banned { key, until, count, origin }
         } else {
             Change::Extended { key, until, origin }
         });
-        Outcome::Done { n_affected: 1 }
     }
 
     pub(crate) fn unban(&mut self, selection: &UnbanSelection, changes: &mut Vec<Change>) -> Outcome {
@@ -109,8 +131,34 @@ impl BanList {
             self.end(&key, if is_over { UnbanReason::Expired } else { reason }, changes);
             n_lifted += u32::from(!is_over);
         }
-        self.bury(target, jail.cloned(), changes);
+        self.forget_past(target, jail, is_single);
+        self.bury(target, Voided { jail: jail.cloned(), origin: None }, changes);
         n_lifted
+    }
+
+    /// Ends a ban that should never have been: it makes no later one longer.
+    fn undo(&mut self, key: &BanKey, changes: &mut Vec<Change>) {
+        let before = self.shard_mut(key.subnet).past.get(key).copied();
+        self.end(key, UnbanReason::ByNode, changes);
+        let past = &mut self.shard_mut(key.subnet).past;
+        match before {
+            Some(before) => past.insert(key.clone(), before),
+            None => past.remove(key),
+        };
+    }
+
+    /// Whoever is let go by will has no past: the next ban is a first one, as after fail2ban's `unban`.
+    /// (For one counting unit, the past of hosts inside it stays; only operators ban those.)
+    fn forget_past(&mut self, target: Subnet, jail: Option<&JailName>, is_single: bool) {
+        let is_void = |key: &BanKey| target.contains(key.subnet) && jail.is_none_or(|only| *only == key.jail);
+        let shards =
+            if is_single { Self::shard_index(target)..=Self::shard_index(target) } else { 0..=SHARDS - 1 };
+        for shard in &mut self.shards[shards] {
+            // Only what changes is copied.
+            if shard.past.keys().any(is_void) {
+                Arc::make_mut(shard).past.retain(|key, _| !is_void(key));
+            }
+        }
     }
 
     /// Strikes a node out of every ban since `since`, and trusts it no longer.
@@ -125,8 +173,9 @@ impl BanList {
             let Some(mut ban) = self.ban(&key).cloned() else { continue };
             ban.origins.retain(|origin| origin.node != node);
             let Some(until) = ban.origins.iter().map(|origin| origin.until).max() else {
-                self.end(&key, UnbanReason::ByNode, changes);
-                self.bury(key.subnet, Some(key.jail), changes);
+                self.undo(&key, changes);
+                // What other nodes have seen themselves, and have no answer to yet, is as true as before.
+                self.bury(key.subnet, Voided { jail: Some(key.jail), origin: Some(node) }, changes);
                 continue;
             };
             ban.until = until;
@@ -143,21 +192,22 @@ impl BanList {
         n_affected
     }
 
-    fn bury(&mut self, target: Subnet, jail: Option<JailName>, changes: &mut Vec<Change>) {
+    fn bury(&mut self, target: Subnet, voided: Voided, changes: &mut Vec<Change>) {
         let tombstone = Tombstone { position: self.position, at: self.now };
-        let tombstones = Arc::make_mut(&mut self.tombstones);
-        let is_new = match tombstones.get_mut(target) {
-            Some(by_jail) => by_jail.insert(jail.clone(), tombstone).is_none(),
-            None => {
-                tombstones.insert(target, [(jail.clone(), tombstone)].into_iter().collect());
-                true
-            }
-        };
-        self.n_tombstones += usize::from(is_new);
+        self.put_tombstone(target, voided.clone(), tombstone);
         if self.n_tombstones > TOMBSTONES_MAX {
             self.forget_oldest_tombstones();
         }
-        changes.push(Change::Lifted(Lift { target, jail, position: self.position, at: self.now }));
+        changes.push(Change::Lifted(Lift { target, voided, position: self.position, at: self.now }));
+    }
+
+    pub(crate) fn put_tombstone(&mut self, target: Subnet, voided: Voided, tombstone: Tombstone) {
+        let tombstones = Arc::make_mut(&mut self.tombstones);
+        let is_new = match tombstones.get_mut(target) {
+            Some(by_voided) => by_voided.insert(voided, tombstone).is_none(),
+            None => tombstones.insert(target, [(voided, tombstone)].into_iter().collect()).is_none(),
+        };
+        self.n_tombstones += usize::from(is_new);
     }
 
     /// Drops the older half of the tombstones and raises the floor to the youngest dropped one.
@@ -172,9 +222,9 @@ impl BanList {
         let mut floor = self.tombstone_floor;
         let mut kept = crate::subnet_map::SubnetMap::default();
         self.n_tombstones = 0;
-        for (subnet, by_jail) in self.tombstones.iter() {
-            let mut by_jail = by_jail.clone();
-            by_jail.retain(|_, tombstone| {
+        for (subnet, by_voided) in self.tombstones.iter() {
+            let mut by_voided = by_voided.clone();
+            by_voided.retain(|_, tombstone| {
                 if keep(tombstone) {
                     return true;
                 }
@@ -182,9 +232,9 @@ impl BanList {
                 floor.at = floor.at.max(tombstone.at);
                 false
             });
-            self.n_tombstones += by_jail.len();
-            if !by_jail.is_empty() {
-                kept.insert(subnet, by_jail);
+            self.n_tombstones += by_voided.len();
+            if !by_voided.is_empty() {
+                kept.insert(subnet, by_voided);
             }
         }
         self.tombstones = Arc::new(kept);
@@ -242,7 +292,12 @@ impl BanList {
     ) -> Outcome {
         let mut n_affected = 0u32;
         for entry in allow {
-            if matches!(self.allow(entry, changes), Outcome::Done { .. }) {
+            let held = self.allow.get(entry.subnet);
+            let is_longer = held.is_none_or(|held| held.until < entry.until);
+            if is_longer
+                && !entry.until.is_over(self.now)
+                && matches!(self.allow(entry, changes), Outcome::Done { .. })
+            {
                 n_affected = n_affected.saturating_add(1);
             }
         }
@@ -258,44 +313,13 @@ impl BanList {
                 continue;
             }
             n_affected = n_affected.saturating_add(1);
-            self.import_ban(node, imported, context, changes);
+            let key = self.shared_key(imported.subnet, &imported.jail);
+            let since = imported.since.min(self.now);
+            let wanted =
+                Wanted { since, until: imported.until, count: imported.count, ports: &imported.ports };
+            self.hold_by_will(key, &wanted, node, context, changes);
         }
         Outcome::Done { n_affected }
-    }
-
-    fn import_ban(
-        &mut self,
-        node: NodeId,
-        imported: &ImportedBan,
-        context: &Context,
-        changes: &mut Vec<Change>,
-    ) {
-        let key = self.shared_key(imported.subnet, &imported.jail);
-        self.end_if_over(&key, changes);
-        let held = self.ban(&key).cloned();
-        let is_new = held.is_none();
-        let mut ban = held.unwrap_or_else(|| Ban {
-            since: imported.since.min(self.now),
-            until: imported.until,
-            count: imported.count.max(1),
-            damped_by: None,
-            origins: Vec::new(),
-            ports: imported.ports.clone(),
-            cause: context.cause,
-        });
-        let ports = ban.ports.union(&imported.ports);
-        ban.ports = self.shared_ports(&ports);
-        ban.until = ban.until.max(imported.until);
-        ban.count = ban.count.max(imported.count);
-        hold_origin(&mut ban.origins, Origin { node, until: imported.until });
-        self.set_damped_by(&mut ban, None);
-        let (until, count) = (ban.until, ban.count);
-        self.put_ban(key.clone(), ban);
-        changes.push(if is_new {
-            Change::Banned { key, until, count, origin: node }
-        } else {
-            Change::Extended { key, until, origin: node }
-        });
     }
 
     /// Frees some of what is over: expired bans, old history, old tombstones, ended allow entries and

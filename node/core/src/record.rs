@@ -5,14 +5,14 @@
 
 use crate::allow_list::AllowEntry;
 use crate::ban_list::{Ban, BanList, NodeEntry, TOKENS_MAX, Tombstone};
-use crate::change::{BanKey, Outcome};
+use crate::change::{BanKey, Outcome, Voided};
 use crate::history::PastBans;
 use crate::ids::{CommandId, NodeId, Position};
-use crate::jail::JailName;
 use crate::quota::Quota;
 use crate::settings::Settings;
 use crate::subnet::Subnet;
 use crate::time::Timestamp;
+use crate::voters_clocks::{CLOCKS_MAX, ClockRead};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -30,8 +30,8 @@ pub enum Record {
     Tombstone {
         /// Who.
         subnet: Subnet,
-        /// In which jail; `None`: in all.
-        jail: Option<JailName>,
+        /// Which evidence is void.
+        voided: Voided,
         /// When.
         tombstone: Tombstone,
     },
@@ -48,6 +48,13 @@ pub enum Record {
         command_id: CommandId,
         /// What came of it.
         outcome: Outcome,
+    },
+    /// What a voter's clock said when it was last read.
+    Clock {
+        /// Whose.
+        node: NodeId,
+        /// What it said.
+        read: ClockRead,
     },
     /// A join token.
     Token {
@@ -105,9 +112,9 @@ impl BanList {
         });
         let nodes = self.nodes.values().map(|entry| Record::Node(Box::new(entry.clone())));
         let allow = self.allow.iter().map(|(_, entry)| Record::Allow(entry.clone()));
-        let tombstones = self.tombstones().map(|(subnet, jail, tombstone)| Record::Tombstone {
+        let tombstones = self.tombstones().map(|(subnet, voided, tombstone)| Record::Tombstone {
             subnet,
-            jail: jail.cloned(),
+            voided: voided.clone(),
             tombstone: *tombstone,
         });
         let quotas = self.quotas.iter().map(|(&node, &quota)| Record::Quota { node, quota });
@@ -115,6 +122,7 @@ impl BanList {
             command_id: *command_id,
             outcome: outcome.clone(),
         });
+        let clocks = self.voters_clocks.iter().map(|(&node, &read)| Record::Clock { node, read });
         let tokens =
             self.tokens.iter().map(|(hash, expires)| Record::Token { hash: hash.clone(), expires: *expires });
         let bans = self.bans().map(|(key, ban)| Record::Ban { key: key.clone(), ban: ban.clone() });
@@ -125,6 +133,7 @@ impl BanList {
             .chain(tombstones)
             .chain(quotas)
             .chain(outcomes)
+            .chain(clocks)
             .chain(tokens)
             .chain(bans)
             .chain(pasts)
@@ -149,19 +158,17 @@ impl BanList {
             Record::Allow(entry) => {
                 Arc::make_mut(&mut self.allow).insert(entry.subnet, entry);
             }
-            Record::Tombstone { subnet, jail, tombstone } => {
-                let tombstones = Arc::make_mut(&mut self.tombstones);
-                let is_new = match tombstones.get_mut(subnet) {
-                    Some(by_jail) => by_jail.insert(jail, tombstone).is_none(),
-                    None => tombstones.insert(subnet, [(jail, tombstone)].into_iter().collect()).is_none(),
-                };
-                self.n_tombstones += usize::from(is_new);
-            }
+            Record::Tombstone { subnet, voided, tombstone } => self.put_tombstone(subnet, voided, tombstone),
             Record::Quota { node, quota } => {
                 Arc::make_mut(&mut self.quotas).insert(node, quota);
             }
             Record::Outcome { command_id, outcome } => {
                 Arc::make_mut(&mut self.outcomes).push_back((command_id, outcome));
+            }
+            Record::Clock { node, read } => {
+                if self.voters_clocks.len() < CLOCKS_MAX {
+                    Arc::make_mut(&mut self.voters_clocks).insert(node, read);
+                }
             }
             Record::Token { hash, expires } => {
                 if self.tokens.len() < TOKENS_MAX {

@@ -5,6 +5,10 @@
 //! findtime, rounded half to even (fail2ban 1.0.2, `server/ticket.py`, `FailTicket.adjustTime`). The
 //! order of the floating point operations is fail2ban's, so that both decide alike.
 //!
+//! Where ban times grow, somebody who was banned before is not given maxretry tries again: each of
+//! their failures weighs more ([`weight_of_known`]; fail2ban 1.0.2, `server/observer.py`,
+//! `failureFound`).
+//!
 //! Not for what a full count leads to: that is the warden's.
 
 use crate::failure::{Failure, SourceId, SourcePosition};
@@ -28,10 +32,26 @@ pub struct TallyKey {
     pub offender: Subnet,
 }
 
+/// Doubling the weight of a known offender's failures stops after so many bans, as in fail2ban.
+const KNOWN_BANS_MAX: u32 = 20;
+
+/// What one failure of somebody who was banned `n_bans` times in this jail counts for: 1, then 2, 3,
+/// 5, 9 and so on, and never more than is needed for a ban.
+#[must_use]
+pub fn weight_of_known(n_bans: u32, max_retry: u32) -> u32 {
+    match n_bans.min(KNOWN_BANS_MAX) {
+        0 => 1,
+        n_bans => ((1 << (n_bans - 1)) + 1).min(max_retry.max(1)),
+    }
+}
+
 /// The failures of one offender in one jail, so far.
 #[derive(Clone, Debug)]
 pub struct Count {
-    /// fail2ban's `retry`: what is compared with maxretry.
+    /// fail2ban's `retry`: what is compared with maxretry. Scaled down for a slow rate, and weighed
+    /// for a known offender.
+    pub retry: u32,
+    /// How many failures these were, each counted once.
     pub failures: u32,
     /// The first failure that still counts, in this host's time.
     pub first: Timestamp,
@@ -52,17 +72,21 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts `failure` of `offender`. When there are enough, the count is taken out and returned.
-    pub fn add(&mut self, jail: &Jail, offender: Subnet, failure: &Failure) -> Option<Count> {
+    /// Counts `failure` of `offender`, which weighs `weight` (at least 1). When there are enough, the
+    /// count is taken out and returned.
+    pub fn add(&mut self, jail: &Jail, offender: Subnet, failure: &Failure, weight: u32) -> Option<Count> {
         let key = TallyKey { jail: jail.name.clone(), offender };
         let at = failure.at;
         let mut count = match self.take(&key) {
-            None => Count { failures: 0, first: at, last: at, evidence: Vec::new(), oldest: Vec::new() },
+            None => {
+                Count { retry: 0, failures: 0, first: at, last: at, evidence: Vec::new(), oldest: Vec::new() }
+            }
             Some(mut known) => {
                 known.move_to(at, jail.find_time_ms);
                 known
             }
         };
+        count.retry = count.retry.saturating_add(weight.max(1));
         count.failures = count.failures.saturating_add(1);
         let kept = usize::try_from(jail.max_matches).unwrap_or(usize::MAX).clamp(1, EVIDENCE_LINES_MAX);
         if count.evidence.len() >= kept {
@@ -72,7 +96,7 @@ impl Tally {
         if !count.oldest.iter().any(|(source, _)| *source == failure.source) {
             count.oldest.push((failure.source, failure.position));
         }
-        if count.failures >= jail.max_retry.max(1) {
+        if count.retry >= jail.max_retry.max(1) {
             return Some(count);
         }
         self.put(key, count);
@@ -105,16 +129,26 @@ impl Tally {
         }
     }
 
-    /// Forgets everybody inside `target`, in one jail or in all.
-    pub fn forget_inside(&mut self, target: Subnet, jail: Option<&JailName>) {
-        let gone: Vec<TallyKey> = self
+    /// Forgets the void failures of everybody inside `target`, in one jail or in all; `is_void` is asked
+    /// when they were, in this host's time. Of a count that began with void ones, only those remain whose
+    /// lines are kept.
+    pub fn forget_inside(
+        &mut self,
+        target: Subnet,
+        jail: Option<&JailName>,
+        is_void: impl Fn(Timestamp) -> bool,
+    ) {
+        let concerned: Vec<TallyKey> = self
             .counts
             .keys()
             .filter(|key| target.contains(key.offender) && jail.is_none_or(|only| *only == key.jail))
             .cloned()
             .collect();
-        for key in gone {
-            self.take(&key);
+        for key in concerned {
+            let remaining = self.take(&key).and_then(|count| count.without(&is_void));
+            if let Some(remaining) = remaining {
+                self.put(key, remaining);
+            }
         }
     }
 
@@ -164,20 +198,33 @@ impl Tally {
 }
 
 impl Count {
+    /// What remains without the void failures.
+    fn without(mut self, is_void: impl Fn(Timestamp) -> bool) -> Option<Count> {
+        if !is_void(self.first) && !self.evidence.iter().any(|(at, _)| is_void(*at)) {
+            return Some(self);
+        }
+        self.evidence.retain(|(at, _)| !is_void(*at));
+        self.first = self.evidence.iter().map(|(at, _)| *at).min()?;
+        self.last = self.evidence.iter().map(|(at, _)| *at).max()?;
+        self.failures = u32::try_from(self.evidence.len()).unwrap_or(u32::MAX);
+        self.retry = self.retry.min(self.failures);
+        Some(self)
+    }
+
     /// Moves the end of the count to `at`, scaling it down when it began more than findtime before.
     fn move_to(&mut self, at: Timestamp, find_time_ms: u64) {
         if at <= self.last {
             return;
         }
         if self.first < at.minus_ms(find_time_ms) {
-            self.failures = scaled(self.failures, at.ms_since(self.first), find_time_ms);
+            self.retry = scaled(self.retry, at.ms_since(self.first), find_time_ms);
             self.first = at.minus_ms(find_time_ms);
         }
         self.last = at;
     }
 }
 
-/// `round(failures / passed * findtime)` with fail2ban's order of operations, in seconds, half to
+/// `round(retry / passed * findtime)` with fail2ban's order of operations, in seconds, half to
 /// even.
 #[allow(
     clippy::cast_precision_loss,
@@ -185,10 +232,10 @@ impl Count {
     clippy::cast_sign_loss,
     reason = "counts and seconds are far below 2^53, and the result is positive and rounded"
 )]
-fn scaled(failures: u32, passed_ms: u64, find_time_ms: u64) -> u32 {
+fn scaled(retry: u32, passed_ms: u64, find_time_ms: u64) -> u32 {
     let passed_s = passed_ms as f64 / 1_000.0;
     let find_time_s = find_time_ms as f64 / 1_000.0;
-    let exact = f64::from(failures) / passed_s * find_time_s;
+    let exact = f64::from(retry) / passed_s * find_time_s;
     let below = exact as u32;
     let fraction = exact - f64::from(below);
     let is_up = fraction > 0.5 || (fraction == 0.5 && below % 2 == 1);
@@ -233,8 +280,11 @@ mod tests {
         let jail = jail(max_retry, find_time_s);
         let mut tally = Tally::default();
         let offender = "192.0.2.1".parse().expect("an address");
-        let banned: Vec<u64> =
-            at_s.iter().copied().filter(|&at| tally.add(&jail, offender, &failure(at)).is_some()).collect();
+        let banned: Vec<u64> = at_s
+            .iter()
+            .copied()
+            .filter(|&at| tally.add(&jail, offender, &failure(at), 1).is_some())
+            .collect();
         assert_eq!(banned, banned_at_s, "maxretry {max_retry}, findtime {find_time_s}");
     }
 
@@ -256,14 +306,34 @@ mod tests {
     }
 
     #[test]
+    fn failures_of_known_offenders_weigh_more_but_never_more_than_a_ban() {
+        let weights = |max_retry| [0, 1, 2, 3, 4, 19, 20, 99].map(|n| weight_of_known(n, max_retry));
+        assert_eq!(weights(5), [1, 2, 3, 5, 5, 5, 5, 5]);
+        assert_eq!(weights(u32::MAX), [1, 2, 3, 5, 9, 262_145, 524_289, 524_289]);
+        assert_eq!(weights(0), [1; 8]);
+        // Twice banned: two failures of weight 3 reach five, and are told as two.
+        let jail = jail(5, 600);
+        let mut tally = Tally::default();
+        let offender = "192.0.2.1".parse().expect("an address");
+        assert!(tally.add(&jail, offender, &failure(1), weight_of_known(2, 5)).is_none());
+        let full = tally.add(&jail, offender, &failure(2), weight_of_known(2, 5)).expect("enough");
+        assert_eq!((full.retry, full.failures), (6, 2));
+    }
+
+    #[test]
+    fn a_line_older_than_the_last_counts_without_moving_the_time() {
+        check(3, 10, &[100, 95, 50], &[50]);
+    }
+
+    #[test]
     fn the_oldest_line_that_counts_holds_the_position() {
         let jail = jail(3, 600);
         let mut tally = Tally::default();
         let offender = "192.0.2.1".parse().expect("an address");
-        tally.add(&jail, offender, &failure(7));
-        tally.add(&jail, offender, &failure(8));
+        tally.add(&jail, offender, &failure(7), 1);
+        tally.add(&jail, offender, &failure(8), 1);
         assert_eq!(tally.oldest(SourceId(0)), Some(SourcePosition(7)));
-        assert!(tally.add(&jail, offender, &failure(9)).is_some());
+        assert!(tally.add(&jail, offender, &failure(9), 1).is_some());
         assert_eq!(tally.oldest(SourceId(0)), None);
     }
 }

@@ -136,25 +136,36 @@ impl Now {
     }
 }
 
+/// A clock that is further ahead of the voters' than this goes slower until it is not.
+const AHEAD_MAX_MS: u64 = SECOND_MS;
+/// By one part in so many.
+const SLOWING: u64 = 10;
+
 /// Cluster time between two applied entries: the last applied `now`, carried on by a monotonic
-/// clock that counts suspend (CLOCK_BOOTTIME, clock_gettime(2)). It never runs backwards.
+/// clock that counts suspend (CLOCK_BOOTTIME, clock_gettime(2)). It never runs backwards; where the
+/// monotonic clock runs too fast, it waits for the voters' clocks by going slower.
 #[derive(Clone, Copy, Debug)]
 pub struct ClusterClock {
     base: Timestamp,
     base_boottime_ms: u64,
+    /// How far it was ahead at the base.
+    ahead_ms: u64,
 }
 
 impl ClusterClock {
     /// Starts at `now`, read when the monotonic clock stood at `boottime_ms`.
     #[must_use]
     pub const fn new(now: Timestamp, boottime_ms: u64) -> ClusterClock {
-        ClusterClock { base: now, base_boottime_ms: boottime_ms }
+        ClusterClock { base: now, base_boottime_ms: boottime_ms, ahead_ms: 0 }
     }
 
     /// Cluster time when the monotonic clock stands at `boottime_ms`.
     #[must_use]
     pub const fn now(&self, boottime_ms: u64) -> Timestamp {
-        self.base.plus_ms(boottime_ms.saturating_sub(self.base_boottime_ms))
+        let passed_ms = boottime_ms.saturating_sub(self.base_boottime_ms);
+        let slow_ms = passed_ms / SLOWING;
+        let held_back_ms = if slow_ms < self.ahead_ms { slow_ms } else { self.ahead_ms };
+        self.base.plus_ms(passed_ms - held_back_ms)
     }
 
     /// Takes over an applied `now` when it is ahead; a replicated time behind ours is old news.
@@ -162,5 +173,17 @@ impl ClusterClock {
         if applied > self.now(boottime_ms) {
             *self = ClusterClock::new(applied, boottime_ms);
         }
+    }
+
+    /// Compares itself with what the voters' clocks have just said together. A node that is late in applying
+    /// that takes itself for ahead: it is slower by a tenth until news come.
+    pub fn compare(&mut self, voters: Timestamp, boottime_ms: u64) {
+        let now = self.now(boottime_ms);
+        let ahead_ms = now.ms_since(voters);
+        *self = ClusterClock {
+            base: now,
+            base_boottime_ms: boottime_ms,
+            ahead_ms: if ahead_ms > AHEAD_MAX_MS { ahead_ms } else { 0 },
+        };
     }
 }

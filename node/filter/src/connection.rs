@@ -6,7 +6,8 @@
 
 use crate::pattern::{Groups, value_of};
 use bannkreis_core::time::{MINUTE_MS, Timestamp};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 /// At most so many connections are remembered; the oldest is forgotten for a new one.
@@ -15,6 +16,8 @@ pub const CONNECTIONS_MAX: usize = 100;
 pub const CONNECTION_AGE_MAX_MS: u64 = 5 * MINUTE_MS;
 /// At most so many accounts are remembered of a connection: more than one is all that matters.
 pub const USERS_MAX: usize = 16;
+/// At most so many lines are remembered of a connection; the later ones are left out.
+pub const LINES_MAX: usize = 32;
 
 /// What is known of one failure: the groups of its lines, and what they say together.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +26,10 @@ pub struct Facts {
     users: BTreeSet<String>,
     /// A failure was seen whose offender is not known yet.
     pending: bool,
+    /// The lines that make it, as far as somebody asked for them: see [`Facts::with_lines`].
+    lines: Vec<String>,
+    /// Lines that are no failure by themselves, for the failure that may come.
+    held_lines: Vec<String>,
 }
 
 impl Facts {
@@ -33,6 +40,28 @@ impl Facts {
             set(&mut prefix_groups, &name, value);
         }
         Facts { groups: prefix_groups, ..Facts::default() }
+    }
+
+    /// These facts, with the lines that they come from.
+    #[must_use]
+    pub fn with_lines(mut self, lines: Vec<String>) -> Facts {
+        self.lines = lines;
+        self
+    }
+
+    /// The lines that make this failure.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(String::as_str)
+    }
+
+    /// Every group in the order of the expressions; `None` for what took no part.
+    pub fn groups(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.groups.iter().map(|(name, value)| (name.as_ref(), value.as_deref()))
+    }
+
+    /// The accounts that the lines of the connection name.
+    pub fn users(&self) -> impl Iterator<Item = &str> {
+        self.users.iter().map(String::as_str)
     }
 
     /// The value of a group that took part; an empty one counts.
@@ -73,68 +102,107 @@ fn set(groups: &mut Groups, name: &Arc<str>, value: Option<String>) {
 /// The connections of one filter, oldest first.
 #[derive(Debug, Default)]
 pub struct Connections {
-    known: Vec<(String, Timestamp, Facts)>,
+    known: VecDeque<Connection>,
+    hashes: RandomState,
+}
+
+#[derive(Debug)]
+struct Connection {
+    /// Of the id: most of those that are compared differ.
+    hash: u64,
+    id: String,
+    since: Timestamp,
+    facts: Arc<Facts>,
 }
 
 impl Connections {
     /// Joins a line's facts with what is known of its connection `id`, and says what is known then.
     #[must_use]
-    pub fn merge(&mut self, id: &str, mut line: Facts, now: Timestamp) -> Facts {
-        self.known.retain(|(_, since, _)| now.ms_since(*since) < CONNECTION_AGE_MAX_MS);
+    pub fn merge(&mut self, id: &str, mut line: Facts, now: Timestamp) -> Arc<Facts> {
+        // The clock may have been set back meanwhile, so any of them may be the one that is too old.
+        if self.known.iter().any(|known| now.ms_since(known.since) >= CONNECTION_AGE_MAX_MS) {
+            self.known.retain(|known| now.ms_since(known.since) < CONNECTION_AGE_MAX_MS);
+        }
         let gained = line.has("mlfgained");
         if gained && !line.has("nofail") {
             let value = line.group("mlfgained").map(str::to_owned);
             set(&mut line.groups, &Arc::from("nofail"), value);
         }
         let forget = line.remove("mlfforget");
+        let new_lines = std::mem::take(&mut line.lines);
         let user = value_of(&line.groups, "user").map(str::to_owned);
-        let index = self.known.iter().position(|(other, _, _)| other == id);
-        let Some(index) = index else {
+        let hash = self.hashes.hash_one(id);
+        let Some(index) = self.place(hash, id) else {
             if forget {
-                return settle(&mut line);
+                settle(&mut line, new_lines, gained, forget);
+                return Arc::new(line);
             }
             line.add_user(user);
-            let settled = settle(&mut line);
+            settle(&mut line, new_lines, gained, forget);
             if self.known.len() >= CONNECTIONS_MAX {
-                self.known.remove(0);
+                self.known.pop_front();
             }
-            self.known.push((id.to_owned(), now, line));
-            return settled;
+            let facts = Arc::new(line);
+            let known = Connection { hash, id: id.to_owned(), since: now, facts: Arc::clone(&facts) };
+            self.known.push_back(known);
+            return facts;
         };
-        let facts = &mut self.known[index].2;
+        let shared = &mut self.known[index].facts;
+        let facts = Arc::make_mut(shared);
         facts.add_user(user);
-        facts.remove("nofail");
-        facts.remove("mlfgained");
+        let was_none = facts.remove("nofail") | facts.remove("mlfgained");
         if gained {
             facts.pending = false;
+        }
+        // What made a failure before has been told with it.
+        if !was_none && !facts.pending {
+            facts.lines.clear();
         }
         for (name, value) in line.groups {
             if value.is_some() {
                 set(&mut facts.groups, &name, value);
             }
         }
-        let settled = settle(facts);
+        settle(facts, new_lines, gained, forget);
+        let settled = Arc::clone(shared);
         if forget {
             self.known.remove(index);
         }
         settled
     }
 
+    fn place(&self, hash: u64, id: &str) -> Option<usize> {
+        self.known.iter().position(|known| known.hash == hash && known.id == id)
+    }
+
     /// Notes that a failure of connection `id` waits for its offender.
     pub fn wait(&mut self, id: &str) {
-        if let Some((_, _, facts)) = self.known.iter_mut().find(|(other, _, _)| other == id) {
-            facts.pending = true;
+        if let Some(index) = self.place(self.hashes.hash_one(id), id) {
+            Arc::make_mut(&mut self.known[index].facts).pending = true;
         }
     }
 }
 
-/// A waiting failure, or a second account, makes a failure of what would be none.
-fn settle(facts: &mut Facts) -> Facts {
-    if std::mem::take(&mut facts.pending) || facts.users.len() > 1 {
+/// A waiting failure, or a second account, makes a failure of what would be none. `new_lines` belong to
+/// the failure, or are held for the next one.
+fn settle(facts: &mut Facts, new_lines: Vec<String>, gained: bool, forget: bool) {
+    let is_failure_nevertheless = std::mem::take(&mut facts.pending) || facts.users.len() > 1;
+    if is_failure_nevertheless {
         facts.remove("nofail");
         facts.remove("mlfgained");
     }
-    facts.clone()
+    if !facts.has("nofail") {
+        let mut lines = std::mem::take(&mut facts.held_lines);
+        lines.append(&mut facts.lines);
+        if !gained || is_failure_nevertheless {
+            lines.extend(new_lines);
+        }
+        lines.truncate(LINES_MAX);
+        facts.lines = lines;
+    } else if !forget {
+        facts.held_lines.extend(new_lines);
+        facts.held_lines.truncate(LINES_MAX);
+    }
 }
 
 #[cfg(test)]

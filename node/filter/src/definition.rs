@@ -1,8 +1,9 @@
-//! One filter file with its parameters: `[Definition]` and `[Init]` become the expressions of a filter.
+//! One file of filter.d or action.d with its parameters: `[Definition]` and `[Init]` become the options of
+//! a filter or an action.
 //!
 //! A value is looked for in the parameters of `filter = name[…]`, then in `[Init]`, then in
-//! `[Definition]`; the jail's own options stand above all and are mixed in by `jail_config`. Not for
-//! compiling expressions (`pattern`).
+//! `[Definition]`; the jail's own options stand above all and are mixed in by `jail_text`. Not for
+//! compiling expressions (`pattern`) and not for what an action closes (`action`).
 
 use crate::interpolate::{InterpolationError, Scope, Value, Vars};
 use crate::merged::{self, Merged, ReadError};
@@ -13,14 +14,70 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// The options that make a filter; all others in a filter file are parts of these.
-pub const OPTIONS: [&str; 7] =
+pub const FILTER_OPTIONS: [&str; 7] =
     ["usedns", "prefregex", "ignoreregex", "failregex", "maxlines", "datepattern", "journalmatch"];
 
-/// Why a filter can not be used.
+/// The options that make an action.
+pub const ACTION_OPTIONS: [&str; 13] = [
+    "actionstart",
+    "actionstart_on_demand",
+    "actionstop",
+    "actionflush",
+    "actionreload",
+    "actioncheck",
+    "actionrepair",
+    "actionrepair_on_unban",
+    "actionban",
+    "actionprolong",
+    "actionreban",
+    "actionunban",
+    "norestored",
+];
+
+/// Tags of actions that are known only when somebody is banned.
+const TAGS_OF_A_BAN: [&str; 5] = ["matches", "ipmatches", "ipjailmatches", "timeout", "bantime"];
+
+/// What a file defines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind<'a> {
+    /// A filter. `logtype` is what it is told when it does not decide itself: `file` or `journal`.
+    Filter {
+        /// `file` or `journal`.
+        logtype: &'a str,
+    },
+    /// An action of this jail.
+    Action {
+        /// The jail.
+        jail: &'a str,
+    },
+}
+
+impl Kind<'_> {
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Filter { .. } => "filter",
+            Kind::Action { .. } => "action",
+        }
+    }
+
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Kind::Filter { .. } => &FILTER_OPTIONS,
+            Kind::Action { .. } => &ACTION_OPTIONS,
+        }
+    }
+}
+
+/// Why a filter or an action can not be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DefinitionError {
     /// There is no file for it.
-    Missing(String),
+    Missing {
+        /// `filter` or `action`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// A file of it is malformed or unreadable.
     Read(ReadError),
     /// A value names something that is not there.
@@ -32,10 +89,10 @@ pub enum DefinitionError {
 impl fmt::Display for DefinitionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DefinitionError::Missing(name) => write!(
+            DefinitionError::Missing { kind, name } => write!(
                 f,
-                "there is no filter `{name}`: neither filter.d/{name}.conf nor filter.d/{name}.local exists, \
-                 and none is built in; write one, or correct the name in `filter = …`"
+                "there is no {kind} `{name}`: neither {kind}.d/{name}.conf nor {kind}.d/{name}.local exists, \
+                 and none is built in; write one, or correct the name in `{kind} = …`"
             ),
             DefinitionError::Read(error) => error.fmt(f),
             DefinitionError::Interpolation(error) => error.fmt(f),
@@ -46,34 +103,62 @@ impl fmt::Display for DefinitionError {
 
 impl std::error::Error for DefinitionError {}
 
-/// A filter file, read but not yet combined with a jail.
+/// Such a file, read but not yet combined with a jail.
 #[derive(Debug)]
 pub struct Definition {
+    /// `filter` or `action`.
+    kind: &'static str,
+    options: &'static [&'static str],
     name: String,
     merged: Merged,
+    /// Tags that are not replaced.
+    kept_tags: &'static [&'static str],
     /// Parameters, then what `[Init]` sets beside them.
     init: Vars,
 }
 
 impl Definition {
-    /// Reads the filter that `named` names. `logtype` is what the filter is told when it does not
-    /// decide itself: `file` or `journal`.
+    /// Reads the filter or action that `named` names.
     ///
     /// # Errors
-    /// When there is no such filter, or it is malformed.
-    pub fn read(tree: &dyn ConfigTree, named: &Named, logtype: &str) -> Result<Definition, DefinitionError> {
-        let merged = merged::read(tree, &format!("filter.d/{}", named.name))
+    /// When there is none of that name, or it is malformed.
+    pub fn read(tree: &dyn ConfigTree, kind: Kind<'_>, named: &Named) -> Result<Definition, DefinitionError> {
+        let word = kind.word();
+        let merged = merged::read(tree, &format!("{word}.d/{}", named.name))
             .map_err(DefinitionError::Read)?
-            .ok_or_else(|| DefinitionError::Missing(named.name.clone()))?;
+            .ok_or_else(|| DefinitionError::Missing { kind: word, name: named.name.clone() })?;
         let value = |text: &str| Value { text: text.to_owned(), places: Vec::new() };
         let mut init: Vars = named.parameters.iter().map(|(key, text)| (key.clone(), value(text))).collect();
-        let decides = merged.section("Definition").is_some_and(|options| options.contains_key("logtype"));
-        if !decides && init.get("logtype").is_none_or(|value| value.text.is_empty()) {
-            init.insert("logtype".to_owned(), value(logtype));
+        match kind {
+            Kind::Filter { logtype } => {
+                let decides =
+                    merged.section("Definition").is_some_and(|options| options.contains_key("logtype"));
+                if !decides && init.get("logtype").is_none_or(|value| value.text.is_empty()) {
+                    init.insert("logtype".to_owned(), value(logtype));
+                }
+            }
+            Kind::Action { jail } => {
+                init.entry("name".to_owned()).or_insert_with(|| value(jail));
+                init.entry("actname".to_owned()).or_insert_with(|| value(&action_name(named, jail)));
+            }
         }
-        let mut definition = Definition { name: named.name.clone(), merged, init };
+        let kept_tags: &[&str] = if word == "action" { &TAGS_OF_A_BAN } else { &[] };
+        let mut definition = Definition {
+            kind: word,
+            options: kind.options(),
+            name: named.name.clone(),
+            merged,
+            kept_tags,
+            init,
+        };
         definition.read_init()?;
         Ok(definition)
+    }
+
+    /// Its parameters, and what `[Init]` sets beside them, nothing replaced yet.
+    #[must_use]
+    pub fn parameters(&self) -> &Vars {
+        &self.init
     }
 
     /// The files that it was read from.
@@ -113,7 +198,9 @@ impl Definition {
         let plain = Scope { merged: &self.merged, section: "Definition", vars: &none, extra: &none };
         let mut values: Vars = Vars::new();
         let failed = DefinitionError::Interpolation;
-        for option in OPTIONS {
+        // As in fail2ban, [DEFAULT] alone makes no definition.
+        let is_defined = self.merged.section("Definition").is_some();
+        for &option in self.options.iter().filter(|_| is_defined) {
             if !vars.contains_key(option)
                 && let Some(value) = with_vars.get(option).map_err(failed)?
             {
@@ -121,7 +208,7 @@ impl Definition {
             }
         }
         if all && let Some(options) = self.merged.section("Definition") {
-            for option in options.keys().chain(self.merged.defaults.keys()) {
+            for option in options.keys() {
                 if !values.contains_key(option)
                     && let Some(value) = plain.get(option).map_err(failed)?
                 {
@@ -134,8 +221,8 @@ impl Definition {
     }
 
     fn with_tags_replaced(&self, mut values: Vars, scope: &Scope<'_>) -> Result<Vars, DefinitionError> {
-        let conditional: Vec<String> =
-            values.keys().filter_map(|name| Some(name.split_once('?')?.0.to_owned())).collect();
+        let conditional = values.keys().filter_map(|name| Some(name.split_once('?')?.0.to_owned()));
+        let kept: Vec<String> = conditional.chain(self.kept_tags.iter().map(|&tag| tag.to_owned())).collect();
         let mut texts: BTreeMap<String, String> =
             values.iter().map(|(name, value)| (name.clone(), value.text.clone())).collect();
         let mut cache: BTreeMap<String, Option<String>> = BTreeMap::new();
@@ -147,14 +234,26 @@ impl Definition {
             cache.insert(tag.to_owned(), found.clone());
             Ok(found)
         };
-        tags::substitute(&mut texts, &conditional, &mut elsewhere)
-            .map_err(|problem| DefinitionError::Tags(format!("filter `{}`: {problem}", self.name)))?;
+        tags::substitute(&mut texts, &kept, &mut elsewhere)
+            .map_err(|problem| DefinitionError::Tags(format!("{} `{}`: {problem}", self.kind, self.name)))?;
         for (name, text) in texts {
             if let Some(value) = values.get_mut(&name) {
                 value.text = text;
             }
         }
         Ok(values)
+    }
+
+    /// What an option of `[Definition]` was before a later file changed it, with the names in it taken from
+    /// what the others were. As in fail2ban, `[DEFAULT]` answers too as soon as a second file has the section.
+    fn known(&self, option: &str) -> Result<Option<String>, InterpolationError> {
+        let Some(known) = self.merged.known.get("Definition") else { return Ok(None) };
+        let before = known.iter().map(|(name, raw)| {
+            (name.clone(), Value { text: raw.text.clone(), places: vec![raw.place.clone()] })
+        });
+        let (before, none) = (before.collect(), Vars::new());
+        let scope = Scope { merged: &self.merged, section: "KNOWN/Definition", vars: &none, extra: &before };
+        Ok(scope.get(option)?.map(|value| value.text))
     }
 
     /// A tag that is none of the filter's own options: an option of `[Definition]`, or
@@ -165,10 +264,9 @@ impl Definition {
             && !section.is_empty()
             && !option.is_empty()
         {
-            let known = self.merged.known.get("Definition").and_then(|options| options.get(option));
             let section = match section.to_lowercase().as_str() {
-                "known" => match known {
-                    Some(raw) => return Ok(Some(raw.text.clone())),
+                "known" => match self.known(option)? {
+                    Some(text) => return Ok(Some(text)),
                     None => "Definition",
                 },
                 "default" => "DEFAULT",
@@ -181,7 +279,22 @@ impl Definition {
                 }
             }
         }
+        if self.merged.section("Definition").is_none() {
+            return Ok(None);
+        }
         Ok(scope.get(tag)?.map(|value| value.text))
+    }
+}
+
+/// What an action is called in its jail: its file's name, told apart by its parameter `name`.
+fn action_name(named: &Named, jail: &str) -> String {
+    match named.parameter("name") {
+        None => named.name.clone(),
+        Some(name) if name == jail => named.name.clone(),
+        Some(name) => match name.strip_prefix(jail) {
+            Some(rest) => format!("{}{rest}", named.name),
+            None => format!("{}-{name}", named.name),
+        },
     }
 }
 
@@ -197,7 +310,8 @@ mod tests {
             "[DEFAULT]\nlogtype = file\n_daemon = d\n[lt_file]\np = <_daemon>:\n[lt_journal]\np = j\n",
         );
         let named = parameters::parse(filter).expect("well formed");
-        let definition = Definition::read(&tree, &named, "journal").map_err(|error| error.to_string())?;
+        let kind = Kind::Filter { logtype: "journal" };
+        let definition = Definition::read(&tree, kind, &named).map_err(|error| error.to_string())?;
         definition.combined(&Vars::new(), true).map_err(|error| error.to_string())
     }
 

@@ -1,29 +1,36 @@
 //! A compiled filter: judges the lines of a log, one after the other.
 //!
-//! The order of the tests is fail2ban's: date, early ignoreregex, prefregex, failregex in order,
-//! ignoreregex on what failregex saw. A filter has a memory (the place of the date, the
+//! First the line's date, then the expressions in their order (`recognise`). A filter has a memory (the place of the date, the
 //! connections), so each log file gets its own lines in order. Not for counting failures
 //! (`bannkreis-core`) and not for `ignoreip` (the warden).
 
 use crate::connection::{Connections, Facts};
 use crate::date::convert::Zone;
+use crate::date::dates::{Dated, Dates};
 use crate::date::detector::DateDetector;
 use crate::date::templates::DefaultTemplates;
 use crate::encoding::LogEncoding;
-pub use crate::judged::{Counts, Examined, Ignored, Judged, Mode, NoMatch};
-use crate::pattern::{Groups, Pattern, Search, value_of};
+use crate::engine::required::{self, Needle};
+use crate::host_name::is_host_name;
+pub use crate::judged::{Counts, Examined, Ignored, Judged, Mode, NOBODY, NamedFailure, NoMatch};
+use crate::log_filters::RawLine;
+use crate::multiline::Window;
+use crate::offender;
+use crate::pattern::Pattern;
+use crate::pattern_list::PatternList;
+use crate::recognise::Undated;
 use crate::regex_tags::HostNames;
-use crate::translate::TextEnd;
 use bannkreis_core::failure::{Failure, LogLine};
 use bannkreis_core::jail::JailName;
 use bannkreis_core::proposal::evidence_text;
 use bannkreis_core::subnet::Subnet;
-use bannkreis_core::time::{MINUTE_MS, SECOND_MS, Timestamp};
+use bannkreis_core::time::Timestamp;
 use std::fmt;
-use std::net::IpAddr;
+use std::sync::Arc;
 
-/// A date further from now than this is taken as now while a log is followed.
-pub const DATE_SKEW_MAX_MS: u64 = MINUTE_MS;
+/// Failures with a name wait for [`Filter::take_named`] in this number at most; more are dropped, as if
+/// their name had no address.
+pub const NAMED_MAX: usize = 1_000;
 
 /// What a filter is made of, all tags and names replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -36,6 +43,8 @@ pub struct Rules {
     pub ignoreregex: Vec<String>,
     /// `datepattern`; empty for the default formats.
     pub datepattern: String,
+    /// `maxlines`: at so many lines the filter looks at once; 0 is 1.
+    pub max_lines: usize,
     /// `usedns`.
     pub use_dns: UseDns,
 }
@@ -71,20 +80,34 @@ impl fmt::Display for FilterError {
 
 impl std::error::Error for FilterError {}
 
+/// When a line is judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// This host's wall clock.
+    pub(crate) now: Timestamp,
+    pub(crate) mode: Mode,
+}
+
 /// A filter at work on one jail's logs.
 #[derive(Debug)]
 pub struct Filter {
     jail: JailName,
     find_time_ms: u64,
-    zone: Zone,
-    encoding: LogEncoding,
-    prefregex: Option<Pattern>,
-    failregex: Vec<Pattern>,
-    ignoreregex: Vec<Pattern>,
-    dates: DateDetector,
-    last_date: Option<Timestamp>,
-    connections: Connections,
-    counts: Counts,
+    pub(crate) encoding: LogEncoding,
+    /// A list of one.
+    pub(crate) prefregex: Option<PatternList>,
+    pub(crate) failregex: PatternList,
+    pub(crate) ignoreregex: PatternList,
+    datepattern: String,
+    pub(crate) dates: Dates,
+    pub(crate) connections: Connections,
+    /// The last lines, for a filter that looks at several.
+    pub(crate) window: Option<Window>,
+    pub(crate) counts: Counts,
+    /// `usedns` is yes or warn.
+    looks_names_up: bool,
+    /// See [`Filter::take_named`].
+    named: Vec<NamedFailure>,
 }
 
 /// What a filter needs to know besides its rules.
@@ -112,7 +135,10 @@ impl Filter {
     ) -> Result<Filter, FilterError> {
         let names = if rules.use_dns == UseDns::No { HostNames::Refused } else { HostNames::Allowed };
         let compile = |option: &'static str, written: &String| {
-            Pattern::new(written, names).map_err(|why| FilterError {
+            // As in fail2ban, only failregex is told of the lines inside a window.
+            let over_lines = option == "failregex" && rules.max_lines > 1;
+            let compiled = if over_lines { Pattern::over_lines } else { Pattern::new };
+            compiled(written, names).map_err(|why| FilterError {
                 option,
                 problem: format!("{option} `{written}` does not compile: {why}"),
             })
@@ -124,7 +150,7 @@ impl Filter {
         let failregex = all("failregex", &rules.failregex)?;
         let ignoreregex = all("ignoreregex", &rules.ignoreregex)?;
         for pattern in &failregex {
-            if !names_offender(pattern) && !prefregex.as_ref().is_some_and(names_offender) {
+            if !offender::can_name(pattern) && !prefregex.iter().any(offender::can_name) {
                 return Err(FilterError {
                     option: "failregex",
                     problem: format!(
@@ -139,16 +165,24 @@ impl Filter {
         Ok(Filter {
             jail: surroundings.jail,
             find_time_ms: surroundings.find_time_ms,
-            zone: surroundings.zone,
             encoding: surroundings.encoding,
-            prefregex,
-            failregex,
-            ignoreregex,
-            dates,
-            last_date: None,
+            prefregex: prefregex.map(|prefregex| PatternList::new(vec![prefregex])),
+            failregex: PatternList::new(failregex),
+            ignoreregex: PatternList::new(ignoreregex),
+            datepattern: rules.datepattern.clone(),
+            dates: Dates::new(dates, surroundings.zone),
             connections: Connections::default(),
+            window: (rules.max_lines > 1).then(|| Window::new(rules.max_lines)),
             counts: Counts::default(),
+            looks_names_up: matches!(rules.use_dns, UseDns::Yes | UseDns::Warn),
+            named: Vec::new(),
         })
+    }
+
+    /// The failures since the last call whose offender has only a name so far: with `usedns = yes` or `warn`
+    /// somebody may look it up. To the filter, such a line is [`Ignored::NotAnAddress`].
+    pub fn take_named(&mut self) -> Vec<NamedFailure> {
+        std::mem::take(&mut self.named)
     }
 
     /// The jail that its failures belong to.
@@ -167,8 +201,9 @@ impl Filter {
     pub fn backtracking(&self) -> impl Iterator<Item = &str> {
         self.prefregex
             .iter()
-            .chain(&self.failregex)
-            .chain(&self.ignoreregex)
+            .flat_map(|prefregex| prefregex.iter())
+            .chain(self.failregex.iter())
+            .chain(self.ignoreregex.iter())
             .filter(|pattern| pattern.is_backtracking())
             .map(Pattern::written)
     }
@@ -183,197 +218,149 @@ impl Filter {
         self.counts.lines += 1;
         let text = self.encoding.decode(&line.text);
         let text = text.trim_end_matches(['\r', '\n']);
-        let mut examined = Examined {
-            judged: Judged::NoMatch(NoMatch::Failregex),
-            failregex: None,
-            date: None,
-            facts: Vec::new(),
+        let dated = self.dates.next(text, now, mode);
+        let raw = RawLine {
+            source: line.source,
+            position: line.position,
+            replayed: line.replayed,
+            text: &line.text,
+            cut: line.cut,
+            is_telling: true,
         };
-        let dated = self.dated(text, now, mode);
-        examined.date = dated.written;
-        let at = match (dated.at, mode) {
-            (Some(at), Mode::Following) if differs(at, now) => {
-                self.counts.odd_dates += 1;
-                self.last_date = Some(now);
-                Some(now)
-            }
-            (Some(at), Mode::CatchingUp) if at < now.minus_ms(self.find_time_ms) => {
-                examined.judged = Judged::Ignored(Ignored::TooOld);
-                return examined;
-            }
-            (at, _) => at,
+        let at = Moment { now, mode };
+        let (judged, recognised) = self.judge_dated(raw, text, &dated.rest_of(text), &dated, at);
+        let (failregex, facts) = match &recognised {
+            Some((index, facts)) => (Some(*index), facts_of(facts)),
+            None => (None, Vec::new()),
         };
-        let end = if line.cut { TextEnd::Cut } else { TextEnd::Line };
-        let mut buffer = dated.rest;
-        if end == TextEnd::Line {
-            buffer.push('\n');
+        Examined { judged, failregex, date: dated.written, facts }
+    }
+
+    /// Judges a line whose date was looked for already: `rest` is `text` without it. Says also which
+    /// failregex matches, and what is known then.
+    pub(crate) fn judge_dated(
+        &mut self,
+        line: RawLine<'_>,
+        text: &str,
+        rest: &str,
+        dated: &Dated,
+        at: Moment,
+    ) -> (Judged, Option<(usize, Arc<Facts>)>) {
+        self.counts.odd_dates += u64::from(dated.is_odd);
+        if self.is_too_old(dated, at) {
+            return (Judged::Ignored(Ignored::TooOld), None);
         }
-        let outcome = self.recognise(&buffer, end, now);
-        examined.judged = match outcome {
-            Err(judged) => judged,
-            Ok((index, facts)) => {
-                examined.failregex = Some(index);
-                examined.facts = facts_of(&facts);
-                self.failure(line, text, &facts, at.map(|at| at.min(now)), now)
-            }
+        let now = at.now;
+        let undated = Undated {
+            rest,
+            written: text,
+            cut: line.cut,
+            is_telling: line.is_telling,
+            has_time: dated.at.is_some(),
         };
-        match &examined.judged {
+        let (index, facts) = match self.recognise(undated, now) {
+            Err(judged) => return (judged, None),
+            Ok(recognised) => recognised,
+        };
+        let judged = self.failure(line, text, &facts, dated.at.map(|at| at.min(now)), now);
+        match &judged {
             Judged::Failure(_) => self.counts.failures += 1,
             Judged::Ignored(Ignored::NotAnAddress(_)) => self.counts.not_addresses += 1,
             _ => {}
         }
-        examined
+        (judged, Some((index, facts)))
     }
 
-    /// Finds the line's date and cuts it out; fills in a date when there is none.
-    fn dated(&mut self, text: &str, now: Timestamp, mode: Mode) -> Dated {
-        let recent = self.last_date.filter(|&last| last > now.minus_ms(MINUTE_MS));
-        let Some(found) = self.dates.find(text, now, &self.zone) else {
-            let at = recent.or((mode == Mode::Following).then_some(now));
-            return Dated { rest: text.to_owned(), written: None, at };
-        };
-        if let Some(at) = found.at {
-            self.last_date = Some(at);
-            let rest = [&text[..found.cut.start], &text[found.cut.end..]].concat();
-            return Dated { rest, written: Some(at), at: Some(at) };
+    /// Texts of which one stands in every line that can be a failure, or in one of the lines that can be one
+    /// together; `None` when any line can.
+    #[must_use]
+    pub fn needles(&self) -> Option<Vec<Needle>> {
+        // What prefregex cuts out of a window changes the window, whether it comes to a match or not.
+        if self.window.is_some() && self.prefregex.is_some() {
+            return None;
         }
-        // An empty date belongs to a filter without dates; one that means nothing (30 February) is
-        // cut out, unless the date of the line before it stands in for it.
-        let at = recent.or((mode == Mode::Following || found.cut.is_empty()).then_some(now));
-        let rest = if recent.is_some() {
-            text.to_owned()
-        } else {
-            [&text[..found.cut.start], &text[found.cut.end..]].concat()
-        };
-        Dated { rest, written: None, at }
+        let of_failregex = self.failregex.needles();
+        let of_prefregex = self.prefregex.as_ref().and_then(PatternList::needles);
+        let better = of_failregex.into_iter().chain(of_prefregex);
+        better.max_by_key(|needles| required::quality(needles))
     }
 
-    /// Finds the failregex that matches, and what is known then.
-    fn recognise(&mut self, line: &str, end: TextEnd, now: Timestamp) -> Result<(usize, Facts), Judged> {
-        let mut gave_up = 0;
-        let outcome = self.recognise_counting(line, end, now, &mut gave_up);
-        self.counts.gave_up += gave_up;
-        match outcome {
-            Err(Judged::NoMatch(_)) if gave_up > 0 => Err(Judged::NoMatch(NoMatch::GaveUp)),
-            outcome => outcome,
+    /// Whether it looks at several lines at once: then it takes note of each ([`Filter::take_note`]).
+    #[must_use]
+    pub(crate) fn has_window(&self) -> bool {
+        self.window.is_some()
+    }
+
+    /// Whether a line that has none of [`Filter::needles`] can be a failure with those before it.
+    #[must_use]
+    pub(crate) fn awaits_more(&self) -> bool {
+        self.window.as_ref().is_some_and(Window::is_telling)
+    }
+
+    /// Takes note of a line that can be no failure, neither by itself nor with those before it, but perhaps
+    /// with those behind it. `rest` is `text` without its date.
+    pub(crate) fn take_note(&mut self, cut: bool, text: &str, rest: &str, dated: &Dated, at: Moment) {
+        if !cut
+            && !self.is_too_old(dated, at)
+            && let Some(window) = &mut self.window
+        {
+            window.note(rest, text, false);
         }
     }
 
-    fn recognise_counting(
-        &mut self,
-        line: &str,
-        end: TextEnd,
-        now: Timestamp,
-        gave_up: &mut u64,
-    ) -> Result<(usize, Facts), Judged> {
-        let mut search = |pattern: &Pattern, text: &str, end: TextEnd| match pattern.search(text, end) {
-            Search::Found(groups) => Some(groups),
-            Search::Nothing => None,
-            Search::GaveUp => {
-                *gave_up += 1;
-                None
-            }
-        };
-        let ignored = |text: &str, end, search: &mut dyn FnMut(&Pattern, &str, TextEnd) -> Option<Groups>| {
-            let index = self.ignoreregex.iter().position(|pattern| search(pattern, text, end).is_some());
-            index.map_or(Ok(()), |index| Err(Judged::Ignored(Ignored::Ignoreregex(index))))
-        };
-        // fail2ban looks at the whole line early only when that is cheap.
-        if self.ignoreregex.len() + 2 < self.failregex.len() {
-            ignored(line, end, &mut search)?;
-        }
-        let mut prefix_groups = Groups::new();
-        let mut content = None;
-        if let Some(prefregex) = &self.prefregex {
-            prefix_groups = search(prefregex, line, end).ok_or(Judged::NoMatch(NoMatch::Prefregex))?;
-            content = value_of(&prefix_groups, "content").map(|content| {
-                let reaches_cut = end == TextEnd::Cut && line.ends_with(content);
-                let end = if reaches_cut { TextEnd::Cut } else { TextEnd::Line };
-                (if reaches_cut { content.to_owned() } else { format!("{content}\n") }, end)
-            });
-            prefix_groups.retain(|(name, _)| name.as_ref() != "content");
-        }
-        let (text, end) = content.as_ref().map_or((line, end), |(text, end)| (text.as_str(), *end));
-        let mut found = None;
-        for (index, pattern) in self.failregex.iter().enumerate() {
-            if let Some(groups) = search(pattern, text, end) {
-                found = Some((index, groups));
-                break;
-            }
-        }
-        let (index, groups) = found.ok_or(Judged::NoMatch(NoMatch::Failregex))?;
-        ignored(text, end, &mut search)?;
-        let facts = Facts::of(prefix_groups, groups);
-        let Some(id) = facts.group("mlfid").map(str::to_owned) else { return Ok((index, facts)) };
-        let facts = self.connections.merge(&id, facts, now);
-        if facts.has("nofail") {
-            return Err(Judged::Ignored(Ignored::NoFail));
-        }
-        let has_offender = ["fid", "ip4", "ip6", "dns"].iter().any(|name| facts.group(name).is_some());
-        if !has_offender {
-            self.connections.wait(&id);
-            return Err(Judged::Ignored(Ignored::Pending));
-        }
-        Ok((index, facts))
+    fn is_too_old(&self, dated: &Dated, at: Moment) -> bool {
+        at.mode == Mode::CatchingUp && dated.at.is_some_and(|date| date < at.now.minus_ms(self.find_time_ms))
+    }
+
+    /// Whether it looks at dates as `other` does.
+    #[must_use]
+    pub(crate) fn dates_like(&self, other: &Filter) -> bool {
+        self.datepattern == other.datepattern
+            && self.encoding == other.encoding
+            && self.dates.zone() == other.dates.zone()
     }
 
     fn failure(
-        &self,
-        line: &LogLine,
+        &mut self,
+        line: RawLine<'_>,
         text: &str,
         facts: &Facts,
         at: Option<Timestamp>,
         now: Timestamp,
     ) -> Judged {
         let Some(at) = at else { return Judged::Ignored(Ignored::NoDate) };
-        let offender = match offender(facts) {
-            Ok(offender) => offender,
-            Err(text) => return Judged::Ignored(Ignored::NotAnAddress(evidence_text(text))),
-        };
-        Judged::Failure(Failure {
+        let failure = |offender| Failure {
             jail: self.jail.clone(),
             offender,
             at: at.min(now),
-            evidence: evidence_text(text),
+            evidence: evidence(facts, text),
             user: facts.group("user").filter(|user| !user.is_empty()).map(evidence_text),
             source: line.source,
             position: line.position,
             replayed: line.replayed,
-        })
+        };
+        let name = match offender::of(facts) {
+            Ok(offender) => return Judged::Failure(failure(offender)),
+            Err(name) => name,
+        };
+        if self.looks_names_up
+            && facts.group("dns") == Some(name)
+            && is_host_name(name)
+            && self.named.len() < NAMED_MAX
+        {
+            self.named.push(NamedFailure { name: name.to_owned(), failure: failure(Subnet::host(NOBODY)) });
+        }
+        Judged::Ignored(Ignored::NotAnAddress(evidence_text(name)))
     }
 }
 
-struct Dated {
-    /// The line without its date.
-    rest: String,
-    /// The date that stands in it.
-    written: Option<Timestamp>,
-    /// That, or what stands in for it.
-    at: Option<Timestamp>,
+/// The line, or the lines when there are several.
+fn evidence(facts: &Facts, text: &str) -> String {
+    let lines: Vec<&str> = facts.lines().collect();
+    evidence_text(&if lines.is_empty() { text.to_owned() } else { lines.join(" | ") })
 }
 
-/// More than a minute apart, in whole seconds as fail2ban counts.
-fn differs(at: Timestamp, now: Timestamp) -> bool {
-    at.ms_since(now).max(now.ms_since(at)) / SECOND_MS > DATE_SKEW_MAX_MS / SECOND_MS
-}
-
-fn names_offender(pattern: &Pattern) -> bool {
-    ["fid", "ip4", "ip6", "dns", "mlfid"].iter().any(|name| pattern.has_group(name))
-}
-
-/// Who it was: an address where there is one, else what stands in its place.
-fn offender(facts: &Facts) -> Result<Subnet, &str> {
-    let text = ["ip4", "ip6", "fid", "dns"].iter().find_map(|name| facts.group(name)).unwrap_or("");
-    let address: IpAddr = text.parse().map_err(|_| text)?;
-    match facts.group("cidr").filter(|cidr| !cidr.is_empty()) {
-        None => Ok(Subnet::host(address)),
-        Some(cidr) => cidr.parse().ok().and_then(|length| Subnet::new(address, length)).ok_or(text),
-    }
-}
-
+/// Every group that took part, in the order of the expressions.
 fn facts_of(facts: &Facts) -> Vec<(String, String)> {
-    ["mlfid", "fid", "ip4", "ip6", "dns", "cidr", "fport", "user", "nofail"]
-        .iter()
-        .filter_map(|&name| Some((name.to_owned(), facts.group(name)?.to_owned())))
-        .collect()
+    facts.groups().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect()
 }

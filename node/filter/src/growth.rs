@@ -1,13 +1,17 @@
 //! `bantime.increment` and its family, worked out to a table of ban times.
 //!
-//! fail2ban evaluates Python here; what crosses the cluster is a table of integers, so that every
-//! node bans for the same time.
+//! fail2ban evaluates its formula at each ban; what crosses the cluster is a table of integers, so that every
+//! node bans for the same time. Not for the arithmetic (`formula`).
 
-use crate::{time_text, unsupported};
+use crate::{formula, time_text};
 use bannkreis_core::jail::{GROWTH_STEPS_MAX, Growth};
 
-/// Doubling stops after so many bans, as in fail2ban's own formula.
-const DOUBLINGS_MAX: u32 = 20;
+/// fail2ban's own formula, where nobody writes another.
+const FORMULA_DEFAULT: &str = "ban.Time * (1<<(ban.Count if ban.Count<20 else 20)) * banFactor";
+/// A formula is worked out for so many earlier bans; the last outcome holds for more.
+const COUNTS_MAX: u32 = 20;
+/// No ban time is longer: three thousand years, which fits every clock.
+const BAN_TIME_MS_MAX: u64 = 100_000_000_000_000;
 
 /// The options as they are set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,11 +40,10 @@ pub fn table(ban_time_ms: u64, options: &GrowthOptions) -> Result<Growth, String
     };
     let factor = match set(&options.factor) {
         None => 1.0,
-        Some(text) => text
-            .parse::<f64>()
+        Some(text) => formula::evaluate(&text, &[])
             .ok()
             .filter(|factor| factor.is_finite() && *factor > 0.0)
-            .ok_or_else(|| unsupported::formula("bantime.factor", &text))?,
+            .ok_or_else(|| format!("`bantime.factor = {text}` is no number above 0; write e.g. 2 or 1.5"))?,
     };
     let mut table_ms = vec![ban_time_ms];
     if let Some(multipliers) = set(&options.multipliers) {
@@ -57,11 +60,10 @@ pub fn table(ban_time_ms: u64, options: &GrowthOptions) -> Result<Growth, String
         table_ms.extend(later.iter().map(|multiplier| times(ban_time_ms, factor * multiplier)));
         table_ms.truncate(GROWTH_STEPS_MAX);
     } else {
-        if let Some(formula) = set(&options.formula).filter(|formula| !is_doubling(formula)) {
-            return Err(unsupported::formula("bantime.formula", &formula));
+        let formula = set(&options.formula).unwrap_or_else(|| FORMULA_DEFAULT.to_owned());
+        for count in 1..=COUNTS_MAX {
+            table_ms.push(worked_out(&formula, ban_time_ms, count, factor)?.max(ban_time_ms));
         }
-        let doubled = |n: u32| times(ban_time_ms, factor * f64::from(1_u32 << n)).max(ban_time_ms);
-        table_ms.extend((1..=DOUBLINGS_MAX).map(doubled));
     }
     let length = |option: &Option<String>, name: &str| {
         set(option)
@@ -76,20 +78,29 @@ pub fn table(ban_time_ms: u64, options: &GrowthOptions) -> Result<Growth, String
     })
 }
 
-/// The formula that fail2ban has by default, in the spelling of its documentation.
-fn is_doubling(formula: &str) -> bool {
-    let plain: String = formula.chars().filter(|c| !c.is_whitespace()).collect();
-    plain == "ban.Time*(1<<(ban.Countifban.Count<20else20))*banFactor"
+/// The ban time by `formula`, which counts in seconds, after `count` earlier bans.
+fn worked_out(formula: &str, ban_time_ms: u64, count: u32, factor: f64) -> Result<u64, String> {
+    #[expect(clippy::cast_precision_loss, reason = "times are far below 2^53")]
+    let seconds = ban_time_ms as f64 / 1_000.0;
+    let names = [("ban.Time", seconds), ("ban.Count", f64::from(count)), ("banFactor", factor)];
+    let value = formula::evaluate(formula, &names).map_err(|why| {
+        format!(
+            "`bantime.formula = {formula}`: {why}; it may use ban.Time, ban.Count, banFactor, numbers, operators \
+             and math functions; or write bantime.multipliers, e.g. 1 2 4 8 16"
+        )
+    })?;
+    Ok(milliseconds(value))
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "times are far below 2^53, and a cast from f64 saturates"
-)]
 fn times(ban_time_ms: u64, factor: f64) -> u64 {
-    (ban_time_ms as f64 * factor).round() as u64
+    #[expect(clippy::cast_precision_loss, reason = "times are far below 2^53")]
+    let seconds = ban_time_ms as f64 / 1_000.0;
+    milliseconds(seconds * factor)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast from f64 saturates")]
+fn milliseconds(seconds: f64) -> u64 {
+    ((seconds * 1_000.0).round() as u64).min(BAN_TIME_MS_MAX)
 }
 
 #[cfg(test)]
@@ -124,11 +135,27 @@ mod tests {
     }
 
     #[test]
-    fn python_is_refused_by_name() {
-        let refused = with(|o| o.formula = Some("ban.Time * math.exp(ban.Count)".to_owned()));
-        assert!(refused.expect_err("python").contains("bantime.formula"));
-        assert!(with(|o| o.factor = Some("2.0 / 5.0".to_owned())).is_err());
-        let documented = "ban.Time * (1<<(ban.Count if ban.Count<20 else 20)) * banFactor";
-        assert!(with(|o| o.formula = Some(documented.to_owned())).is_ok());
+    fn a_formula_is_worked_out_for_every_count() {
+        let formula = "ban.Time * math.exp(float(ban.Count+1)*banFactor)/math.exp(1*banFactor)";
+        let growth = with(|o| {
+            o.formula = Some(formula.to_owned());
+            o.factor = Some("2.0 / 2.885385".to_owned());
+        })
+        .expect("known");
+        assert_eq!(growth.table_ms.len(), 21);
+        assert_eq!(&growth.table_ms[..4], [600_000, 1_200_001, 2_400_006, 4_800_018]);
+        let shorter = with(|o| o.factor = Some("0.5".to_owned())).expect("a number");
+        assert_eq!(&shorter.table_ms[..3], [600_000, 600_000, 1_200_000], "never below bantime");
+        let endless = with(|o| o.formula = Some("ban.Time * 10 ** (ban.Count * 40)".to_owned()));
+        assert_eq!(endless.expect("known").table_ms[20], BAN_TIME_MS_MAX);
+    }
+
+    #[test]
+    fn what_is_no_formula_is_refused_by_name() {
+        let refused = with(|o| o.formula = Some("ban.Time * random.random()".to_owned()));
+        let refused = refused.expect_err("random");
+        assert!(refused.contains("bantime.formula") && refused.contains("`random.random()` at"), "{refused}");
+        assert!(with(|o| o.factor = Some("0".to_owned())).expect_err("0").contains("bantime.factor"));
+        assert!(with(|o| o.multipliers = Some("1 x".to_owned())).expect_err("x").contains("multipliers"));
     }
 }

@@ -3,6 +3,7 @@
 //! The dialect is that of Python's `configparser` with inline comments after `;`. Not for how
 //! several files become one (`merged`), nor for `%(names)s` in values (`interpolate`).
 
+use crate::base;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,6 +14,51 @@ pub struct Place {
     pub file: Arc<str>,
     /// The line, counted from 1.
     pub line: u32,
+}
+
+/// Which of the files of one name a line is in: each lies above those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layer {
+    /// Compiled in.
+    BuiltIn,
+    /// NAME.conf, or a file that it includes.
+    Conf,
+    /// NAME.d/*.conf
+    ConfDirectory,
+    /// NAME.local
+    Local,
+    /// NAME.d/*.local
+    LocalDirectory,
+}
+
+impl Layer {
+    /// The layer of the file that people know by this name.
+    #[must_use]
+    pub fn of_file(file: &str) -> Layer {
+        if file.starts_with(base::SHOWN_AS.trim_end()) {
+            return Layer::BuiltIn;
+        }
+        let directory = file.rsplit('/').nth(1).unwrap_or_default();
+        let is_inside = directory.ends_with(".d") && !["filter.d", "action.d"].contains(&directory);
+        match (file.ends_with(".local"), is_inside) {
+            (false, false) => Layer::Conf,
+            (false, true) => Layer::ConfDirectory,
+            (true, false) => Layer::Local,
+            (true, true) => Layer::LocalDirectory,
+        }
+    }
+
+    /// A word for programs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Layer::BuiltIn => "built_in",
+            Layer::Conf => "conf",
+            Layer::ConfDirectory => "conf_d",
+            Layer::Local => "local",
+            Layer::LocalDirectory => "local_d",
+        }
+    }
 }
 
 impl fmt::Display for Place {
@@ -234,6 +280,19 @@ mod tests {
         assert!(problem("[s]\nnonsense\n").starts_with("t:2: `nonsense` is no `option = value`"));
         assert!(problem("[s]\na=1\n[s]\n").starts_with("t:3: section [s]"));
         assert!(problem("[s]\na=1\nA=2\n").starts_with("t:3: option `a`"));
+    }
+
+    #[test]
+    fn a_files_name_tells_its_layer() {
+        for (file, layer) in [
+            ("(built in) jail.conf", "built_in"),
+            ("/etc/fail2ban/jail.conf", "conf"),
+            ("/etc/fail2ban/jail.d/x.conf", "conf_d"),
+            ("/etc/fail2ban/filter.d/sshd.local", "local"),
+            ("/etc/fail2ban/filter.d/sshd.d/x.local", "local_d"),
+        ] {
+            assert_eq!(Layer::of_file(file).as_str(), layer, "{file}");
+        }
     }
 
     #[test]

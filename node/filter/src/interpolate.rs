@@ -115,7 +115,8 @@ impl Scope<'_> {
         depth: usize,
         into: &mut Value,
     ) -> Result<(), String> {
-        if depth > DEPTH_MAX {
+        // What names nothing is no level of its own.
+        if depth > DEPTH_MAX && text.contains('%') {
             return Err(format!(
                 "the value of `{option}` names itself, or names others more than {DEPTH_MAX} levels deep"
             ));

@@ -1,6 +1,6 @@
 //! The single options of a jail: from their text to what they mean.
 //!
-//! Which text an option has is worked out in `jail_config`; here numbers become numbers, times
+//! Which text an option has is worked out in `jail_text`; here numbers become numbers, times
 //! times and expressions rules, or an error that names the option and its line.
 
 use crate::date::convert::Zone;
@@ -8,8 +8,11 @@ use crate::date::zones;
 use crate::encoding::LogEncoding;
 use crate::filter::{Rules, UseDns};
 use crate::growth::{self, GrowthOptions};
-use crate::interpolate::{Value, Vars};
-use crate::jail_config::{JailError, LogPath, Logs, Reader, is_true};
+use crate::host_name::is_host_name;
+use crate::ignore_command::{self, IgnoreCommand};
+use crate::jail_config::{LogPath, Logs};
+use crate::jail_text::{JailError, JailText, is_true};
+use crate::multiline::WINDOW_LINES_MAX;
 use crate::parameters;
 use crate::reading::Host;
 use crate::time_text;
@@ -20,8 +23,10 @@ use bannkreis_core::time::BanTime;
 
 /// `findtime` and `bantime` where nothing sets them.
 const TIME_DEFAULT: &str = "10m";
+/// A jail's `ignoreip` may have so many names; what is beyond is not looked up, and said so.
+pub(crate) const IGNORED_NAMES_MAX: usize = 64;
 
-impl Reader<'_> {
+impl JailText {
     /// A number from 0 on; what is none is remarked on and replaced, as in fail2ban.
     pub(crate) fn number(&mut self, option: &str, default: u32) -> u32 {
         let Some(text) = self.text(option).map(str::to_owned) else { return default };
@@ -64,27 +69,51 @@ impl Reader<'_> {
         Ok(BanPolicy { ban_time: BanTime::Ms(ban_time_ms), growth })
     }
 
-    pub(crate) fn ignored(&mut self) -> Vec<Subnet> {
+    /// The addresses in `ignoreip`, and the names.
+    pub(crate) fn ignored(&mut self) -> (Vec<Subnet>, Vec<String>) {
         let text = self.text("ignoreip").unwrap_or_default().to_owned();
-        let mut subnets = Vec::new();
+        let (mut subnets, mut names) = (Vec::new(), Vec::new());
         for word in parameters::words(&text) {
             match ignored_subnet(word) {
                 Some(subnet) => subnets.push(subnet),
-                None => self.remark("ignoreip", unsupported::ignoreip_name(word)),
+                None if !is_host_name(word) => self.remark("ignoreip", unsupported::ignoreip_word(word)),
+                None if names.len() >= IGNORED_NAMES_MAX => {
+                    self.remark("ignoreip", unsupported::too_many_names(word, IGNORED_NAMES_MAX));
+                }
+                None => names.push(word.to_owned()),
             }
         }
-        subnets
+        (subnets, names)
     }
 
-    pub(crate) fn logs(&mut self, from_journal: bool, filter_values: &Vars) -> Logs {
-        if from_journal {
+    pub(crate) fn ignore_command(&mut self) -> Result<Option<IgnoreCommand>, JailError> {
+        let cache = self.text("ignorecache").unwrap_or_default().to_owned();
+        let Some(command) = self.text("ignorecommand").map(str::to_owned) else {
+            if !cache.is_empty() {
+                self.remark("ignorecache", unsupported::cache_without_command());
+            }
+            return Ok(None);
+        };
+        let read = ignore_command::read(&command, &cache).map_err(|why| self.error("ignorecache", why))?;
+        for tag in &read.unknown_tags {
+            self.remark("ignorecommand", unsupported::tag_of_ignorecommand(tag));
+        }
+        Ok(Some(read))
+    }
+
+    pub(crate) fn logs(&mut self) -> Logs {
+        if self.from_journal {
             self.remark("backend", unsupported::journal_backend());
-            let text = self.text("journalmatch").map(str::to_owned);
-            let text =
-                text.or_else(|| Some(filter_values.get("journalmatch")?.text.clone())).unwrap_or_default();
+            let text = self.filter_value("journalmatch").map(|value| value.text.as_str()).unwrap_or_default();
             return Logs::Journal(
                 text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect(),
             );
+        }
+        if self.text("systemd_if_nologs").is_some_and(is_true) {
+            self.remark("systemd_if_nologs", unsupported::journal_if_no_logs());
+        }
+        if let Some(sentence) = self.text("backend").and_then(unsupported::backend) {
+            self.remark("backend", sentence);
         }
         let text = self.text("logpath").unwrap_or_default();
         let path = |line: &str| match line.rsplit_once(' ') {
@@ -95,30 +124,22 @@ impl Reader<'_> {
         Logs::Files(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(path).collect())
     }
 
-    /// The value of an option of the filter: the jail's own stands above the filter's.
-    pub(crate) fn filter_value<'v>(&'v self, option: &str, filter_values: &'v Vars) -> Option<&'v Value> {
-        self.values
-            .get(option)
-            .or_else(|| filter_values.get(option))
-            .filter(|value| !value.text.trim().is_empty())
-    }
-
-    pub(crate) fn rules(&mut self, filter_values: &Vars) -> Result<Rules, JailError> {
-        let text = |option: &str| self.filter_value(option, filter_values).map(|value| value.text.clone());
+    pub(crate) fn rules(&mut self) -> Result<Rules, JailError> {
+        let max_lines = self.max_lines()?;
+        if max_lines > WINDOW_LINES_MAX {
+            self.remark("maxlines", unsupported::too_many_lines(max_lines, WINDOW_LINES_MAX));
+        }
+        let text = |option: &str| self.filter_value(option).map(|value| value.text.clone());
         let lines = |option: &str| {
             let text = text(option).unwrap_or_default();
             text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect::<Vec<String>>()
         };
-        if let Some(maxlines) = text("maxlines")
-            && !["0", "1"].contains(&maxlines.trim())
-        {
-            return Err(self.error_in("maxlines", filter_values, unsupported::multi_line(maxlines.trim())));
-        }
         let rules = Rules {
             prefregex: text("prefregex"),
             failregex: lines("failregex"),
             ignoreregex: lines("ignoreregex"),
             datepattern: text("datepattern").unwrap_or_default(),
+            max_lines,
             use_dns: match text("usedns").as_deref().map(str::trim) {
                 None | Some("warn") => UseDns::Warn,
                 Some("yes") => UseDns::Yes,
@@ -126,21 +147,27 @@ impl Reader<'_> {
                 Some("raw") => UseDns::Raw,
                 Some(other) => {
                     let problem = format!("`usedns = {other}` is not known; write yes, warn, no or raw");
-                    return Err(self.error_in("usedns", filter_values, problem));
+                    return Err(self.error_in("usedns", problem));
                 }
             },
         };
+        if rules.use_dns == UseDns::Raw {
+            self.remark("usedns", unsupported::names_are_no_addresses());
+        }
         if rules.failregex.is_empty() {
             let problem = "it has no failregex, so no line could ever be a failure; give the jail a filter, or a \
                            failregex of its own";
-            return Err(self.error_in("failregex", filter_values, problem.to_owned()));
+            return Err(self.error_in("failregex", problem.to_owned()));
         }
         Ok(rules)
     }
 
-    pub(crate) fn error_in(&self, option: &str, filter_values: &Vars, problem: String) -> JailError {
-        let place = self.filter_value(option, filter_values).and_then(|value| value.places.first()).cloned();
-        JailError { jail: self.jail.to_owned(), place: place.or_else(|| self.place("filter")), problem }
+    fn max_lines(&self) -> Result<usize, JailError> {
+        let Some(value) = self.filter_value("maxlines") else { return Ok(1) };
+        value.text.trim().parse().map_err(|_| {
+            let problem = format!("`maxlines = {}` is no number from 1 on", value.text.trim());
+            self.error_in("maxlines", problem)
+        })
     }
 
     pub(crate) fn zone(&self, host: &Host<'_>) -> Result<Zone, JailError> {

@@ -5,6 +5,7 @@
 
 use bannkreis_core::failure::Failure;
 use bannkreis_core::time::Timestamp;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Whether a log is followed or caught up with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,18 @@ pub enum Judged {
     /// No expression matches.
     NoMatch(NoMatch),
 }
+
+/// A failure whose offender the line names by a host's name only, of a jail that looks names up (`usedns`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFailure {
+    /// The host's name.
+    pub name: String,
+    /// Everything else. Its offender is [`NOBODY`] until the name is looked up.
+    pub failure: Failure,
+}
+
+/// Stands for an offender that is not known yet: never bannable, should it ever get through.
+pub const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Why a line that matches is no failure.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,15 @@
 //! a [`tree`] of configuration files, the time and the lines. In the order of suggested reading:
 
 pub mod action;
+pub mod action_text;
 pub mod base;
+pub mod formula;
 pub mod growth;
+pub mod host_name;
+pub mod ignore_command;
 pub mod jail_config;
 mod jail_options;
+pub mod jail_text;
 pub mod reading;
 pub mod services;
 pub mod time_text;
@@ -26,8 +31,16 @@ pub mod tags;
 pub mod connection;
 pub mod date;
 pub mod encoding;
+pub mod engine;
 pub mod filter;
 pub mod judged;
+pub mod log_filters;
+pub mod multiline;
+mod offender;
 pub mod pattern;
+pub mod pattern_list;
+pub mod prefilter;
+mod recognise;
 pub mod regex_tags;
 pub mod translate;
+pub mod trial;

@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// Files of one configuration name, with everything they include.
 pub const FILES_MAX: usize = 512;
 
+/// Files may include each other so deep.
+pub const INCLUDE_DEPTH_MAX: usize = 32;
+
 /// Option names and what they are set to.
 pub type Options = BTreeMap<String, Raw>;
 
@@ -33,6 +36,12 @@ pub enum ReadError {
         /// The name that was being read.
         name: String,
     },
+    /// Includes more than [`INCLUDE_DEPTH_MAX`] levels deep: a file and its .local file can name each other
+    /// for ever.
+    IncludeLoop {
+        /// The file whose includes are not followed any more.
+        file: String,
+    },
 }
 
 impl fmt::Display for ReadError {
@@ -42,6 +51,11 @@ impl fmt::Display for ReadError {
             ReadError::Unreadable { file, why } => {
                 write!(f, "{file} can not be read: {why}; make it readable, or move it away")
             }
+            ReadError::IncludeLoop { file } => write!(
+                f,
+                "{file} is included more than {INCLUDE_DEPTH_MAX} levels deep; look for files that include each \
+                 other, and take one of those lines out of [INCLUDES]"
+            ),
             ReadError::TooManyFiles { name } => write!(
                 f,
                 "`{name}` includes more than {FILES_MAX} files; look for files that include each other"
@@ -162,6 +176,10 @@ impl Loader<'_> {
     /// Appends `paths` to what is to be read, each with its includes around it; `chain` are the
     /// files that led here, which are not included again.
     fn with_includes(&mut self, paths: &[String], chain: &[String]) -> Result<(), ReadError> {
+        if chain.len() > INCLUDE_DEPTH_MAX {
+            let file = chain.last().map(|path| self.tree.shown(path)).unwrap_or_default();
+            return Err(ReadError::IncludeLoop { file });
+        }
         for path in self.with_locals(paths) {
             let Some(sections) = self.parse(&path)? else { continue };
             let (before, after) = includes(&path, &sections);
@@ -181,13 +199,14 @@ impl Loader<'_> {
         Ok(())
     }
 
-    /// Puts the .local file of each .conf file behind it, unless it is in the list already.
+    /// Puts the .local file of each file behind it, unless it is in the list already.
     fn with_locals(&self, paths: &[String]) -> Vec<String> {
         let mut all = Vec::with_capacity(paths.len() * 2);
         for path in paths {
             all.push(path.clone());
-            let Some(stem) = path.strip_suffix(".conf") else { continue };
-            let local = format!("{stem}.local");
+            let name = path.rfind('/').map_or(0, |slash| slash + 1);
+            let dot = path[name..].rfind('.').filter(|&dot| dot > 0).map_or(path.len(), |dot| name + dot);
+            let local = format!("{}.local", &path[..dot]);
             if !paths.contains(&local) && self.exists(&local) {
                 all.push(local);
             }

@@ -3,8 +3,11 @@
 //! The linear engine takes everything it can. What needs look-around, back-references or
 //! conditionals goes to the backtracking engine with a step limit, so that no line can stop us.
 
+use crate::engine::exact::{Exact, Outcome, Parsed};
 use crate::regex_tags::{self, HostNames};
 use crate::translate::{Dialect, TextEnd, is_possessive, translate};
+use regex_syntax::hir::Hir;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// A compiled expression may be this big; a bigger one is refused.
@@ -32,17 +35,14 @@ pub enum Search {
 pub struct Pattern {
     written: String,
     python: String,
-    whole: Engine,
+    whole: Exact,
     /// The same for a line that was cut, made when the first such line comes.
-    cut: OnceLock<Option<Engine>>,
+    cut: OnceLock<Option<Exact>>,
+    reduced: Hir,
+    /// The groups with a name, by number and by name.
+    numbers: Vec<usize>,
     names: Vec<Arc<str>>,
     merged: Vec<Merged>,
-}
-
-#[derive(Debug)]
-enum Engine {
-    Linear(regex::Regex),
-    Backtracking(fancy_regex::Regex),
 }
 
 /// `<F-ALT_USER_1>` or `<F-TUPLE_ID_1>`: a group whose value belongs to another name.
@@ -59,6 +59,18 @@ impl Pattern {
     /// # Errors
     /// A phrase that says what the engine does not take.
     pub fn new(written: &str, names: HostNames) -> Result<Pattern, String> {
+        Pattern::compile(written, names, TextEnd::Line)
+    }
+
+    /// The same for a text of several lines, each ended by `\n`: `^` and `$` match at every one of them.
+    ///
+    /// # Errors
+    /// As [`Pattern::new`].
+    pub fn over_lines(written: &str, names: HostNames) -> Result<Pattern, String> {
+        Pattern::compile(written, names, TextEnd::EachLine)
+    }
+
+    fn compile(written: &str, names: HostNames, end: TextEnd) -> Result<Pattern, String> {
         if written.trim_start().is_empty() {
             return Err("it is empty".to_owned());
         }
@@ -68,11 +80,21 @@ impl Pattern {
                 "it has two groups named `{name}`; <HOST> and its kind may stand there only once"
             ));
         }
-        let whole = Engine::new(&python, TextEnd::Line)?;
-        let names = whole.group_names();
+        let Parsed { exact, reduced, groups } = parse(&python, end)?;
+        let (numbers, names): (Vec<usize>, Vec<Arc<str>>) =
+            groups.into_iter().map(|(number, name)| (number, Arc::from(name))).unzip();
         let mut merged: Vec<Merged> = names.iter().filter_map(merged_group).collect();
         merged.sort_by(|a, b| (a.joined, &a.group).cmp(&(b.joined, &b.group)));
-        Ok(Pattern { written: written.to_owned(), python, whole, cut: OnceLock::new(), names, merged })
+        Ok(Pattern {
+            written: written.to_owned(),
+            python,
+            whole: exact,
+            cut: OnceLock::new(),
+            reduced,
+            numbers,
+            names,
+            merged,
+        })
     }
 
     /// As it stands in the configuration, tags and all.
@@ -81,10 +103,16 @@ impl Pattern {
         &self.written
     }
 
+    /// In Python's syntax, the tags replaced.
+    #[must_use]
+    pub fn python(&self) -> &str {
+        &self.python
+    }
+
     /// Whether the expression needs the backtracking engine.
     #[must_use]
     pub fn is_backtracking(&self) -> bool {
-        matches!(self.whole, Engine::Backtracking(_))
+        matches!(self.whole, Exact::Backtracking { .. })
     }
 
     /// Whether it has a group of this name.
@@ -96,23 +124,41 @@ impl Pattern {
     /// Searches `text`, which ends as `end` says: with `\n`, or in the middle of a line.
     #[must_use]
     pub fn search(&self, text: &str, end: TextEnd) -> Search {
-        let engine = match end {
-            TextEnd::Line => &self.whole,
+        let exact = match end {
+            TextEnd::Line | TextEnd::EachLine => &self.whole,
             TextEnd::Cut => {
                 // What compiled once compiles with its end anchors taken out, size limit apart.
-                match self.cut.get_or_init(|| Engine::new(&self.python, TextEnd::Cut).ok()) {
-                    Some(engine) => engine,
+                match self.cut.get_or_init(|| Some(parse(&self.python, TextEnd::Cut).ok()?.exact)) {
+                    Some(exact) => exact,
                     None => return Search::GaveUp,
                 }
             }
         };
-        match engine.search(text, &self.names) {
-            Search::Found(mut groups) => {
+        match exact.search(text, &self.numbers) {
+            Outcome::Found(places) => {
+                let value = |place: Option<Range<usize>>| Some(text.get(place?)?.to_owned());
+                let mut groups = self.names.iter().cloned().zip(places.into_iter().map(value)).collect();
                 self.merge(&mut groups);
                 Search::Found(groups)
             }
-            other => other,
+            Outcome::Nothing => Search::Nothing,
+            Outcome::GaveUp => Search::GaveUp,
         }
+    }
+
+    /// Where in `text` the first match is, for whoever needs more than its groups.
+    #[must_use]
+    pub fn place(&self, text: &str) -> Option<Range<usize>> {
+        match self.whole.search(text, &[0]) {
+            Outcome::Found(places) => places.into_iter().next().flatten(),
+            Outcome::Nothing | Outcome::GaveUp => None,
+        }
+    }
+
+    /// The expression without groups, in bytes, that matches wherever this one does.
+    #[must_use]
+    pub fn reduced(&self) -> &Hir {
+        &self.reduced
     }
 
     fn merge(&self, groups: &mut Groups) {
@@ -168,49 +214,20 @@ fn doubled_group(python: &str) -> Option<&str> {
     None
 }
 
-impl Engine {
-    fn new(python: &str, end: TextEnd) -> Result<Engine, String> {
-        if !is_possessive(python) {
-            let linear = translate(python, Dialect::Linear, end)?;
-            if let Ok(regex) = regex::RegexBuilder::new(&linear).size_limit(COMPILED_BYTES_MAX).build() {
-                return Ok(Engine::Linear(regex));
-            }
-        }
-        let fancy = translate(python, Dialect::Backtracking, end)?;
-        fancy_regex::RegexBuilder::new(&fancy)
-            .backtrack_limit(BACKTRACK_STEPS_MAX)
-            .delegate_size_limit(COMPILED_BYTES_MAX)
-            .build()
-            .map(Engine::Backtracking)
-            .map_err(|error| last_line(&error.to_string()))
+/// Reads an expression for the engine that takes it.
+fn parse(python: &str, end: TextEnd) -> Result<Parsed, String> {
+    if !is_possessive(python)
+        && let Some(parsed) = Exact::linear(translate(python, Dialect::Linear, end)?)
+    {
+        return Ok(parsed);
     }
-
-    fn group_names(&self) -> Vec<Arc<str>> {
-        match self {
-            Engine::Linear(regex) => regex.capture_names().flatten().map(Arc::from).collect(),
-            Engine::Backtracking(regex) => regex.capture_names().flatten().map(Arc::from).collect(),
-        }
+    let source = translate(python, Dialect::Backtracking, end)?;
+    if !is_possessive(python)
+        && let Some(parsed) = Exact::linear_in_branches(&source)
+    {
+        return Ok(parsed);
     }
-
-    fn search(&self, text: &str, names: &[Arc<str>]) -> Search {
-        match self {
-            Engine::Linear(regex) => match regex.captures(text) {
-                None => Search::Nothing,
-                Some(captures) => {
-                    let value = |name: &Arc<str>| captures.name(name).map(|m| m.as_str().to_owned());
-                    Search::Found(names.iter().map(|name| (Arc::clone(name), value(name))).collect())
-                }
-            },
-            Engine::Backtracking(regex) => match regex.captures(text) {
-                Err(_) => Search::GaveUp,
-                Ok(None) => Search::Nothing,
-                Ok(Some(captures)) => {
-                    let value = |name: &Arc<str>| captures.name(name).map(|m| m.as_str().to_owned());
-                    Search::Found(names.iter().map(|name| (Arc::clone(name), value(name))).collect())
-                }
-            },
-        }
-    }
+    Exact::backtracking(source).map_err(|error| last_line(&error))
 }
 
 /// The engines explain themselves over several lines with a drawing; the last one has the reason.
@@ -269,7 +286,8 @@ mod tests {
             |written| Pattern::new(written, HostNames::Allowed).expect("compiles").is_backtracking();
         assert!(!backtracking("^x <HOST>$"));
         assert!(backtracking("^(?!x)<HOST>$"));
-        assert!(backtracking("(?P<q>')?<HOST>(?(q)')$"));
+        assert!(backtracking("^(?P<q>['`])<HOST>(?P=q)$"));
+        assert!(!backtracking("(?P<q>')?<HOST>(?(q)')$"));
     }
 
     #[test]

@@ -2,13 +2,20 @@
 //!
 //! This is what the node starts with and what `bannkreis check` prints.
 
+use crate::base;
 use crate::date::templates::DefaultTemplates;
+use crate::ini::Layer;
 use crate::jail_config::{self, JailError, ReadJail};
+use crate::jail_text::JailText;
 use crate::merged::{self, ReadError};
 use crate::tree::{ConfigTree, Layered};
 use crate::unsupported::{self, Remark};
 use jiff::tz::TimeZone;
 use std::fmt;
+use std::sync::Arc;
+
+/// Whose language this is, for `%(fail2ban_version)s`.
+const FAIL2BAN_VERSION: &str = "1.0.2";
 
 /// What the configuration is read for: the host's own facts, which are not in it.
 #[derive(Clone)]
@@ -75,29 +82,79 @@ pub fn read(user: &dyn ConfigTree, host: &Host<'_>) -> Result<Reading, ReadError
 /// As [`read`].
 pub fn read_tree(tree: &dyn ConfigTree, host: &Host<'_>) -> Result<Reading, ReadError> {
     let mut reading = Reading::default();
-    let Some(mut merged) = merged::read(tree, "jail")? else { return Ok(reading) };
-    reading.files = merged.files.iter().map(ToString::to_string).collect();
-    for (option, text) in [("fail2ban_version", "1.0.2"), ("fail2ban_confpath", &host.config_dir)] {
-        let place = crate::ini::Place { file: crate::base::SHOWN_AS.trim_end().into(), line: 0 };
-        merged.defaults.entry(option.to_owned()).or_insert(crate::ini::Raw { text: text.to_owned(), place });
-    }
     let formats = DefaultTemplates::new();
+    let texts = texts(tree, &host.config_dir)?;
+    reading.files = texts.files;
+    reading.disabled = texts.disabled;
+    reading.remarks = texts.remarks;
+    for text in texts.jails {
+        match text.and_then(|text| jail_config::read(text, host, &formats)) {
+            Ok(jail) => reading.jails.push(jail),
+            Err(error) => reading.errors.push(error),
+        }
+    }
+    Ok(reading)
+}
+
+/// The jails of a tree in their own words.
+#[derive(Debug, Default)]
+pub struct Texts {
+    /// The jails that are enabled, in the order of the configuration.
+    pub jails: Vec<Result<JailText, JailError>>,
+    /// Names of jails that are not enabled.
+    pub disabled: Vec<String>,
+    /// What looks like a mistake in jails that can not be read.
+    pub remarks: Vec<Remark>,
+    /// The files of the jail configuration in the order in which they were read.
+    pub files: Vec<String>,
+}
+
+/// Reads what the jails of `tree` say, for people who know the tree as `config_dir`.
+///
+/// # Errors
+/// As [`read`].
+pub fn texts(tree: &dyn ConfigTree, config_dir: &str) -> Result<Texts, ReadError> {
+    let mut texts = Texts { remarks: daemon_options(tree), ..Texts::default() };
+    let Some(mut merged) = merged::read(tree, "jail")? else { return Ok(texts) };
+    if let Some(distribution) = tree.base() {
+        base::complete(&mut merged, distribution)?;
+    }
+    texts.files = merged.files.iter().map(ToString::to_string).collect();
+    for (option, text) in [("fail2ban_version", FAIL2BAN_VERSION), ("fail2ban_confpath", config_dir)] {
+        let place = crate::ini::Place { file: base::SHOWN_AS.trim_end().into(), line: 0 };
+        merged.defaults.insert(option.to_owned(), crate::ini::Raw { text: text.to_owned(), place });
+    }
+    let merged = Arc::new(merged);
     for (name, options) in &merged.sections {
         if name == "INCLUDES" {
             continue;
         }
-        match jail_config::read(tree, &merged, name, host, &formats) {
-            Ok(Some(jail)) => reading.jails.push(jail),
-            Ok(None) => reading.disabled.push(name.clone()),
+        match JailText::read(tree, &merged, name) {
+            Ok(Some(jail)) => texts.jails.push(Ok(jail)),
+            Ok(None) => texts.disabled.push(name.clone()),
             Err(error) => {
                 let lost = options.iter().filter_map(|(option, raw)| {
                     let sentence = unsupported::lost_indentation(option, &raw.text)?;
                     Some(Remark { place: Some(raw.place.clone()), sentence })
                 });
-                reading.remarks.extend(lost);
-                reading.errors.push(error);
+                texts.remarks.extend(lost);
+                texts.jails.push(Err(error));
             }
         }
     }
-    Ok(reading)
+    Ok(texts)
+}
+
+/// What somebody has changed of fail2ban's own daemon: in any file of it but the one that it brings along.
+fn daemon_options(tree: &dyn ConfigTree) -> Vec<Remark> {
+    // Nothing depends on these files, so a mistake in them is none of ours.
+    let Ok(Some(merged)) = merged::read(tree, "fail2ban") else { return Vec::new() };
+    let options = merged.sections.iter().flat_map(|(_, options)| options).chain(&merged.defaults);
+    let changed = options.filter(|(_, raw)| Layer::of_file(&raw.place.file) != Layer::Conf);
+    changed
+        .map(|(option, raw)| Remark {
+            place: Some(raw.place.clone()),
+            sentence: unsupported::daemon_option(option, &raw.text),
+        })
+        .collect()
 }

@@ -1,7 +1,7 @@
 //! Lengths of time as fail2ban's users write them: `600`, `10m`, `1d 12h`, `1h-30m`, `2*1h`.
 //!
 //! fail2ban hands the text to Python; here it is a small calculator for numbers with units, `+`,
-//! `-`, `*` and parentheses. Blanks between two parts mean `+`. Nothing else is calculated.
+//! `-`, `*`, `/` and parentheses. Blanks between two parts mean `+`. Nothing else is calculated.
 
 /// Seconds in a unit, by the names that fail2ban knows; upper and lower case are the same.
 const UNITS: [(&[&str], f64); 7] = [
@@ -83,10 +83,15 @@ impl Calculator<'_> {
 
     fn product(&mut self) -> Option<f64> {
         let mut total = self.factor()?;
-        while self.take('*') {
-            total *= self.factor()?;
+        loop {
+            if self.take('*') {
+                total *= self.factor()?;
+            } else if self.take('/') {
+                total /= self.factor()?;
+            } else {
+                return Some(total);
+            }
         }
-        Some(total)
     }
 
     fn factor(&mut self) -> Option<f64> {
@@ -153,6 +158,7 @@ mod tests {
             ("(1h + 1m) * 2", 7_320.0),
             (" 5 minutes ", 300.0),
             ("60*60", 3_600.0),
+            ("1d/24", 3_600.0),
         ] {
             assert_eq!(seconds(text), Ok(expected), "{text}");
         }
@@ -160,8 +166,19 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_with_the_remedy() {
-        for text in ["", "soon", "10x", "1h/2", "import os", "1 2 (", "((", "1e999", "99999999999999", "1h +"]
-        {
+        for text in [
+            "",
+            "soon",
+            "10x",
+            "1h/0",
+            "1h//2",
+            "import os",
+            "1 2 (",
+            "((",
+            "1e999",
+            "99999999999999",
+            "1h +",
+        ] {
             assert!(seconds(text).is_err(), "{text}");
         }
         assert!(seconds(&"(".repeat(10_000)).is_err());

@@ -21,7 +21,12 @@ pub enum TextEnd {
     Line,
     /// A cut in the middle of a line: nothing may match an end there.
     Cut,
+    /// Several lines, each with its own `\n`: `^` and `$` match at every one of them.
+    EachLine,
 }
+
+/// What Python's `\w` stands for: all letters and all kinds of digits, but no combining marks.
+const WORD: &str = r"\p{L}\p{N}_";
 
 /// Matches nothing, in both engines.
 const NEVER: &str = "[a&&b]";
@@ -128,10 +133,15 @@ impl Translator {
             '$' => {
                 let dollar = match (self.end, self.dialect) {
                     (TextEnd::Cut, _) => NEVER,
+                    (TextEnd::EachLine, _) => "(?m:$)",
                     (TextEnd::Line, Dialect::Linear) => r"(?:\n?\z)",
                     (TextEnd::Line, Dialect::Backtracking) => r"(?=\n?\z)",
                 };
                 self.replace(1, dollar);
+                Ok(())
+            }
+            '^' if self.end == TextEnd::EachLine => {
+                self.replace(1, "(?m:^)");
                 Ok(())
             }
             '{' => {
@@ -169,6 +179,8 @@ impl Translator {
             'Z' => self.replace(2, if self.end == TextEnd::Cut { NEVER } else { r"\z" }),
             's' => self.replace(2, r"[\s\x1c-\x1f]"),
             'S' => self.replace(2, r"[^\s\x1c-\x1f]"),
+            'w' => self.replace(2, &format!("[{WORD}]")),
+            'W' => self.replace(2, &format!("[^{WORD}]")),
             '0' => {
                 let digits: String =
                     self.chars[self.at + 2..].iter().take(2).take_while(|c| c.is_digit(8)).collect();
@@ -210,6 +222,8 @@ impl Translator {
                     let escaped = self.peek(1).ok_or("it ends with a single backslash")?;
                     match escaped {
                         's' => self.out.push_str(r"\s\x1c-\x1f"),
+                        'w' => self.out.push_str(WORD),
+                        'W' => self.out.push_str(&format!("[^{WORD}]")),
                         'b' => self.out.push_str(r"\x08"),
                         '<' | '>' => self.out.push(escaped),
                         c if c.is_ascii() => {
@@ -289,6 +303,7 @@ mod tests {
             (r"\<x\>", r"<x>"),
             (r"x\s[\s-]", r"x[\s\x1c-\x1f][\s\x1c-\x1f-]"),
             (r"a(?#comment)b", r"ab"),
+            (r"\w[\w.-]\W[\Wx]", r"[\p{L}\p{N}_][\p{L}\p{N}_.-][^\p{L}\p{N}_][[^\p{L}\p{N}_]x]"),
             (r"^((?i)x) (?:(?i)y)", r"^(?i:x) (?i:y)"),
             (r"(?:[0-9a-f]|(?<=:):)", r"(?:[0-9a-f]|:)"),
             (r"\012", r"\x{a}"),

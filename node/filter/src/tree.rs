@@ -3,7 +3,7 @@
 //! Nothing here opens a file. The node implements [`ConfigTree`] over a directory such as
 //! /etc/fail2ban; tests and the compiled-in base use [`MemoryTree`].
 
-use crate::base;
+use crate::base::{self, Distribution};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A directory tree with configuration files in it. Paths are relative to its root, with `/`
@@ -21,6 +21,11 @@ pub trait ConfigTree {
 
     /// How a person is told of this file, for example `/etc/fail2ban/jail.local`.
     fn shown(&self, path: &str) -> String;
+
+    /// The distribution whose base lies below this tree, when one does.
+    fn base(&self) -> Option<Distribution> {
+        None
+    }
 }
 
 /// A tree that is held in memory.
@@ -68,6 +73,7 @@ impl ConfigTree for MemoryTree {
 /// The user's tree on top of our own: a file that the user has is never taken from ours.
 pub struct Layered<'a> {
     user: &'a dyn ConfigTree,
+    distribution: Distribution,
     base: MemoryTree,
 }
 
@@ -75,7 +81,8 @@ impl<'a> Layered<'a> {
     /// `user` on top of what is compiled in.
     #[must_use]
     pub fn on_our_base(user: &'a dyn ConfigTree) -> Layered<'a> {
-        Layered { user, base: base::tree() }
+        let distribution = Distribution::of_host(user);
+        Layered { user, distribution, base: base::tree(distribution) }
     }
 
     fn user_has(&self, path: &str) -> bool {
@@ -99,6 +106,10 @@ impl ConfigTree for Layered<'_> {
 
     fn shown(&self, path: &str) -> String {
         if self.user_has(path) { self.user.shown(path) } else { self.base.shown(path) }
+    }
+
+    fn base(&self) -> Option<Distribution> {
+        Some(self.distribution)
     }
 }
 

@@ -24,19 +24,6 @@ impl fmt::Display for Remark {
     }
 }
 
-/// Options of a jail that are read and have no effect yet, with what happens instead.
-const WITHOUT_EFFECT: [(&str, &str); 2] = [
-    ("ignorecommand", "no command is run; put the addresses into ignoreip"),
-    ("ignorecache", "it belongs to ignorecommand, which is not run"),
-];
-
-/// The sentence about a jail's option, when it has no effect and is set.
-#[must_use]
-pub fn option_without_effect(option: &str, value: &str) -> Option<String> {
-    let (_, instead) = WITHOUT_EFFECT.iter().find(|(name, _)| *name == option)?;
-    (!value.trim().is_empty()).then(|| format!("`{option} = {value}` has no effect yet: {instead}"))
-}
-
 /// An option whose name can only be an action that stands at the beginning of its line.
 #[must_use]
 pub fn lost_indentation(option: &str, value: &str) -> Option<String> {
@@ -52,12 +39,52 @@ pub fn lost_indentation(option: &str, value: &str) -> Option<String> {
     })
 }
 
+/// An option of a jail that means nothing, with the one that is meant, perhaps.
+#[must_use]
+pub fn unread_option(option: &str, known: &[&str]) -> String {
+    let near = known.iter().find(|other| is_near(option, other));
+    let hint = near.map(|other| format!("; is `{other}` meant?")).unwrap_or_default();
+    format!(
+        "nothing reads the option `{option}`: it is no option of a jail, and no other value names it{hint}"
+    )
+}
+
+/// Whether two words differ by one letter that is missing, too many, wrong, or swapped with its neighbour.
+fn is_near(a: &str, b: &str) -> bool {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let from_start = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    let from_end = a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count();
+    let (left_a, left_b) =
+        (a.len().saturating_sub(from_start + from_end), b.len().saturating_sub(from_start + from_end));
+    let swapped = left_a == 2
+        && left_b == 2
+        && a.len() == b.len()
+        && a[from_start] == b[from_start + 1]
+        && a[from_start + 1] == b[from_start];
+    a.len().abs_diff(b.len()) <= 1 && (left_a.max(left_b) <= 1 || swapped)
+}
+
 /// An action that is not one of the firewall's.
 #[must_use]
 pub fn action_not_run(action: &str) -> String {
+    let kind = match action {
+        _ if action.ends_with(".py") => "it needs Python",
+        _ if action.starts_with("sendmail") || action.starts_with("mail") => "no mail is sent",
+        "dshield" | "abuseipdb" | "blocklist_de" | "complain" | "xarf-login-attack" | "mynetwatchman" => {
+            "nobody is told of the offender"
+        }
+        _ if action.starts_with("cloudflare") => "no service outside this host is told to block",
+        _ => "no command is run",
+    };
     format!(
-        "action `{action}` is not run yet: bannkreis blocks by itself, but sends no mail and runs no command"
+        "action `{action}` is not run yet ({kind}): bannkreis blocks by itself, the rest of it is left out"
     )
+}
+
+/// A file of an action that can not be used.
+#[must_use]
+pub fn action_unreadable(action: &str, problem: &str) -> String {
+    format!("the file of action `{action}` is not used, only its parameters in the jail: {problem}")
 }
 
 /// An action for a firewall of another operating system.
@@ -107,37 +134,88 @@ pub fn nothing_closed(jail: &str) -> String {
     )
 }
 
-/// A word in ignoreip that is not an address.
+/// A word in ignoreip that is neither an address nor a name.
 #[must_use]
-pub fn ignoreip_name(word: &str) -> String {
-    format!("`{word}` in ignoreip is a name; names are not looked up yet: write the address")
+pub fn ignoreip_word(word: &str) -> String {
+    let remedy = if word.starts_with("file:") {
+        "lists in files are not read: write the addresses"
+    } else {
+        "write an address, a prefix such as 192.0.2.0/24, or a host's name"
+    };
+    format!("`{word}` in ignoreip has no effect: {remedy}")
 }
 
-/// A filter that needs several lines at once.
+/// More names in ignoreip than are looked up.
 #[must_use]
-pub fn multi_line(lines: &str) -> String {
+pub fn too_many_names(word: &str, most: usize) -> String {
+    format!("`{word}` in ignoreip is not looked up: it is beyond {most} names; write addresses instead")
+}
+
+/// A cache for answers that nobody gives.
+#[must_use]
+pub fn cache_without_command() -> String {
+    "`ignorecache` has no effect without an ignorecommand: addresses are compared at once".to_owned()
+}
+
+/// A tag in ignorecommand that nothing is known of.
+#[must_use]
+pub fn tag_of_ignorecommand(tag: &str) -> String {
     format!(
-        "`maxlines = {lines}`: filters that look at several lines at once are not supported yet; use a filter \
-             that needs only one line"
+        "<{tag}> in ignorecommand or ignorecache is empty: of a failure only ip, family, F-USER, time, failures, matches and name are known"
     )
 }
 
-/// `usedns = yes` or `warn` with expressions that can match names.
+/// A way of watching files that is another here.
 #[must_use]
-pub fn names_not_resolved(usedns: &str) -> String {
-    format!(
-        "`usedns = {usedns}`: names are not looked up; a line that has a name where the address should be \
-         counts as no failure. Let the server log addresses, or set usedns = no"
-    )
+pub fn backend(name: &str) -> Option<String> {
+    match name {
+        "auto" | "pyinotify" | "inotify" | "polling" => None,
+        "gamin" => Some("`backend = gamin` is long gone; the files are watched with inotify".to_owned()),
+        other => Some(format!(
+            "`backend = {other}` is not known, and the files are watched as with auto; write auto, polling, \
+             pyinotify or systemd"
+        )),
+    }
 }
 
-/// A formula that only Python could work out.
+/// `usedns = raw` with expressions that can match names.
 #[must_use]
-pub fn formula(option: &str, value: &str) -> String {
-    format!(
-        "`{option} = {value}` is a Python expression, which is not evaluated: use bantime.multipliers, for \
-         example `1 2 4 8 16`, or leave {option} out for doubling"
-    )
+pub fn names_are_no_addresses() -> String {
+    "`usedns = raw`: a line that has a name where the address should be counts as no failure, because nothing \
+     can be closed for a name; set usedns = yes to have names looked up"
+        .to_owned()
+}
+
+/// A log that becomes the journal by itself.
+#[must_use]
+pub fn journal_if_no_logs() -> String {
+    "`systemd_if_nologs`: the journal is not read yet; a jail without a log file is skipped".to_owned()
+}
+
+/// More lines than a window has.
+#[must_use]
+pub fn too_many_lines(lines: usize, most: usize) -> String {
+    format!("`maxlines = {lines}` is more than is kept; the last {most} lines are looked at")
+}
+
+/// A setting of fail2ban's own daemon that somebody has changed.
+#[must_use]
+pub fn daemon_option(option: &str, value: &str) -> String {
+    let instead = match option {
+        "loglevel" | "logtarget" | "syslogsocket" => "the daemon's log is set in bannkreis.toml, [log]",
+        "dbfile" | "dbmaxmatches" | "dbpurgeage" => {
+            "the ban list keeps itself in state_dir of bannkreis.toml"
+        }
+        "socket" | "pidfile" => "the operator's socket is in run_dir of bannkreis.toml",
+        _ => "bannkreisd is configured in bannkreis.toml",
+    };
+    format!("`{option} = {}` of fail2ban's daemon has no effect: {instead}", value.replace('\n', " "))
+}
+
+/// A switch that a host's own safety does not depend on.
+#[must_use]
+pub fn ignoreself_off() -> String {
+    "`ignoreself = false`: this host's own addresses count as failures, but are never blocked".to_owned()
 }
 
 /// A backend that reads the journal.

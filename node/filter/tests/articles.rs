@@ -225,7 +225,7 @@ fn check_knows_where_every_option_comes_from() {
         setting.places.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(places("logpath")[0], "/etc/fail2ban/jail.local:9");
-    assert!(places("logpath")[1].starts_with("(built in) paths-debian.conf:"));
+    assert!(places("logpath")[1].starts_with("(built in) paths-common.conf:"));
     assert_eq!(places("failregex")[0], "/etc/fail2ban/filter.d/kopano-webapp-auth.conf:8");
     assert!(places("failregex")[1].starts_with("(built in) filter.d/apache-common.conf:"));
     assert!(places("maxretry")[0].starts_with("(built in) jail.conf:"));

@@ -2,7 +2,7 @@
 
 use bannkreis_core::jail::BanPolicy;
 use bannkreis_core::time::BanTime;
-use bannkreis_filter::jail_config::{LogPath, Logs, ReadJail};
+use bannkreis_filter::jail_config::{Logs, ReadJail};
 use bannkreis_filter::reading::{self, Host, Reading};
 use bannkreis_filter::tree::MemoryTree;
 use jiff::tz::TimeZone;
@@ -27,35 +27,6 @@ fn problem(jail_local: &str) -> String {
 }
 
 const JAIL: &str = "[j]\nenabled = true\nfilter =\nfailregex = ^x <HOST>$\nlogpath = /l\n";
-
-#[test]
-fn without_any_file_of_the_user_there_are_our_jails_and_none_is_on() {
-    let reading = read(&[]).expect("ours is well formed");
-    assert!(reading.jails.is_empty() && reading.errors.is_empty() && reading.warnings().is_empty());
-    assert_eq!(reading.disabled, ["sshd", "apache-auth", "postfix", "dovecot"]);
-}
-
-#[test]
-fn our_jails_have_their_ports_and_logs() {
-    let reading = read(&[("jail.d/all.local", "[DEFAULT]\nenabled = true\n")]).expect("well formed");
-    assert_eq!(reading.errors, []);
-    assert!(reading.warnings().is_empty());
-    let table: Vec<String> = reading
-        .jails
-        .iter()
-        .map(|jail| format!("{} {} {:?}", jail.jail.name, jail.jail.ports, jail.logs))
-        .collect();
-    let log = |glob: &str| format!("{:?}", Logs::Files(vec![LogPath { glob: glob.to_owned(), tail: false }]));
-    assert_eq!(
-        table,
-        [
-            format!("sshd 22/tcp {}", log("/var/log/auth.log")),
-            format!("apache-auth 80,443/tcp {}", log("/var/log/apache2/*error.log")),
-            format!("postfix 25,465,587/tcp {}", log("/var/log/mail.log")),
-            format!("dovecot 110,143,465,587,993,995,4190/tcp {}", log("/var/log/mail.log")),
-        ]
-    );
-}
 
 #[test]
 fn options_mean_what_they_mean_in_fail2ban() {
@@ -125,7 +96,15 @@ fn mistakes_are_told_with_place_cause_and_remedy() {
     for (jail_local, parts) in [
         (format!("{JAIL}findtime = soon\n"), ["/f/jail.local:6: jail [j]", "findtime: `soon`", "10m"]),
         (format!("{JAIL}bantime = 1x\n"), ["/f/jail.local:6:", "`1x` is no length of time", "-1"]),
-        (format!("{JAIL}maxlines = 3\n"), ["/f/jail.local:6:", "`maxlines = 3`", "not supported yet"]),
+        (format!("{JAIL}maxlines = few\n"), ["/f/jail.local:6:", "`maxlines = few`", "no number"]),
+        (
+            format!("{JAIL}ignorecommand = x\nignorecache = max-count=2\n"),
+            ["/f/jail.local:7:", "no key", "max-time=5m"],
+        ),
+        (
+            format!("{JAIL}bantime = %(findtime)s\nfindtime = %(bantime)s\n"),
+            ["/f/jail.local:7:", "names itself", "10 levels"],
+        ),
         (format!("{JAIL}ignoreregex = (\n"), ["/f/jail.local:6:", "ignoreregex `(`", "does not compile"]),
         (format!("{JAIL}datepattern = %%Q\n"), ["/f/jail.local:6:", "datepattern `%Q`", "%%"]),
         (format!("{JAIL}logtimezone = Mars\n"), ["/f/jail.local:6:", "`logtimezone = Mars`", "UTC+0100"]),
@@ -165,14 +144,20 @@ fn a_malformed_jail_file_is_an_error_of_the_whole() {
 #[test]
 fn what_is_not_honoured_is_said() {
     let jail = one(&format!(
-        "{JAIL}maxretry = many\nignoreip = localhost\nignorecommand = /bin/x <ip>\nlogencoding = utf-16\n\
-         action = %(action_)s\n  sendmail-whois[name=j]\n"
+        "{JAIL}maxretry = many\nignoreip = a_b.example file:/x\nignorecommand = /bin/x <ip-host>\n\
+         logencoding = utf-16\nbackend = gamin\nignoreself = no\nmaxretri = 3\nusedns = raw\n\
+         action = %(action_)s\n  sendmail-whois[name=j]\n  nowhere\n"
     ));
     let told: Vec<String> = jail.remarks.iter().map(ToString::to_string).collect();
     for part in [
         "`maxretry = many`",
-        "`localhost` in ignoreip",
-        "`ignorecommand",
+        "`file:/x` in ignoreip",
+        "<ip-host> in ignorecommand",
+        "`backend = gamin`",
+        "`ignoreself = false`",
+        "`maxretri`: it is no option of a jail, and no other value names it; is `maxretry` meant?",
+        "`usedns = raw`",
+        "there is no action `nowhere`",
         "`logencoding = utf-16`",
         "action `sendmail-whois`",
     ] {
@@ -182,6 +167,52 @@ fn what_is_not_honoured_is_said() {
         );
     }
     assert_eq!(jail.jail.max_retry, 5);
+    assert_eq!(jail.ignore_names, ["a_b.example"]);
+    assert_eq!(jail.ignore_command.expect("set").script, "/bin/x \"\"");
+}
+
+#[test]
+fn what_is_set_for_fail2bans_own_daemon_is_said_to_have_no_effect() {
+    let files = [
+        ("fail2ban.conf", "[Definition]\nloglevel = INFO\ndbpurgeage = 1d\n"),
+        ("fail2ban.local", "[Definition]\nloglevel = DEBUG\n"),
+    ];
+    let reading = read(&files).expect("well formed");
+    let told: Vec<String> = reading.warnings().iter().map(ToString::to_string).collect();
+    let expected = "/f/fail2ban.local:2: `loglevel = DEBUG` of fail2ban's daemon has no effect: the daemon's log is \
+                    set in bannkreis.toml, [log]";
+    assert_eq!(told, [expected]);
+}
+
+#[test]
+fn files_that_include_each_other_for_ever_are_named() {
+    let files = [
+        ("jail.local", "[j]\nenabled = true\nfilter = f\nlogpath = /l\n"),
+        ("filter.d/f.conf", "[INCLUDES]\nbefore = g.conf\n[Definition]\nfailregex = ^f <HOST>$\n"),
+        ("filter.d/g.local", "[INCLUDES]\nbefore = g.conf\n"),
+        ("filter.d/g.conf", "[Definition]\n"),
+    ];
+    let reading = read(&files).expect("only this jail");
+    let told = reading.errors[0].to_string();
+    assert!(told.contains("/f/filter.d/g.local is included more than 32 levels deep"), "{told}");
+}
+
+#[test]
+fn the_firewalls_parameters_come_from_the_actions_file_where_there_is_one() {
+    let files = [
+        (
+            "jail.local",
+            "[j]\nenabled = true\nfilter =\nfailregex = ^x <HOST>$\nlogpath = /l\naction = mine\n",
+        ),
+        ("action.d/iptables.conf", "[Definition]\nactionban = x\n[Init]\nport = ssh\nprotocol = tcp\n"),
+        (
+            "action.d/mine.conf",
+            "[INCLUDES]\nbefore = iptables.conf\n[Definition]\ntype = multiport\n[Init]\nport = 25,587\n",
+        ),
+    ];
+    let reading = read(&files).expect("well formed");
+    assert_eq!(reading.jails[0].jail.ports.to_string(), "25,587/tcp");
+    assert!(reading.warnings().is_empty(), "{:?}", reading.warnings());
 }
 
 #[test]

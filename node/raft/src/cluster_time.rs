@@ -36,4 +36,10 @@ impl ClusterTime {
         let boottime_ms = self.boottime_ms();
         self.clock.lock().unwrap_or_else(PoisonError::into_inner).observe(applied, boottime_ms);
     }
+
+    /// Waits for the voters' clocks, when it is ahead of what an applied entry says of them.
+    pub(crate) fn compare(&self, median: Timestamp) {
+        let boottime_ms = self.boottime_ms();
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).compare(median, boottime_ms);
+    }
 }

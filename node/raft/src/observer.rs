@@ -38,6 +38,8 @@ pub struct AppliedEntry {
     pub position: Position,
     /// Cluster time after it.
     pub at: Timestamp,
+    /// What the voters' clocks said, when this entry has brought it.
+    pub median: Option<Timestamp>,
     /// What it held.
     pub command: Arc<Command>,
     /// What came of it.

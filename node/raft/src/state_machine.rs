@@ -18,6 +18,7 @@ use crate::snapshot::{self, SnapshotFile};
 use crate::types::{Answer, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig, invalid};
 use bannkreis_core::ban_list::{BanList, BanView};
 use bannkreis_core::ids::Position;
+use bannkreis_core::time::Timestamp;
 use bannkreis_proto::convert::decode_command;
 use futures::TryStreamExt;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
@@ -117,10 +118,13 @@ impl StateMachine {
             EntryPayload::Normal(payload) => {
                 let command = decode_command(&payload.0)
                     .map_err(|error| invalid(&format!("log entry {position} can not be applied: {error}")))?;
+                let before = self.list.last_median();
                 let applied = self.list.apply(position, &command);
+                let median = Some(self.list.last_median()).filter(|median| *median != before);
+                batch.median = median.or(batch.median);
                 results.clone_from(&applied.results);
                 let (at, command) = (self.list.now(), Arc::new(command));
-                batch.entries.push(AppliedEntry { position, at, command, applied });
+                batch.entries.push(AppliedEntry { position, at, median, command, applied });
             }
         }
         self.applied = Some(entry.log_id);
@@ -137,6 +141,9 @@ impl StateMachine {
         }
         let view = self.list.view();
         self.time.observe(view.now());
+        if let Some(median) = batch.median {
+            self.time.compare(median);
+        }
         self.views.send_replace(view.clone());
         self.observer.applied(AppliedBatch { view, entries: batch.entries });
         for (responder, answer) in batch.answers {
@@ -149,6 +156,8 @@ impl StateMachine {
 #[derive(Default)]
 struct Batch {
     n_entries: usize,
+    /// What the voters' clocks said, when one of the entries has brought it.
+    median: Option<Timestamp>,
     entries: Vec<AppliedEntry>,
     answers: Vec<(ApplyResponder<TypeConfig>, Answer)>,
 }

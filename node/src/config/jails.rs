@@ -4,7 +4,8 @@
 //! A jail that can not run costs that jail and no other, and one sentence. Not for reading logs.
 
 use bannkreis_core::jail::Jail;
-use bannkreis_filter::filter::Filter;
+use bannkreis_filter::filter::{Filter, UseDns};
+use bannkreis_filter::ignore_command::IgnoreCommand;
 use bannkreis_filter::jail_config::{LogPath, Logs, ReadJail};
 use bannkreis_filter::merged::ReadError;
 use bannkreis_filter::reading::{self, Host};
@@ -33,6 +34,12 @@ pub struct LoadedJail {
     pub filter: Filter,
     /// What it reads: at least one file that is there, each once.
     pub logs: Vec<LogFile>,
+    /// `usedns`.
+    pub use_dns: UseDns,
+    /// `ignorecommand`.
+    pub ignore_command: Option<IgnoreCommand>,
+    /// Names in `ignoreip`.
+    pub ignore_names: Vec<String>,
 }
 
 /// All jails of this host.
@@ -102,7 +109,14 @@ fn with_logs(read: ReadJail, warnings: &mut Vec<String>) -> Result<LoadedJail, S
         ));
         logs.truncate(LOG_FILES_MAX);
     }
-    Ok(LoadedJail { jail: read.jail, filter: read.filter, logs })
+    Ok(LoadedJail {
+        jail: read.jail,
+        filter: read.filter,
+        logs,
+        use_dns: read.use_dns,
+        ignore_command: read.ignore_command,
+        ignore_names: read.ignore_names,
+    })
 }
 
 /// The files of all patterns, each once, as long as one of them is there. A path without wildcards is

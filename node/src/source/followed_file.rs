@@ -8,7 +8,9 @@ use super::line_splitter::LineSplitter;
 use super::position_table::FileNumber;
 use super::shared::SharedSource;
 use bannkreis_core::failure::SourcePosition;
+use bannkreis_core::log_block::LogBlock;
 use inotify::WatchDescriptor;
+use memchr::{memchr, memchr_iter, memrchr};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -90,9 +92,17 @@ impl FollowedFile {
         line.source = shared.id;
         let mut n_bytes = 0;
         let mut n_lines = 0;
-        self.splitter.split(&block[..n_read], |found| {
-            line.position = SourcePosition(start.0 + n_bytes);
-            line.replayed = self.consumed + n_bytes < self.replay_until;
+        // The line that the last block began is told by itself, whole lines all at once, and what is left
+        // over waits for the next block.
+        let block = &block[..n_read];
+        let n_first = if self.splitter.n_bytes_unfinished() == 0 {
+            0
+        } else {
+            memchr(b'\n', block).map_or(block.len(), |end| end + 1)
+        };
+        self.splitter.split(&block[..n_first], |found| {
+            line.position = SourcePosition(start.0);
+            line.replayed = self.consumed < self.replay_until;
             line.cut = found.cut;
             line.text.clear();
             line.text.extend_from_slice(found.text);
@@ -100,6 +110,21 @@ impl FollowedFile {
             n_bytes += found.n_bytes;
             n_lines += 1;
         });
+        let n_whole = memrchr(b'\n', &block[n_first..]).map_or(0, |end| end + 1);
+        if n_whole > 0 {
+            let whole = &block[n_first..n_first + n_whole];
+            let replayed = self.replay_until.saturating_sub(self.consumed + n_bytes);
+            sink.block(&LogBlock {
+                source: shared.id,
+                position: SourcePosition(start.0 + n_bytes),
+                received_at: line.received_at,
+                bytes: whole,
+                replayed_bytes: usize::try_from(replayed).unwrap_or(usize::MAX),
+            });
+            n_bytes += n_whole as u64;
+            n_lines += memchr_iter(b'\n', whole).count() as u64;
+        }
+        self.splitter.split(&block[n_first + n_whole..], |_| {});
         if n_lines == 0 {
             return;
         }

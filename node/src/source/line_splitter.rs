@@ -3,6 +3,7 @@
 //! Not for files and positions; it only says how many bytes each line took.
 
 use bannkreis_core::failure::LINE_BYTES_MAX;
+use bannkreis_core::log_block::line_text;
 use memchr::memchr;
 
 /// A line as it was found: without its end, at most [`LINE_BYTES_MAX`] bytes.
@@ -35,11 +36,13 @@ impl LineSplitter {
         while let Some(end) = memchr(b'\n', rest) {
             let (head, tail) = (&rest[..end], &rest[end + 1..]);
             if self.n_bytes == 0 {
-                let text = without_leading_nuls(head);
-                line(finished(text, false, end as u64 + 1));
+                let (text, cut) = line_text(head);
+                line(Line { text, cut, n_bytes: end as u64 + 1 });
             } else {
                 self.keep(head);
-                line(finished(&self.kept, self.dropped, self.n_bytes + 1));
+                let (text, cut) = line_text(&self.kept);
+                let text = if self.dropped { &self.kept[..LINE_BYTES_MAX] } else { text };
+                line(Line { text, cut: cut || self.dropped, n_bytes: self.n_bytes + 1 });
                 self.forget();
             }
             rest = tail;
@@ -70,17 +73,10 @@ impl LineSplitter {
     }
 }
 
-/// A power cut and a truncation under a writer without O_APPEND both leave NUL bytes before the next
-/// line; with them the line's date would not be found.
+/// NUL bytes before a line are no part of it: see [`line_text`].
 fn without_leading_nuls(bytes: &[u8]) -> &[u8] {
     let n_nuls = bytes.iter().take_while(|&&byte| byte == 0).count();
     &bytes[n_nuls..]
-}
-
-fn finished(text: &[u8], dropped: bool, n_bytes: u64) -> Line<'_> {
-    let text = if dropped { text } else { text.strip_suffix(b"\r").unwrap_or(text) };
-    let cut = dropped || text.len() > LINE_BYTES_MAX;
-    Line { text: &text[..text.len().min(LINE_BYTES_MAX)], cut, n_bytes }
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl PeerTable {
     }
 
     /// The clocks of `own` and of all other voters that can be reached; `None` when that is no majority of
-    /// the voters, so that no single clock decides after an election.
+    /// the voters, or when they are not known yet, so that no single clock decides after an election.
     #[must_use]
     pub fn clocks(&self, own: (NodeId, Timestamp), boottime_ms: u64) -> Option<Vec<(NodeId, Timestamp)>> {
         let voters = self.voters.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,7 +126,7 @@ impl PeerTable {
             peers.iter().filter(|(node, peer)| voters.contains(node) && peer.is_reachable(boottime_ms));
         let mut clocks: Vec<_> = reachable.map(|(node, peer)| (*node, peer.clock_now(boottime_ms))).collect();
         clocks.push(own);
-        (clocks.len() * 2 > voters.len()).then_some(clocks)
+        (!voters.is_empty() && clocks.len() * 2 > voters.len()).then_some(clocks)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, PeerFacts>> {

@@ -10,13 +10,14 @@ use super::node_record::encode_subnets;
 use crate::v1;
 use bannkreis_core::allow_list::AllowEntry;
 use bannkreis_core::ban_list::{Ban, Cause, NodeEntry, ORIGINS_MAX, Origin, SHARDS, Tombstone};
-use bannkreis_core::change::BanKey;
+use bannkreis_core::change::{BanKey, Voided};
 use bannkreis_core::history::PastBans;
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::node_record::NODE_ADDRESSES_MAX;
 use bannkreis_core::quota::Quota;
 use bannkreis_core::record::{Head, Record};
 use bannkreis_core::time::Timestamp;
+use bannkreis_core::voters_clocks::ClockRead;
 use bytes::Bytes;
 use v1::record::Kind;
 
@@ -31,10 +32,11 @@ impl From<&Record> for v1::Record {
                 revoked: entry.revoked,
             }),
             Record::Allow(entry) => Kind::Allow(entry.into()),
-            Record::Tombstone { subnet, jail, tombstone } => Kind::Tombstone(v1::record::LetGo {
+            Record::Tombstone { subnet, voided, tombstone } => Kind::Tombstone(v1::record::LetGo {
                 subnet: Some((*subnet).into()),
-                jail: encode_optional_jail_name(jail.as_ref()),
+                jail: encode_optional_jail_name(voided.jail.as_ref()),
                 tombstone: Some((*tombstone).into()),
+                origin: voided.origin.map(|node| node.0),
             }),
             Record::Quota { node, quota } => Kind::Quota(v1::record::Quota {
                 node: node.0,
@@ -46,6 +48,9 @@ impl From<&Record> for v1::Record {
                 command_id: encode_command_id(*command_id),
                 outcome: Some(outcome.into()),
             }),
+            Record::Clock { node, read } => {
+                Kind::Clock(v1::record::Clock { node: node.0, clock_ms: read.clock.0, at_ms: read.at.0 })
+            }
             Record::Token { hash, expires } => {
                 Kind::Token(v1::record::Token { hash: Bytes::copy_from_slice(hash), expires_ms: expires.0 })
             }
@@ -77,6 +82,10 @@ impl TryFrom<v1::Record> for Record {
             Kind::Outcome(wire) => Ok(Record::Outcome {
                 command_id: decode_command_id(&wire.command_id, "outcome.command_id")?,
                 outcome: required(wire.outcome, "outcome.outcome")?,
+            }),
+            Kind::Clock(wire) => Ok(Record::Clock {
+                node: NodeId(wire.node),
+                read: ClockRead { clock: Timestamp(wire.clock_ms), at: Timestamp(wire.at_ms) },
             }),
             Kind::Token(wire) => Ok(Record::Token {
                 hash: hash(&wire.hash, "token.hash")?,
@@ -133,7 +142,7 @@ fn decode_node(wire: v1::record::Node) -> Result<Record, DecodeError> {
 fn decode_let_go(wire: v1::record::LetGo) -> Result<Record, DecodeError> {
     Ok(Record::Tombstone {
         subnet: required(wire.subnet, "subnet")?,
-        jail: optional_jail_name(wire.jail, "jail")?,
+        voided: Voided { jail: optional_jail_name(wire.jail, "jail")?, origin: wire.origin.map(NodeId) },
         tombstone: required(wire.tombstone, "tombstone")?,
     })
 }

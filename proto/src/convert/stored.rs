@@ -5,7 +5,7 @@ use super::decode_error::DecodeError;
 use super::fields::{list, required, text};
 use super::op_result::decode_not_shared_reason;
 use crate::v1;
-use bannkreis_core::event::{OutboxEntry, Override, OverrideKind};
+use bannkreis_core::event::{OutboxEntry, Override, OverrideKind, SERVED_OFFENCES_MAX, ServedOffence};
 use bannkreis_core::proposal::{EVIDENCE_LINE_BYTES_MAX, EVIDENCE_LINES_MAX, evidence_text};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::Timestamp;
@@ -37,6 +37,7 @@ impl From<&OutboxEntry> for v1::StoredOutboxEntry {
                 .collect(),
             until: Some(entry.until.into()),
             local: entry.local.map_or(v1::NotSharedReason::Unspecified, Into::into).into(),
+            served: entry.served.iter().map(v1::ServedOffence::from).collect(),
         }
     }
 }
@@ -57,6 +58,31 @@ impl TryFrom<v1::StoredOutboxEntry> for OutboxEntry {
             evidence: evidence.into_iter().map(|Evidence(at, text)| (at, text)).collect(),
             until: required(wire.until, "until")?,
             local: if is_open { None } else { Some(decode_not_shared_reason(wire.local, "local")?) },
+            served: list(wire.served, "served", SERVED_OFFENCES_MAX)?,
+        })
+    }
+}
+
+impl From<&ServedOffence> for v1::ServedOffence {
+    fn from(offence: &ServedOffence) -> v1::ServedOffence {
+        v1::ServedOffence {
+            first_failure_ms: offence.first_failure.0,
+            last_failure_ms: offence.last_failure.0,
+            failures: offence.failures,
+            line: offence.line.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::ServedOffence> for ServedOffence {
+    type Error = DecodeError;
+    fn try_from(wire: v1::ServedOffence) -> Result<ServedOffence, DecodeError> {
+        let line = text(wire.line, "line", EVIDENCE_LINE_BYTES_MAX)?;
+        Ok(ServedOffence {
+            first_failure: Timestamp(wire.first_failure_ms),
+            last_failure: Timestamp(wire.last_failure_ms),
+            failures: wire.failures,
+            line: evidence_text(&line),
         })
     }
 }

@@ -3,9 +3,9 @@
 
 use bannkreis_core::allow_list::AllowEntry;
 use bannkreis_core::ban_list::{Ban, Cause, NodeEntry, Origin, Tombstone};
-use bannkreis_core::change::{BanKey, OpResult, Outcome};
+use bannkreis_core::change::{BanKey, OpResult, Outcome, Voided};
 use bannkreis_core::command::{Command, ImportedBan, ImportedHistory, Op, UnbanSelection};
-use bannkreis_core::event::{OutboxEntry, Override, OverrideKind};
+use bannkreis_core::event::{OutboxEntry, Override, OverrideKind, ServedOffence};
 use bannkreis_core::history::PastBans;
 use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
 use bannkreis_core::jail::{BanPolicy, Growth, JailName, PortRange, Ports, Protocol};
@@ -17,6 +17,7 @@ use bannkreis_core::record::{Head, Record};
 use bannkreis_core::settings::Settings;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{BanTime, Timestamp, Until};
+use bannkreis_core::voters_clocks::ClockRead;
 
 const NODE: NodeId = NodeId(0x0123_4567_89ab_cdef);
 const PEER: NodeId = NodeId(0x1111_2222_3333_4444);
@@ -103,9 +104,24 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
         ("allow", Record::Allow(allow_entry())),
         (
             "tombstone",
-            Record::Tombstone { subnet: subnet("192.0.2.7"), jail: Some(jail("kerio")), tombstone },
+            Record::Tombstone {
+                subnet: subnet("192.0.2.7"),
+                voided: Voided { jail: Some(jail("kerio")), origin: None },
+                tombstone,
+            },
         ),
-        ("tombstone_all_jails", Record::Tombstone { subnet: subnet("192.0.2.7"), jail: None, tombstone }),
+        (
+            "tombstone_all_jails",
+            Record::Tombstone { subnet: subnet("192.0.2.7"), voided: Voided::default(), tombstone },
+        ),
+        (
+            "tombstone_of_one_origin",
+            Record::Tombstone {
+                subnet: subnet("192.0.2.7"),
+                voided: Voided { jail: None, origin: Some(PEER) },
+                tombstone,
+            },
+        ),
         (
             "quota",
             Record::Quota { node: PEER, quota: Quota { milli_tokens: 29_999_000, at: NOW, n_damped: 5 } },
@@ -115,6 +131,7 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
             "outcome_refused",
             Record::Outcome { command_id, outcome: Outcome::Refused { why: "no node here".to_string() } },
         ),
+        ("clock", Record::Clock { node: PEER, read: ClockRead { clock: NOW.minus_ms(60_000), at: NOW } }),
         ("token", Record::Token { hash: vec![7; 32], expires: NOW }),
         ("ban", Record::Ban { key: key(), ban: ban() }),
         ("past", Record::Past { key: key(), past: past() }),
@@ -186,8 +203,19 @@ pub(crate) fn outbox_entries() -> Vec<(&'static str, OutboxEntry)> {
         evidence: vec![(NOW.minus_ms(12), "authentication failure".to_string())],
         until: Until::At(NOW.plus_ms(600_000)),
         local,
+        served: Vec::new(),
     };
-    vec![("open", entry(None)), ("local", entry(Some(NotSharedReason::PrivateOffender)))]
+    let served = ServedOffence {
+        first_failure: NOW.minus_ms(9_000_000),
+        last_failure: NOW.minus_ms(8_000_000),
+        failures: 3,
+        line: "authentication failure".to_string(),
+    };
+    vec![
+        ("open", entry(None)),
+        ("local", entry(Some(NotSharedReason::PrivateOffender))),
+        ("after_a_served_one", OutboxEntry { served: vec![served], ..entry(None) }),
+    ]
 }
 
 pub(crate) fn overrides() -> Vec<(&'static str, (Subnet, Override))> {

@@ -2,9 +2,9 @@
 
 use bannkreis_core::allow_list::AllowEntry;
 use bannkreis_core::ban_list::{Ban, Cause, NodeEntry, ORIGINS_MAX, Origin, SHARDS, Tombstone};
-use bannkreis_core::change::{BanKey, OpResult, Outcome};
+use bannkreis_core::change::{BanKey, OpResult, Outcome, Voided};
 use bannkreis_core::command::{Command, ImportedBan, ImportedHistory, LEVEL, Op, UnbanSelection};
-use bannkreis_core::event::{OutboxEntry, Override, OverrideKind};
+use bannkreis_core::event::{OutboxEntry, Override, OverrideKind, SERVED_OFFENCES_MAX, ServedOffence};
 use bannkreis_core::history::PastBans;
 use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
 use bannkreis_core::jail::{BanPolicy, Growth, JailName, PortRange, Ports, Protocol};
@@ -18,6 +18,7 @@ use bannkreis_core::record::{Head, Record};
 use bannkreis_core::settings::{PrivateOffenders, Reach, Setting, Settings};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{BanTime, Timestamp, Until};
+use bannkreis_core::voters_clocks::ClockRead;
 use proptest::array::uniform16;
 use proptest::collection::vec;
 use proptest::option;
@@ -87,12 +88,19 @@ pub(crate) fn record() -> BoxedStrategy<Record> {
             }))
         ),
         allow_entry().prop_map(Record::Allow),
-        (subnet(), option::of(jail()), tombstone())
-            .prop_map(|(subnet, jail, tombstone)| { Record::Tombstone { subnet, jail, tombstone } }),
+        (subnet(), option::of(jail()), option::of(node()), tombstone()).prop_map(
+            |(subnet, jail, origin, tombstone)| Record::Tombstone {
+                subnet,
+                voided: Voided { jail, origin },
+                tombstone
+            }
+        ),
         (node(), any::<u64>(), time(), any::<u32>()).prop_map(|(node, milli_tokens, at, n_damped)| {
             Record::Quota { node, quota: Quota { milli_tokens, at, n_damped } }
         }),
         (command_id(), outcome()).prop_map(|(command_id, outcome)| Record::Outcome { command_id, outcome }),
+        (node(), time(), time())
+            .prop_map(|(node, clock, at)| Record::Clock { node, read: ClockRead { clock, at } }),
         (hash(), time()).prop_map(|(hash, expires)| Record::Token { hash, expires }),
         (key(), ban()).prop_map(|(key, ban)| Record::Ban { key, ban }),
         (key(), past()).prop_map(|(key, past)| Record::Past { key, past }),
@@ -134,9 +142,14 @@ pub(crate) fn report() -> impl Strategy<Value = Report> {
 pub(crate) fn outbox_entry() -> impl Strategy<Value = OutboxEntry> {
     let line = (time(), any::<String>()).prop_map(|(at, text)| (at, evidence_text(&text)));
     let times = (time(), time(), until(), any::<u32>());
-    let local = option::of(not_shared_reason());
-    (key(), position(), times, policy(), ports(), vec(line, 0..=EVIDENCE_LINES_MAX), local).prop_map(
-        |(key, basis, (first_failure, last_failure, until, failures), policy, ports, evidence, local)| {
+    let served = (time(), time(), any::<u32>(), any::<String>()).prop_map(|(first, last, failures, line)| {
+        ServedOffence { first_failure: first, last_failure: last, failures, line: evidence_text(&line) }
+    });
+    let served = vec(served, 0..=SERVED_OFFENCES_MAX);
+    let rest = (option::of(not_shared_reason()), served);
+    (key(), position(), times, policy(), ports(), vec(line, 0..=EVIDENCE_LINES_MAX), rest).prop_map(
+        |(key, basis, (first_failure, last_failure, until, failures), policy, ports, evidence, rest)| {
+            let (local, served) = rest;
             OutboxEntry {
                 key,
                 basis,
@@ -148,6 +161,7 @@ pub(crate) fn outbox_entry() -> impl Strategy<Value = OutboxEntry> {
                 evidence,
                 until,
                 local,
+                served,
             }
         },
     )

@@ -1,11 +1,13 @@
 //! **Firewall converges**: soon after the last fault every kernel drops exactly whom the ban list, the
 //! host's own unanswered proposals, its peers' word and its operator's overrides say.
 
+use super::EARLY_MS;
 use crate::plan::ignored_on;
 use crate::world::World;
 use bannkreis_core::event::{OutboxEntry, OverrideKind};
 use bannkreis_core::judge::NotSharedReason;
 use bannkreis_core::subnet::Subnet;
+use bannkreis_core::time::Until;
 use std::collections::BTreeSet;
 
 pub(crate) const NAME: &str = "firewall converges";
@@ -39,17 +41,22 @@ impl World {
             }
             let view = process.warden.view().clone();
             let mut wanted: BTreeSet<Subnet> = BTreeSet::new();
-            wanted.extend(
-                view.bans().filter(|(_, ban)| !ban.until.is_over(now.cluster)).map(|(key, _)| key.subnet),
-            );
-            wanted.extend(
-                process
-                    .warden
-                    .outbox()
-                    .filter(|entry| !entry.until.is_over(now.cluster))
-                    .map(|entry| entry.key.subnet),
-            );
-            wanted.extend(process.warden.notices(now.cluster).map(|(key, _, _)| key.subnet));
+            // What is wanted for so short a time that a node may have let it go: a block ends in the kernel
+            // when the node's clock of that day said so, and a clock that was ahead then, and has been
+            // slowed down since, still takes it for live.
+            let mut lasting: BTreeSet<Subnet> = BTreeSet::new();
+            let bans = view.bans().map(|(key, ban)| (key.subnet, ban.until));
+            let provisional = process.warden.outbox().map(|entry| (entry.key.subnet, entry.until));
+            let noticed = process.warden.notices(now.cluster);
+            let noticed = noticed.map(|(key, _, until)| (key.subnet, Until::At(until)));
+            for (subnet, until) in bans.chain(provisional).chain(noticed) {
+                if !until.is_over(now.cluster) {
+                    wanted.insert(subnet);
+                }
+                if !until.is_over(now.cluster.plus_ms(EARLY_MS)) {
+                    lasting.insert(subnet);
+                }
+            }
             let overrides: Vec<(Subnet, OverrideKind)> = process
                 .warden
                 .overrides()
@@ -59,7 +66,7 @@ impl World {
                 .collect();
             for (subnet, kind) in overrides {
                 match kind {
-                    OverrideKind::Block => wanted.insert(subnet),
+                    OverrideKind::Block => wanted.insert(subnet) | lasting.insert(subnet),
                     OverrideKind::Release => wanted.remove(&subnet),
                 };
             }
@@ -82,6 +89,7 @@ impl World {
                 .symmetric_difference(&held_subnets)
                 .copied()
                 .filter(|subnet| !is_ending(subnet))
+                .filter(|subnet| held_subnets.contains(subnet) || lasting.contains(subnet))
                 .collect();
             if !differing.is_empty() {
                 return self.fail(

@@ -42,6 +42,9 @@ pub(crate) struct Evidence {
     pub(crate) jail: usize,
     pub(crate) subnet: Subnet,
     pub(crate) at_ms: u64,
+    /// Its node read it, and blocked, before it had heard of an unban. That voids the block by its place in
+    /// the log, whatever the time: the lines are used up, and only further ones count.
+    is_used_up: bool,
 }
 
 /// Something a node has to drop.
@@ -83,6 +86,10 @@ pub(crate) struct Oracle {
     pub(crate) rogue_since_ms: BTreeMap<(usize, usize), u64>,
     /// Offenders that were ever put on the allow list.
     allowed: Vec<Subnet>,
+    /// When which node has forgotten what it had counted.
+    pub(crate) forgot: Vec<(usize, u64)>,
+    /// How far cluster time was ahead of true time at most: what was blocked then may end that much early.
+    pub(crate) ahead_ms: u64,
 }
 
 impl Oracle {
@@ -97,6 +104,8 @@ impl Oracle {
             guessed: BTreeSet::new(),
             rogue_since_ms: BTreeMap::new(),
             allowed: Vec::new(),
+            forgot: Vec::new(),
+            ahead_ms: 0,
         }
     }
 
@@ -108,12 +117,21 @@ impl Oracle {
     /// A line was written.
     pub(crate) fn line_written(&mut self, node: usize, jail: usize, address: IpAddr, at_ms: u64) {
         let subnet = self.settings.counting_subnet(Subnet::host(address));
-        self.evidence.push(Evidence { node, jail, subnet, at_ms });
+        self.evidence.push(Evidence { node, jail, subnet, at_ms, is_used_up: false });
     }
 
     /// A node's kernel holds nothing any more.
     pub(crate) fn kernel_emptied(&mut self, node: usize) {
         self.duties.iter_mut().filter(|duty| duty.node == node).for_each(|duty| duty.is_seen = false);
+    }
+
+    /// A node has lost what it alone knew.
+    pub(crate) fn forget_own(&mut self, node: usize, now_ms: u64) {
+        self.forgot.push((node, now_ms));
+        self.duties.retain(|duty| {
+            duty.node != node || (duty.acknowledged.is_some() && duty.origin != node) || duty.jail.is_none()
+        });
+        self.kernel_emptied(node);
     }
 
     /// An operator decided for one host.
@@ -221,7 +239,7 @@ impl World {
             .evidence
             .iter()
             .filter(|seen| seen.node == node && seen.jail == line.jail && seen.subnet == subnet)
-            .filter(|seen| seen.at_ms <= line.at_ms)
+            .filter(|seen| seen.at_ms <= line.at_ms && !seen.is_used_up)
             .map(|seen| seen.at_ms)
             .collect();
         let longest_ms = jail.ban_time_max_ms().unwrap_or(0);
@@ -251,7 +269,16 @@ impl World {
             is_seen: false,
         };
         let is_quick = line.at_ms - first_ms < 10 * SECOND_MS && self.nodes[node].jumped_at_ms < first_ms;
-        if is_quick && !self.is_never_blocked(node, line.address) && !self.is_excused(&duty) {
+        let host = &self.nodes[node];
+        let is_counted = host.without != Some(line.jail) && host.counts_since_ms < first_ms;
+        let is_excused = self.is_excused(&duty);
+        if is_excused {
+            for seen in &mut self.oracle.evidence {
+                let is_its = seen.node == node && seen.jail == line.jail && seen.subnet == subnet;
+                seen.is_used_up |= is_its && seen.at_ms <= line.at_ms;
+            }
+        }
+        if is_counted && is_quick && !self.is_never_blocked(node, line.address) && !is_excused {
             self.oracle.duties.retain(|known| {
                 !(known.node == node
                     && known.origin == node
@@ -288,9 +315,8 @@ impl World {
                 counted(*offender).contains(duty.subnet) && (jail.is_none() || *jail == duty.jail)
             }
             Order::UnbanNetwork { of_offender } => self.network_of(*of_offender).contains(duty.subnet),
-            // It lifts what only that node has brought in, and leaves a tombstone, which also voids what
-            // others hold about the same offender without the cluster's word.
-            Order::UnbanByNode { node } => duty.origin == *node || duty.acknowledged.is_none(),
+            // What others have seen themselves is as true as before.
+            Order::UnbanByNode { node } => duty.origin == *node,
             Order::Allow { offender, .. } => counted(*offender).contains(duty.subnet),
             Order::Ban { .. } | Order::Trust { .. } | Order::Disallow { .. } => false,
         }

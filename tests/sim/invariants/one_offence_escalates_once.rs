@@ -84,12 +84,14 @@ impl World {
             if *n == 0 {
                 *first_ms = at_ms;
             }
-            *n += 1;
+            *n += plan.weight_at_most(n_offences);
             if *n < plan.max_retry {
                 continue;
             }
             *n = 0;
-            let was_lifted = lifts.iter().any(|&lift_ms| lift_ms <= at_ms + MARGIN_MS);
+            // A node that forgot what it had counted takes other lines together than one that did not.
+            let forgot = self.oracle.forgot.iter().any(|&(who, when)| who == node && when <= at_ms);
+            let was_lifted = forgot || lifts.iter().any(|&lift_ms| lift_ms <= at_ms + MARGIN_MS);
             if n_offences == 0 || was_lifted || *first_ms + MARGIN_MS > ends_at_ms {
                 n_offences += 1;
                 ends_at_ms = at_ms.saturating_add(ban_ms);

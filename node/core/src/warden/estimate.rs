@@ -38,6 +38,7 @@ impl Warden {
                 effects.push(Effect::StoreOverride { subnet, decision });
             }
         }
+        self.ended_overrides.clear();
         self.notices.redate(estimated_now, now.cluster);
         self.tidied_at = self.tidied_at.min(now.cluster);
         self.render_all(now.cluster, effects);

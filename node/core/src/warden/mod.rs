@@ -12,25 +12,26 @@
 //! ```
 
 mod estimate;
+mod failures;
 mod notices;
 mod outbox;
 mod overrides;
 mod render;
+mod served;
 
 pub use notices::{NOTICE_MS, NOTICES_PER_ORIGIN_MAX};
 pub use outbox::{OUTBOX_MAX, PROPOSALS_PER_EFFECT_MAX};
 
 use crate::ban_list::BanView;
 use crate::change::{BanKey, Change, Lift};
-use crate::event::{Configuration, Effect, Event, IgnoredBecause, Notable, OutboxEntry, Override};
-use crate::failure::{Failure, SourceId, SourcePosition};
+use crate::event::{Configuration, Effect, Event, Notable, OutboxEntry, Override};
+use crate::failure::{SourceId, SourcePosition};
 use crate::ids::NodeId;
 use crate::jail::{Jail, JailName, Ports};
-use crate::judge::wanted_until;
 use crate::ruleset::Ruleset;
 use crate::subnet::Subnet;
 use crate::subnet_map::SubnetMap;
-use crate::tally::{Count, Tally};
+use crate::tally::Tally;
 use crate::time::{Now, SECOND_MS, Timestamp};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -89,6 +90,8 @@ pub struct Warden {
     estimate: Option<Now>,
     /// Overrides whose end was worked out by an estimate.
     estimated_overrides: BTreeSet<Subnet>,
+    /// Overrides that are over by an estimate, and kept until it is known better.
+    ended_overrides: BTreeSet<Subnet>,
     tidied_at: Timestamp,
     read_up_to: BTreeMap<SourceId, SourcePosition>,
     stored_positions: BTreeMap<SourceId, SourcePosition>,
@@ -128,6 +131,7 @@ impl Warden {
             caught_up: false,
             estimate: None,
             estimated_overrides: BTreeSet::new(),
+            ended_overrides: BTreeSet::new(),
             tidied_at: Timestamp::ZERO,
             read_up_to: BTreeMap::new(),
             stored_positions: BTreeMap::new(),
@@ -208,8 +212,7 @@ impl Warden {
         let tidy = must_tidy.then(|| self.tidied_at.plus_ms(TIDY_INTERVAL_MS));
         let send = if self.leader_known && !self.observe { self.outbox.next_due() } else { None };
         let renew = if self.leader_known || self.observe { None } else { self.outbox.renew_due() };
-        let override_end = self.overrides.iter().filter_map(|(_, held)| held.until.at()).min();
-        let override_end = override_end.map(|end| end.plus_ms(1));
+        let override_end = self.next_override_end().map(|end| end.plus_ms(1));
         [element, tidy, send, renew, override_end].into_iter().flatten().min()
     }
 
@@ -276,66 +279,6 @@ impl Warden {
         self.local_protected.holding(subnet).map(|(_, why)| *why).next()
     }
 
-    fn on_failure(&mut self, now: Now, failure: &Failure, effects: &mut Vec<Effect>) {
-        let tell_ignored = |why, effects: &mut Vec<Effect>| {
-            let (jail, offender) = (failure.jail.clone(), failure.offender);
-            effects.push(Effect::Tell(Notable::Ignored { jail, offender, why }));
-        };
-        let Some(jail) = self.jails.get(&failure.jail) else {
-            return tell_ignored(IgnoredBecause::NoSuchJail, effects);
-        };
-        if jail.ignore.iter().any(|ignored| ignored.contains(failure.offender)) {
-            return tell_ignored(IgnoredBecause::IgnoreIp, effects);
-        }
-        if let Some(LocalProtection::Own | LocalProtection::Peer) = self.local_protection(failure.offender) {
-            return tell_ignored(IgnoredBecause::OwnAddress, effects);
-        }
-        if let Some(protection) = self.view.protection(failure.offender, now.cluster) {
-            return tell_ignored(IgnoredBecause::Protected(protection), effects);
-        }
-        let offender = self.view.settings().counting_subnet(failure.offender);
-        if self.view.lifted_at(offender, &failure.jail).is_some_and(|at| now.to_cluster(failure.at) <= at) {
-            return tell_ignored(IgnoredBecause::BeforeUnban, effects);
-        }
-        self.counts.entry(jail.name.clone()).or_default().n_failures += 1;
-        let (name, at) = (jail.name.clone(), failure.at);
-        effects.push(Effect::Tell(Notable::Found { jail: name, offender, at }));
-        if let Some(count) = self.tally.add(jail, offender, failure) {
-            let jail = jail.clone();
-            self.on_full(now, &jail, offender, count, effects);
-        }
-    }
-
-    /// An offender has reached maxretry: block here, tell the peers, ask the cluster, in this order.
-    fn on_full(&mut self, now: Now, jail: &Jail, offender: Subnet, count: Count, effects: &mut Vec<Effect>) {
-        self.counts.entry(jail.name.clone()).or_default().n_blocked += 1;
-        if self.observe {
-            return;
-        }
-        let key = BanKey { subnet: offender, jail: jail.name.clone() };
-        let (first, last) = (now.to_cluster(count.first), now.to_cluster(count.last));
-        let first = self.outbox.get(&key).map_or(first, |entry| entry.first_failure.min(first));
-        let entry = OutboxEntry {
-            key: key.clone(),
-            basis: self.view.position(),
-            first_failure: first,
-            last_failure: last,
-            failures: count.failures,
-            policy: jail.policy.clone(),
-            ports: jail.ports.clone(),
-            until: wanted_until(&self.view, &key, first, last, &jail.policy, now.cluster),
-            evidence: count.evidence.into_iter().map(|(at, line)| (now.to_cluster(at), line)).collect(),
-            local: None,
-        };
-        effects.push(Effect::Tell(Notable::Blocked {
-            key: key.clone(),
-            until: entry.until,
-            failures: entry.failures,
-            evidence: entry.evidence.last().map(|(_, line)| line.clone()).unwrap_or_default(),
-        }));
-        self.put_outbox(now, entry, effects);
-    }
-
     fn on_applied(&mut self, now: Now, view: BanView, changes: &[Change], effects: &mut Vec<Effect>) {
         self.view = view;
         let mut judge_all = false;
@@ -388,9 +331,9 @@ impl Warden {
             .view
             .tombstones()
             .filter(|(_, _, tombstone)| tombstone.position > known)
-            .map(|(target, jail, tombstone)| Lift {
+            .map(|(target, voided, tombstone)| Lift {
                 target,
-                jail: jail.cloned(),
+                voided: voided.clone(),
                 position: tombstone.position,
                 at: tombstone.at,
             })
@@ -405,9 +348,13 @@ impl Warden {
     }
 
     fn on_lifted(&mut self, now: Now, lift: &Lift, effects: &mut Vec<Effect>) {
-        self.tally.forget_inside(lift.target, lift.jail.as_ref());
+        if lift.voided.origin.is_none_or(|origin| origin == self.node) {
+            // A node that hears of an unban late has counted what came after it, and goes on counting that.
+            let is_void = |wall| now.to_cluster(wall) <= lift.at;
+            self.tally.forget_inside(lift.target, lift.voided.jail.as_ref(), is_void);
+        }
         let mut touched = self.notices.lift(lift, now.cluster);
-        for key in self.outbox.take_lifted(lift) {
+        for key in self.outbox.take_lifted(lift, self.node) {
             touched.push(key.subnet);
             effects.push(Effect::StoreOutbox { key, entry: None });
         }
@@ -444,13 +391,16 @@ impl Warden {
             self.set_element_timer(subnet, None);
             self.render(now.cluster, subnet, false, effects);
         }
-        self.end_overrides(now.cluster, effects);
+        self.end_overrides(now, effects);
         if now.cluster.ms_since(self.tidied_at) >= TIDY_INTERVAL_MS {
             self.tidied_at = now.cluster;
             let jails = &self.jails;
             self.tally.forget_old(now.wall, |jail| jails.get(jail).map_or(0, |jail| jail.find_time_ms));
             self.notices.forget_old(now.cluster);
-            self.forget_ended_local(now.cluster, effects);
+            // What an estimate takes for over may still hold: it blocks no longer, but is not forgotten.
+            if !now.estimated {
+                self.forget_ended_local(now.cluster, effects);
+            }
             self.refresh_protection(now.cluster, effects);
             let sources: Vec<SourceId> = self.read_up_to.keys().copied().collect();
             for source in sources {

@@ -84,7 +84,7 @@ impl Notices {
             self.silenced.pop_front();
         }
         self.silenced.push_back(Lift { at: now, ..lift.clone() });
-        self.forget(|key, _, _| lift.covers(key.subnet, &key.jail))
+        self.forget(|key, origin, _| lift.covers(key.subnet, &key.jail, origin))
     }
 
     /// Forgets what a node said.
@@ -96,7 +96,8 @@ impl Notices {
     pub(super) fn redate(&mut self, estimated: Timestamp, now: Timestamp) {
         for honoured in self.honoured.values_mut().flat_map(BTreeMap::values_mut) {
             let remaining_ms = honoured.until.ms_since(estimated).min(NOTICE_MS);
-            honoured.until = now.plus_ms(remaining_ms);
+            // What was over stays over.
+            honoured.until = now.plus_ms(remaining_ms).minus_ms(estimated.ms_since(honoured.until));
         }
     }
 
@@ -125,8 +126,8 @@ impl Notices {
         subnets
     }
 
-    fn is_silenced(&self, key: &BanKey) -> bool {
-        self.silenced.iter().any(|lift| lift.covers(key.subnet, &key.jail))
+    fn is_silenced(&self, key: &BanKey, origin: NodeId) -> bool {
+        self.silenced.iter().any(|lift| lift.covers(key.subnet, &key.jail, origin))
     }
 }
 
@@ -139,7 +140,9 @@ impl Warden {
         }
         let claim = Claim::of_notice(notice, now.cluster);
         let key = claim.key();
-        if self.view.judge(&claim, now.cluster) != Verdict::Open || self.notices.is_silenced(&key) {
+        if self.view.judge(&claim, now.cluster) != Verdict::Open
+            || self.notices.is_silenced(&key, notice.origin)
+        {
             return;
         }
         let known =

@@ -130,6 +130,21 @@ impl Outbox {
         redated
     }
 
+    /// Strikes out the oldest served offences of an entry, and makes what follows due.
+    pub(super) fn strike_served(
+        &mut self,
+        key: &BanKey,
+        n_settled: usize,
+        due: Timestamp,
+    ) -> Option<OutboxEntry> {
+        let item = self.items.get_mut(key)?;
+        item.entry.served.drain(..n_settled);
+        item.retry_ms = RETRY_FIRST_MS;
+        let entry = item.entry.clone();
+        self.schedule(key, due);
+        Some(entry)
+    }
+
     fn take(&mut self, key: &BanKey) -> Option<OutboxEntry> {
         let item = self.items.remove(key)?;
         self.due.remove(&(item.due, key.clone()));
@@ -175,11 +190,11 @@ impl Outbox {
 
     /// Takes out what a lift covers. An entry based on a later place in the log than the lift's is newer
     /// evidence: a restarted node gets to see old lifts again.
-    pub(super) fn take_lifted(&mut self, lift: &Lift) -> Vec<BanKey> {
+    pub(super) fn take_lifted(&mut self, lift: &Lift, own: NodeId) -> Vec<BanKey> {
         let covered: Vec<BanKey> = self
             .items
             .iter()
-            .filter(|(key, item)| lift.covers(key.subnet, &key.jail) && item.entry.basis < lift.position)
+            .filter(|(key, item)| lift.covers(key.subnet, &key.jail, own) && item.entry.basis < lift.position)
             .map(|(key, _)| key.clone())
             .collect();
         for key in &covered {
@@ -192,6 +207,10 @@ impl Outbox {
 impl OutboxEntry {
     /// Moves every time in it.
     fn redate(&mut self, shifted: impl Fn(Timestamp) -> Timestamp) {
+        for offence in &mut self.served {
+            offence.first_failure = shifted(offence.first_failure);
+            offence.last_failure = shifted(offence.last_failure);
+        }
         self.first_failure = shifted(self.first_failure);
         self.last_failure = shifted(self.last_failure);
         self.until = self.until.at().map_or(self.until, |end| Until::At(shifted(end)));
@@ -213,21 +232,21 @@ pub(super) fn notice_of(entry: &OutboxEntry, origin: NodeId, basis: Position, no
 }
 
 fn proposal_of(entry: &OutboxEntry, origin: NodeId, now: Timestamp) -> Proposal {
+    let (first_failure, last_failure, failures, lines) = entry.next_offence();
     Proposal {
         origin,
         basis: entry.basis,
         jail: entry.key.jail.clone(),
         offender: entry.key.subnet,
-        first_failure_age_ms: now.ms_since(entry.first_failure),
-        last_failure_age_ms: now.ms_since(entry.last_failure),
-        failures: entry.failures,
+        first_failure_age_ms: now.ms_since(first_failure),
+        last_failure_age_ms: now.ms_since(last_failure),
+        failures,
         contributors: Vec::new(),
         policy: entry.policy.clone(),
         ports: entry.ports.clone(),
-        evidence: entry
-            .evidence
-            .iter()
-            .map(|(at, text)| EvidenceLine { age_ms: now.ms_since(*at), text: text.clone() })
+        evidence: lines
+            .into_iter()
+            .map(|(at, text)| EvidenceLine { age_ms: now.ms_since(at), text })
             .collect(),
     }
 }
@@ -235,28 +254,17 @@ fn proposal_of(entry: &OutboxEntry, origin: NodeId, now: Timestamp) -> Proposal 
 impl Warden {
     /// Settles the entry of `key`, if there is one and the view allows a verdict.
     pub(super) fn settle(&mut self, now: Now, key: &BanKey, effects: &mut Vec<Effect>) {
+        self.settle_served(now, key, effects);
         let Some(entry) = self.outbox.get(key) else { return };
         if now.estimated || self.view.position() < entry.basis {
             return;
         }
-        let wanted = wanted_until(
-            &self.view,
-            key,
-            entry.first_failure,
-            entry.last_failure,
-            &entry.policy,
-            now.cluster,
-        );
-        let claim = Claim {
-            origin: self.node,
-            basis: entry.basis,
-            jail: key.jail.clone(),
-            offender: key.subnet,
-            last_failure: entry.last_failure,
-            wanted_until: wanted,
-            ports: entry.ports.clone(),
-        };
+        let claim = self.claim_of(entry, entry.first_failure, entry.last_failure, now.cluster);
         match self.view.judge(&claim, now.cluster) {
+            // Its turn comes when the cluster has heard of those before it.
+            Verdict::Open | Verdict::Covered if !entry.served.is_empty() => {
+                self.reopen(key, now.cluster, effects);
+            }
             Verdict::Open => {
                 self.reopen(key, now.cluster, effects);
                 self.await_damped_end(key, now.cluster);
@@ -274,6 +282,24 @@ impl Warden {
                 self.render(now.cluster, key.subnet, false, effects);
             }
             Verdict::NotShared(why) => self.keep_local(key, why, now.cluster, effects),
+        }
+    }
+
+    pub(super) fn claim_of(
+        &self,
+        entry: &OutboxEntry,
+        first: Timestamp,
+        last: Timestamp,
+        now: Timestamp,
+    ) -> Claim {
+        Claim {
+            origin: self.node,
+            basis: entry.basis,
+            jail: entry.key.jail.clone(),
+            offender: entry.key.subnet,
+            last_failure: last,
+            wanted_until: wanted_until(&self.view, &entry.key, first, last, &entry.policy, now),
+            ports: entry.ports.clone(),
         }
     }
 

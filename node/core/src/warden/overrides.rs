@@ -22,21 +22,38 @@ impl Warden {
         if now.estimated {
             self.estimated_overrides.insert(subnet);
         }
+        self.ended_overrides.remove(&subnet);
         effects.push(Effect::StoreOverride { subnet, decision });
         // A release is an operator's word: it acts even on what this process does not know of.
         self.render(now.cluster, subnet, true, effects);
         self.render_inside(now.cluster, subnet, effects);
     }
 
-    /// Forgets overrides that are over, and blocks again what they released.
-    pub(super) fn end_overrides(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let is_over = |decision: &Override| decision.until.is_over(now);
-        let ended: Vec<Subnet> =
-            self.overrides.iter().filter(|(_, held)| is_over(held)).map(|(subnet, _)| subnet).collect();
+    /// Forgets overrides that are over, and blocks again what they released. By an estimate they only end:
+    /// they are kept until cluster time is known, for they may still hold.
+    pub(super) fn end_overrides(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let is_over = |decision: &Override| decision.until.is_over(now.cluster);
+        let is_known = |subnet: &Subnet| now.estimated && self.ended_overrides.contains(subnet);
+        let ended: Vec<Subnet> = self
+            .overrides
+            .iter()
+            .filter(|(subnet, held)| is_over(held) && !is_known(subnet))
+            .map(|(subnet, _)| subnet)
+            .collect();
         for subnet in ended {
-            self.overrides.remove(subnet);
-            effects.push(Effect::StoreOverride { subnet, decision: None });
-            self.render_inside(now, subnet, effects);
+            if now.estimated {
+                self.ended_overrides.insert(subnet);
+            } else {
+                self.overrides.remove(subnet);
+                effects.push(Effect::StoreOverride { subnet, decision: None });
+            }
+            self.render_inside(now.cluster, subnet, effects);
         }
+    }
+
+    /// When the next override ends that nobody has noticed yet.
+    pub(super) fn next_override_end(&self) -> Option<Timestamp> {
+        let unnoticed = self.overrides.iter().filter(|(subnet, _)| !self.ended_overrides.contains(subnet));
+        unnoticed.filter_map(|(_, held)| held.until.at()).min()
     }
 }

@@ -5,6 +5,8 @@
 mod applying;
 mod generated;
 mod judging;
+mod known_offenders;
+mod lifting;
 mod ports;
 mod rulesets;
 mod snapshots;

@@ -53,14 +53,90 @@ proptest! {
         prop_assert_eq!(list.last_tick(), BEGIN);
     }
 
+    /// The voters' clocks are right; the leader's stamps are not, and it writes ticks as often as it likes.
+    #[test]
+    fn a_wrong_leader_is_a_minute_ahead_and_no_more(
+        stamps in proptest::collection::vec((0u64..30_000, 0u64..4_000_000_000_000), 1..60),
+    ) {
+        let (mut list, mut index) = list();
+        let mut truth = BEGIN;
+        for (passed_ms, at) in stamps {
+            truth = truth.plus_ms(passed_ms);
+            index += 1;
+            let readings = MEMBERS.iter().map(|node| (*node, truth)).collect();
+            list.apply(position(index), &command(Timestamp(at), vec![Op::Sweep, Op::Tick { readings }]));
+            prop_assert!(list.now() <= truth.plus_ms(STAMP_LEAD_MAX_MS), "{} at {truth}", list.now());
+        }
+    }
+
+    /// All clocks are set back: time goes on by the leader's stamps, as fast as it passes.
+    #[test]
+    fn clocks_that_were_set_back_do_not_stop_time(back_s in 1u64..100_000) {
+        let (mut list, mut index) = list();
+        for n in 1..=10 {
+            index += 1;
+            let truth = BEGIN.plus_ms(n * 20 * SECOND_MS);
+            let clock = truth.minus_ms(back_s * SECOND_MS);
+            let readings = MEMBERS.iter().map(|node| (*node, clock)).collect();
+            list.apply(position(index), &command(truth, vec![Op::Sweep, Op::Tick { readings }]));
+            prop_assert_eq!(list.now(), truth);
+        }
+    }
+
+    /// One of three voters is down, and of the other two one is wrong: far behind, or set back in between.
+    /// Time passes by the right one, however long nobody read the clocks.
+    #[test]
+    fn one_wrong_clock_of_two_that_are_left_does_not_hold_time_back(
+        behind_s in 2u64..100_000_000,
+        set_back_s in proptest::collection::vec(0u64..100_000, 1..20),
+        passed_s in 100u64..20_000,
+        leads in any::<bool>(),
+    ) {
+        let (mut list, mut index) = list();
+        let mut truth = BEGIN;
+        let mut behind_ms = 0;
+        for (n, set_back_s) in set_back_s.into_iter().enumerate() {
+            // It is wrong while three are read, too. Set back, it shows less than before.
+            behind_ms += SECOND_MS * if n == 0 { behind_s } else { (passed_s + 1 + set_back_s) * u64::from(n % 3 == 0) };
+            truth = truth.plus_ms(passed_s * SECOND_MS);
+            index += 1;
+            let clocks = [truth, truth.minus_ms(behind_ms), truth];
+            let n_up = if n == 0 { 3 } else { 2 };
+            let readings = MEMBERS.into_iter().zip(clocks).take(n_up).collect();
+            // A leader that only guesses what time it is leaves it where it is.
+            let at = if leads { truth } else { list.now() };
+            list.apply(position(index), &command(at, vec![Op::Tick { readings }]));
+            prop_assert_eq!((list.now(), list.last_tick()), (truth, truth), "{} ms back", behind_ms);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_waits_for_the_voters(ahead_ms in 2_000u64..60_000, fast_ppm in 0u64..50_000) {
+        let mut clock = ClusterClock::new(BEGIN.plus_ms(ahead_ms), 0);
+        for n in 1..=60 {
+            let passed_ms = n * 20 * SECOND_MS;
+            clock.compare(BEGIN.plus_ms(passed_ms), passed_ms + passed_ms * fast_ppm / 1_000_000);
+        }
+        let (passed_ms, end) = (1_200 * SECOND_MS, BEGIN.plus_ms(1_200 * SECOND_MS));
+        let now = clock.now(passed_ms + passed_ms * fast_ppm / 1_000_000);
+        // It goes slower by a tenth until it is less than a second ahead, and runs away again for 20 s.
+        prop_assert!(now >= end && now < end.plus_ms(2_100), "{now} at {end}");
+    }
+
     #[test]
     fn a_nodes_own_cluster_clock_never_runs_backwards(
-        steps in proptest::collection::vec((0u64..100_000, proptest::option::of(0u64..1_000_000)), 1..40),
+        steps in proptest::collection::vec(
+            (0u64..100_000, proptest::option::of(0u64..1_000_000), proptest::option::of(0u64..1_000_000)),
+            1..40,
+        ),
     ) {
         let mut clock = ClusterClock::new(Timestamp(500_000), 0);
         let (mut boottime_ms, mut before) = (0, clock.now(0));
-        for (passed_ms, applied) in steps {
+        for (passed_ms, applied, median) in steps {
             boottime_ms += passed_ms;
+            if let Some(median) = median {
+                clock.compare(Timestamp(median), boottime_ms);
+            }
             if let Some(applied) = applied {
                 clock.observe(Timestamp(applied), boottime_ms);
                 prop_assert!(clock.now(boottime_ms) >= Timestamp(applied));

@@ -8,11 +8,11 @@ use super::template::{Hit, Kind};
 use super::tokens::{DAYS, MONTHS};
 use super::zones;
 use bannkreis_core::time::{DAY_MS, Timestamp};
-use jiff::civil::{Date, DateTime};
+use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
 
 /// How times without a zone of their own are read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Zone {
     /// Where this host is.
     pub local: TimeZone,
@@ -88,9 +88,15 @@ impl Parts {
                 'b' | 'B' => parts.month = Some(i8::try_from(position(&MONTHS)?).ok()? + 1),
                 'd' => parts.day = Some(small()?),
                 'H' => parts.hour = small()?,
+                // 12 is the first hour of its half; 13 and later are hours of no clock, taken as they are.
                 'I' => {
-                    let hour = small()? % 12;
-                    parts.hour = if half.as_deref() == Some("pm") { hour + 12 } else { hour };
+                    let hour = small()?;
+                    parts.hour = match (hour, half.as_deref()) {
+                        (12, None | Some("am")) => 0,
+                        (12, _) => 12,
+                        (hour, Some("pm")) => hour + 12,
+                        (hour, _) => hour,
+                    };
                 }
                 'M' => parts.minute = small()?,
                 'S' => parts.second = small()?,
@@ -99,11 +105,15 @@ impl Parts {
                 'j' => parts.day_of_year = Some(i32::from(number()?)),
                 'U' => parts.week = Some((i32::from(number()?), 6)),
                 'W' => parts.week = Some((i32::from(number()?), 0)),
-                'z' | 'Z' => parts.offset_minutes = Some(zones::offset_minutes(&text.to_uppercase())?),
+                'z' | 'Z' => parts.offset_minutes = Some(zones::offset_minutes(text)?),
                 _ => {}
             }
         }
         Some(parts)
+    }
+
+    fn time(&self) -> Option<Time> {
+        Time::new(self.hour, self.minute, self.second, 0).ok()
     }
 
     /// The day of the year that a week and a weekday name.
@@ -126,26 +136,26 @@ impl Parts {
 fn from_fields(fields: &[(char, &str)], now: Timestamp, zone: &Zone) -> Option<Timestamp> {
     let parts = Parts::read(fields)?;
     let now_civil = instant(now)?.to_zoned(zone.local.clone()).datetime();
-    let year = parts.year.unwrap_or(now_civil.year());
+    let mut year = parts.year.unwrap_or(now_civil.year());
     let (mut month, mut day) = (parts.month, parts.day);
     if (month.is_none() || day.is_none())
         && let Some(day_of_year) = parts.day_of_year(year)
     {
         let date = Date::new(year, 1, 1).ok()?.checked_add(jiff::Span::new().days(day_of_year - 1)).ok()?;
-        (month, day) = (Some(date.month()), Some(date.day()));
+        // The last days of week 0 belong to the year before.
+        (year, month, day) = (date.year(), Some(date.month()), Some(date.day()));
     }
     let is_today = month.is_none() && day.is_none();
     let (month, day) = if is_today { (now_civil.month(), now_civil.day()) } else { (month?, day?) };
-    let make = |year: i16| {
-        let civil = DateTime::new(year, month, day, parts.hour, parts.minute, parts.second, 0).ok()?;
-        in_zone(civil, parts.offset_minutes, zone)
-    };
-    let mut at = make(year)?;
+    let make = |date: Date| in_zone(date.to_datetime(parts.time()?), parts.offset_minutes, zone);
+    let date = Date::new(year, month, day).ok()?;
+    let at = make(date)?;
+    // The same hour of the day before: a change to or from summer time may lie between the two.
     if is_today && at > now {
-        at = at.minus_ms(DAY_MS);
+        return make(date.yesterday().ok()?);
     }
     if parts.year.is_none() && at > now.plus_ms(DAY_MS) {
-        at = make(year - 1)?;
+        return make(Date::new(year - 1, month, day).ok()?);
     }
     Some(at)
 }
@@ -195,6 +205,11 @@ mod tests {
             ("%b %d, %Y %I:%M:%S %p", "Nov 20, 2026 1:00:00 pm", "2026-11-20T13:00:00Z"),
             ("%Y %j %H", "2026 324 10", "2026-11-20T10:00:00Z"),
             ("%a %W %Y", "Fri 46 2026", "2026-11-20T00:00:00Z"),
+            ("%a %W %Y", "Mon 0 2026", "2025-12-29T00:00:00Z"),
+            ("%Y-%m-%d %l:%M", "2026-11-20 13:00", "2026-11-20T13:00:00Z"),
+            ("%Y-%m-%d %H:%M:%S %Exz", "2026-11-20 10:00:00 CET+01", "2026-11-20T08:00:00Z"),
+            ("%c", "Fri Nov 20 10:00:00 2026", "2026-11-20T10:00:00Z"),
+            ("%x %X", "11/20/26 10:00:00", "2026-11-20T10:00:00Z"),
             ("EPOCH", "1795168800.500", "2026-11-20T10:00:00.5Z"),
             ("LEPOCH", "1795168800123", "2026-11-20T10:00:00.123Z"),
             ("TAI64N", "@400000006b000000deadbeef", "2026-11-20T08:08:32Z"),
@@ -205,12 +220,29 @@ mod tests {
     }
 
     #[test]
+    fn a_time_without_a_date_is_the_last_such_time_on_the_clock() {
+        let zone = Zone::local(TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0").expect("a zone"));
+        let at = |now: &str, text: &str| {
+            let now: jiff::Timestamp = now.parse().expect("a time");
+            let now = Timestamp(u64::try_from(now.as_millisecond()).expect("after 1970"));
+            let template = Template::new("%H:%M:%S").expect("a pattern");
+            let hit = template.search(text, 0..text.len()).expect("matches");
+            to_timestamp(template.kind, &hit, now, &zone).and_then(instant).map(|at| at.to_string())
+        };
+        assert_eq!(at("2026-03-29T01:20:00Z", "07:42:38").as_deref(), Some("2026-03-28T06:42:38Z"));
+        assert_eq!(at("2026-03-29T10:00:00Z", "12:00:00").as_deref(), Some("2026-03-29T10:00:00Z"));
+    }
+
+    #[test]
     fn days_that_do_not_exist_are_no_dates() {
         let utc = Zone::local(TimeZone::UTC);
         for (pattern, text) in [
             ("%Y-%m-%d", "2026-02-30"),
             ("%Y-%m-%d %H:%M:%S", "2026-11-20 10:00:60"),
             ("%Y-%m-%d %k", "2026-11-20 29"),
+            ("%Y-%m-%d %l %p", "2026-11-20 13 pm"),
+            ("%Y-%m-%d %H %Exz", "2026-11-20 10 XYZ"),
+            ("%b %d", "Feb 29"),
         ] {
             assert_eq!(at(pattern, text, &utc), None, "{text}");
         }

@@ -6,14 +6,18 @@
 //! taken for its own, so it is kept as fail2ban keeps it.
 
 use super::convert::{self, Zone};
+use super::repeated::{self, Reach, Repeated};
 use super::template::{Hit, Template};
 use super::templates::DefaultTemplates;
+use crate::engine::screen::{Possible, Screen};
 use bannkreis_core::time::{MINUTE_MS, Timestamp};
 use std::ops::Range;
 use std::sync::Arc;
 
 /// A format that has not been used for so long loses its place to one that is.
 const UNUSED_MS: u64 = 5 * MINUTE_MS;
+/// After so many lines in a row without a date, the next ones are not expected to have one.
+const MISSED_BEFORE_SCREEN: usize = 16;
 const NOWHERE: usize = usize::MAX;
 
 #[derive(Debug)]
@@ -62,6 +66,13 @@ pub struct DateDetector {
     last_index: usize,
     last_place: LastPlace,
     first_unused: usize,
+    /// The last line's date, when lines that begin as it does need not be looked at.
+    repeated: Option<Repeated>,
+    reach: Reach,
+    /// So many lines in a row had no date.
+    n_missed: usize,
+    /// All formats in one automaton, made when many lines have none.
+    screen: Option<Option<Screen>>,
 }
 
 impl DateDetector {
@@ -85,7 +96,10 @@ impl DateDetector {
                     if templates.iter().any(|other| other.name == template.name) {
                         return Err(error("it stands there twice; keep one of them".to_owned()));
                     }
-                    vec![Arc::new(template)]
+                    // A pattern that is a default format, too, is that format, with its weight.
+                    let all = defaults.all();
+                    let same = all.into_iter().find(|other| other.name == template.name);
+                    vec![same.unwrap_or_else(|| Arc::new(template))]
                 }
             };
             for template in more {
@@ -109,21 +123,78 @@ impl DateDetector {
             last_index: NOWHERE,
             last_place: LastPlace { start: 1, end: NOWHERE, ..LastPlace::default() },
             first_unused: 0,
+            repeated: None,
+            reach: Reach::default(),
+            n_missed: 0,
+            screen: None,
         })
+    }
+
+    /// The formats in the order in which they are tried now, and how often each has won.
+    pub fn formats(&self) -> impl Iterator<Item = (&Template, u64)> {
+        self.candidates.iter().map(|candidate| (candidate.template.as_ref(), candidate.hits))
     }
 
     /// The date of `line`, when it has one.
     #[must_use]
     pub fn find(&mut self, line: &str, now: Timestamp, zone: &Zone) -> Option<FoundDate> {
-        let (index, hit) = self.choose(line)?;
+        if self.repeats(line.as_bytes(), now).is_some() {
+            return Some(self.repeat(now));
+        }
+        if self.has_none(line) {
+            return None;
+        }
+        let Some((index, hit)) = self.choose(line) else {
+            self.n_missed += 1;
+            return None;
+        };
+        self.n_missed = 0;
         let at = if hit.date.is_empty() {
             None
         } else {
             convert::to_timestamp(self.candidates[index].template.kind, &hit, now, zone)
         };
         let found = FoundDate { cut: hit.date.clone(), at };
+        let is_settled = index == self.last_index;
+        let whole = hit.whole.clone();
         self.remember(index, line, hit.whole, now);
+        self.repeated = None;
+        if is_settled {
+            let template = &self.candidates[index].template;
+            self.repeated = Repeated::new(&mut self.reach, template, line, &whole, &found, now);
+        }
         Some(found)
+    }
+
+    /// What would be found in a line that begins with this, when it begins as the last one did.
+    #[must_use]
+    pub fn repeats(&self, line: &[u8], now: Timestamp) -> Option<&FoundDate> {
+        self.repeated.as_ref().filter(|repeated| repeated.holds(line, now)).map(|repeated| &repeated.found)
+    }
+
+    /// Whether it is certain that there is no date in this line. Asked of logs whose lines have had none
+    /// for a while; all formats are tried in one pass.
+    #[must_use]
+    pub fn has_none(&mut self, line: &str) -> bool {
+        if self.n_missed < MISSED_BEFORE_SCREEN {
+            return false;
+        }
+        let templates = self.candidates.iter().map(|candidate| candidate.template.as_ref());
+        let screen = self.screen.get_or_insert_with(|| repeated::screen(templates));
+        screen.as_mut().is_some_and(|screen| screen.first(line) == Possible::None)
+    }
+
+    /// Takes note of a line that [`DateDetector::repeats`] the last one.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub fn repeat(&mut self, now: Timestamp) -> FoundDate {
+        let candidate = &mut self.candidates[self.last_index];
+        candidate.hits += 1;
+        candidate.matched += 1;
+        candidate.last_used = now;
+        self.repeated.as_ref().expect("the last line had a date").found.clone()
     }
 
     fn try_at<'l>(&mut self, index: usize, line: &'l str, window: Range<usize>) -> Option<Hit<'l>> {
@@ -280,6 +351,8 @@ mod tests {
             cuts(r"^<\d+>{DATE}", &["<13>Nov 20 10:00:01 a"]),
             [Some("<13>Nov 20 10:00:01".to_owned())]
         );
+        let epoch = DateDetector::new("{^LN-BEG}Epoch", &DefaultTemplates::new()).expect("a pattern");
+        assert!(epoch.formats().all(|(format, _)| format.weight > 1.0), "a default format keeps its weight");
         assert!(DateDetector::new("%Q", &DefaultTemplates::new()).is_err());
         assert!(DateDetector::new("%Y\n%Y", &DefaultTemplates::new()).is_err());
     }

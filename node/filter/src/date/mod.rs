@@ -5,7 +5,9 @@
 //! among them line by line, and `convert` makes a point in time of what was found.
 
 pub mod convert;
+pub mod dates;
 pub mod detector;
+mod repeated;
 pub mod template;
 pub mod templates;
 pub mod tokens;

@@ -1,8 +1,11 @@
 //! One format of dates: an expression, what its match means, and where in a line it may stand.
 
 use super::tokens;
+use crate::engine::bytes::at_least;
+use crate::engine::loosen::loosened;
 use crate::translate::{Dialect, TextEnd, translate};
 use regex::Regex;
+use regex_syntax::hir::Hir;
 use std::ops::Range;
 use std::sync::{LazyLock, OnceLock};
 
@@ -69,6 +72,9 @@ fn known(expression: &str) -> Regex {
     Regex::new(expression).expect("a constant expression")
 }
 
+/// How the expression for an epoch begins that need not stand at the line's beginning.
+const EPOCH_ANYWHERE: &str = "(?:^(?P<s>";
+
 /// What stands before the date.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Begin {
@@ -110,8 +116,8 @@ impl Template {
                 let expression = if line_begin {
                     format!("((?P<s>{digits}))")
                 } else {
-                    // At the line's beginning, in brackets there, or in an audit record.
-                    format!(r"(?:^(?P<s>{digits})|^\[(?P<s__1>{digits})\]|\baudit\((?P<s__2>{digits}):\d+\))")
+                    // At the line's beginning, behind a bracket there, or in an audit record.
+                    format!(r"{EPOCH_ANYWHERE}{digits})|^\[(?P<s__1>{digits})|\baudit\((?P<s__2>{digits}))")
                 };
                 Template::build(
                     &format!("{}{bare}", if line_begin { "{^LN-BEG}" } else { "" }),
@@ -151,13 +157,14 @@ impl Template {
         }
         let bound_begin = begin != Begin::Anything && !NO_WORD_BEGIN.is_match(&expression);
         let bound_end = end && !NO_WORD_END.is_match(&expression);
-        if !has_plain_group(&expression) && !expression.starts_with("(?:^(?P<s>") {
+        let is_epoch_anywhere = expression.starts_with(EPOCH_ANYWHERE);
+        if !has_plain_group(&expression) && !is_epoch_anywhere {
             expression = grouped(&expression);
         }
         let starts_line = ["^", "(^", "(?:^"]
             .iter()
             .any(|start| expression.strip_prefix(start).is_some_and(|rest| !rest.starts_with('|')))
-            && kind != Kind::Epoch { long: false };
+            && !is_epoch_anywhere;
         let ends_line = !bound_end
             && (expression.ends_with('$') || expression.ends_with("$)"))
             && !expression.ends_with(r"\$")
@@ -212,6 +219,17 @@ impl Template {
         })
     }
 
+    /// The expression as the linear engine reads it, when that takes it.
+    pub(crate) fn linear(&self) -> Option<Hir> {
+        regex_syntax::parse(&keep_boundaries(&self.expression, Dialect::Linear).ok()?).ok()
+    }
+
+    /// The expression in bytes that matches wherever this one does.
+    pub(crate) fn reduced(&self) -> Option<Hir> {
+        let loose = || loosened(&keep_boundaries(&self.expression, Dialect::Backtracking).ok()?);
+        self.linear().or_else(loose).map(|hir| at_least(&hir))
+    }
+
     /// The first match in `line` within `window`; text outside it counts for boundaries before
     /// the window only, as with Python's `pos` and `endpos`.
     #[must_use]
@@ -239,7 +257,7 @@ impl Template {
         let parts = (1..letters.len()).filter_map(named);
         // Of the three places of an epoch only the digits are the match, as if the rest were
         // look-around.
-        if matches!(self.kind, Kind::Epoch { .. }) && self.name.ends_with("EPOCH") && !self.at_line_begin {
+        if matches!(self.kind, Kind::Epoch { .. }) && self.expression.starts_with(EPOCH_ANYWHERE) {
             let (_, (range, digits)) = parts.into_iter().next()?;
             return Some(Hit { whole: range.clone(), date: range, fields: vec![('s', digits)] });
         }
@@ -327,14 +345,19 @@ mod tests {
     }
 
     #[test]
-    fn epochs_stand_at_the_beginning_in_brackets_or_in_audit_records() {
-        for line in ["1700000000 x", "[1700000000] x", "type=A msg=audit(1700000000.123:45): x"] {
+    fn epochs_stand_at_the_beginning_behind_a_bracket_or_in_audit_records() {
+        for line in
+            ["1700000000 x", "[1700000000] x", "[1700000000 x", "type=A msg=audit(1700000000.123:45): x"]
+        {
             assert!(date("EPOCH", line).is_some_and(|date| date.starts_with("1700000000")), "{line}");
         }
-        for line in ["x 1700000000 y", "[1700000000 x", "audit(1700000000): x", "17000000000000 x"] {
+        for line in
+            ["x 1700000000 y", "(1700000000 x", "xaudit(1700000000): x", "17000000000000 x", "1700000000x"]
+        {
             assert_eq!(date("EPOCH", line), None, "{line}");
         }
         assert_eq!(date("LEPOCH", "1700000000123 x"), Some("1700000000123"));
+        assert_eq!(date("LEPOCH", "audit(1700000000.123:45) x"), Some("1700000000"));
         assert_eq!(date(r"^time={EPOCH}\b", "time=1700000000 x"), Some("time=1700000000"));
     }
 
@@ -343,7 +366,8 @@ mod tests {
         let anchored = |pattern| Template::new(pattern).expect("a pattern").anchored;
         assert!(anchored("{^LN-BEG}%H:%M:%S") && anchored("^%H:%M") && anchored("%H:%M$"));
         assert!(anchored("{^LN-BEG}EPOCH") && anchored("{UNB}^"));
-        assert!(!anchored("%H:%M:%S") && !anchored("EPOCH") && !anchored("TAI64N"));
+        assert!(anchored("^at {EPOCH}") && anchored("^at {LEPOCH}"));
+        assert!(!anchored("%H:%M:%S") && !anchored("EPOCH") && !anchored("LEPOCH") && !anchored("TAI64N"));
     }
 
     #[test]

@@ -87,7 +87,8 @@ impl DefaultTemplates {
         self.all.iter().filter(|template| template.at_line_begin).cloned().collect()
     }
 
-    /// Every format that has fields, put in the place of `{DATE}` in `pattern`.
+    /// Every format, put in the place of `{DATE}` in `pattern`. One without fields has its meaning only where
+    /// nothing but `{^LN-BEG}` stands before it and nothing behind it.
     ///
     /// # Errors
     /// A phrase that says what is wrong with the pattern.
@@ -95,7 +96,8 @@ impl DefaultTemplates {
         let Some(at) = pattern.to_uppercase().find("{DATE}") else { return Ok(Vec::new()) };
         let (before, behind) = (&pattern[..at], &pattern[at + "{DATE}".len()..]);
         let mut templates = Vec::new();
-        for (format, _) in self.anywhere.iter().filter(|(format, _)| format.contains('%')) {
+        let is_alone = behind.is_empty() && ["", "^", "{^LN-BEG}"].contains(&before);
+        for (format, _) in self.anywhere.iter().filter(|(format, _)| is_alone || format.contains('%')) {
             let bare = format.strip_prefix("{^LN-BEG}").unwrap_or(format);
             let template = Template::new(&format!("{before}{bare}{behind}"))?;
             template.check()?;
@@ -125,5 +127,6 @@ mod tests {
         // 14 copies at the beginning, a bare time, and two with an anchor of their own.
         assert_eq!(templates.at_line_begin().len(), 17);
         assert_eq!(templates.within(r"^<\d+>{DATE}").map(|list| list.len()), Ok(15));
+        assert_eq!(templates.within("{date}").map(|list| list.len()), Ok(17));
     }
 }

@@ -62,6 +62,8 @@ pub fn has_letters(pattern: &str) -> bool {
 
 fn field(name: &str) -> Option<String> {
     const ABBREVIATION: &str = "[A-Z](?:[A-Z]{2,4})?";
+    const CLASSIC_DAY: &str = r"(?P<d>3[0-1]|[1-2]\d|0[1-9]|[1-9]| [1-9])";
+    const CLASSIC_TIME: &str = r"(?P<H>2[0-3]|[0-1]\d|\d):(?P<M>[0-5]\d|\d):(?P<S>6[0-1]|[0-5]\d|\d)";
     let of = |expression: &str| Some(expression.to_owned());
     let names = |group: &str, names: &[&str], length: usize| {
         let mut all: Vec<&str> = names.iter().map(|name| &name[..name.len().min(length)]).collect();
@@ -73,7 +75,7 @@ fn field(name: &str) -> Option<String> {
         "%" => of("%"),
         "a" => names("a", &DAYS, 3),
         "A" => names("A", &DAYS, usize::MAX),
-        "b" | "h" => names("b", &MONTHS, 3),
+        "b" => names("b", &MONTHS, 3),
         "B" => names("B", &MONTHS, usize::MAX),
         "d" => of(r"(?P<d>[1-2]\d|[0 ]?[1-9]|3[0-1])"),
         "Exd" => of(r"(?P<d>[1-2]\d|0[1-9]|3[0-1])"),
@@ -100,6 +102,18 @@ fn field(name: &str) -> Option<String> {
         "w" => of("(?P<w>[0-6])"),
         "U" => of(r"(?P<U>5[0-3]|[0-4]\d|\d)"),
         "W" => of(r"(?P<W>5[0-3]|[0-4]\d|\d)"),
+        // Fields that a date may have and that say nothing which the others do not say.
+        "G" => of(r"(?P<G>\d\d\d\d)"),
+        "u" => of("(?P<u>[1-7])"),
+        "V" => of(r"(?P<V>5[0-3]|0[1-9]|[1-4]\d|\d)"),
+        // The C locale's own way of writing date and time, date, time.
+        "c" => Some(format!(
+            r"{}\s+{}\s+{CLASSIC_DAY}\s+{CLASSIC_TIME}\s+(?P<Y>\d\d\d\d)",
+            names("a", &DAYS, 3)?,
+            names("b", &MONTHS, 3)?
+        )),
+        "x" => Some(format!(r"(?P<m>1[0-2]|0[1-9]|[1-9])/{CLASSIC_DAY}/(?P<y>\d\d)")),
+        "X" => of(CLASSIC_TIME),
         "z" => of(r"(?P<z>Z|UTC|GMT|[+-][01]\d(?::?\d{2})?)"),
         "Z" => of("(?P<Z>Z|[A-Z]{3,5})"),
         "Exz" => Some(format!(r"(?P<z>(?:{ABBREVIATION})?[+-][01]\d(?::?\d{{2}})?|{ABBREVIATION})")),

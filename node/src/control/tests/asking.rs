@@ -72,6 +72,7 @@ fn waiting(offender: &str, local: Option<NotSharedReason>) -> OutboxEntry {
         evidence: vec![(NOW.minus_ms(4_000), "the line".to_owned())],
         until: Until::At(NOW.plus_ms(HOUR_MS)),
         local,
+        served: Vec::new(),
     }
 }
 

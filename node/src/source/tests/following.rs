@@ -118,6 +118,9 @@ fn two_sources_may_read_one_file() {
             self.0.seen.lock().expect("no panic").lines.push(line.clone());
             self.0.changed.notify_all();
         }
+        fn block(&mut self, block: &LogBlock<'_>) {
+            lines_of(block).iter().for_each(|line| self.line(line));
+        }
         fn end_of_batch(&mut self, _: SourceId, _: SourcePosition) {}
     }
     let logs = Logs::new();

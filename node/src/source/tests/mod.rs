@@ -8,6 +8,7 @@ mod rotating;
 use super::{FileSources, FileSourcesHandle, SourceCheckpoint, SourceSpec, Start};
 use crate::borders::{Clock, LineSink};
 use bannkreis_core::failure::{LogLine, SourceId, SourcePosition};
+use bannkreis_core::log_block::{LogBlock, line_text};
 use bannkreis_core::time::{Now, Timestamp};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -76,6 +77,11 @@ impl LineSink for Collector {
         self.0.seen.lock().expect("no panic").lines.push(line.clone());
         self.0.changed.notify_all();
     }
+    fn block(&mut self, block: &LogBlock<'_>) {
+        for line in lines_of(block) {
+            self.line(&line);
+        }
+    }
     fn end_of_batch(&mut self, source: SourceId, read_up_to: SourcePosition) {
         assert_eq!(source, SOURCE);
         let mut seen = self.0.seen.lock().expect("no panic");
@@ -84,6 +90,25 @@ impl LineSink for Collector {
         drop(seen);
         self.0.changed.notify_all();
     }
+}
+
+/// The lines of a block, each by itself.
+fn lines_of(block: &LogBlock<'_>) -> Vec<LogLine> {
+    let mut start = 0;
+    let line = |raw: &[u8]| {
+        let (text, cut) = line_text(raw.strip_suffix(b"\n").expect("only whole lines"));
+        let line = LogLine {
+            source: block.source,
+            position: SourcePosition(block.position.0 + start as u64),
+            received_at: block.received_at,
+            text: text.to_vec(),
+            cut,
+            replayed: start < block.replayed_bytes,
+        };
+        start += raw.len();
+        line
+    };
+    block.bytes.split_inclusive(|&byte| byte == b'\n').map(line).collect()
 }
 
 const SOURCE: SourceId = SourceId(7);

@@ -1,0 +1,106 @@
+//! From a failure to a block: what counts and how much, and what is done when there are enough.
+//!
+//! Not for the arithmetic of counting: that is the tally's.
+
+use super::Warden;
+use crate::change::BanKey;
+use crate::event::{Effect, IgnoredBecause, Notable, OutboxEntry};
+use crate::failure::Failure;
+use crate::jail::Jail;
+use crate::judge::wanted_after;
+use crate::subnet::Subnet;
+use crate::tally::{Count, weight_of_known};
+use crate::time::{Now, Until};
+use crate::warden::LocalProtection;
+use alloc::vec::Vec;
+
+impl Warden {
+    pub(super) fn on_failure(&mut self, now: Now, failure: &Failure, effects: &mut Vec<Effect>) {
+        let tell_ignored = |why, effects: &mut Vec<Effect>| {
+            let (jail, offender) = (failure.jail.clone(), failure.offender);
+            effects.push(Effect::Tell(Notable::Ignored { jail, offender, why }));
+        };
+        let Some(jail) = self.jails.get(&failure.jail) else {
+            return tell_ignored(IgnoredBecause::NoSuchJail, effects);
+        };
+        if jail.ignore.iter().any(|ignored| ignored.contains(failure.offender)) {
+            return tell_ignored(IgnoredBecause::IgnoreIp, effects);
+        }
+        if let Some(LocalProtection::Own | LocalProtection::Peer) = self.local_protection(failure.offender) {
+            return tell_ignored(IgnoredBecause::OwnAddress, effects);
+        }
+        if let Some(protection) = self.view.protection(failure.offender, now.cluster) {
+            return tell_ignored(IgnoredBecause::Protected(protection), effects);
+        }
+        let offender = self.view.settings().counting_subnet(failure.offender);
+        let lifted_at = self.view.lifted_at(offender, &failure.jail, self.node);
+        if lifted_at.is_some_and(|at| now.to_cluster(failure.at) <= at) {
+            return tell_ignored(IgnoredBecause::BeforeUnban, effects);
+        }
+        self.counts.entry(jail.name.clone()).or_default().n_failures += 1;
+        let (name, at) = (jail.name.clone(), failure.at);
+        effects.push(Effect::Tell(Notable::Found { jail: name, offender, at }));
+        let weight = self.weight(now, jail, offender, failure);
+        if let Some(count) = self.tally.add(jail, offender, failure, weight) {
+            let jail = jail.clone();
+            self.on_full(now, &jail, offender, count, effects);
+        }
+    }
+
+    /// What a failure counts for: where ban times grow, more for somebody who was banned here before.
+    fn weight(&self, now: Now, jail: &Jail, offender: Subnet, failure: &Failure) -> u32 {
+        if jail.policy.growth.is_none() {
+            return 1;
+        }
+        let key = BanKey { subnet: offender, jail: jail.name.clone() };
+        let past = self.view.past(&key).unwrap_or_default();
+        let held = self.outbox.get(&key);
+        let n_bans = held.map_or(past.count, |entry| {
+            let is_held = self.view.live(&key, now.cluster).is_some();
+            let n_unheard = if is_held { 0 } else { entry.n_offences() };
+            self.view.bans_before(&key, entry.first_offence()).saturating_add(n_unheard).max(past.count)
+        });
+        // A line from before the last ban is one that led to it, read again.
+        let banned_at = held.map_or(past.last_since, |entry| entry.last_failure.max(past.last_since));
+        if now.to_cluster(failure.at) <= banned_at { 1 } else { weight_of_known(n_bans, jail.max_retry) }
+    }
+
+    /// An offender has reached maxretry: block here, tell the peers, ask the cluster, in this order.
+    fn on_full(&mut self, now: Now, jail: &Jail, offender: Subnet, count: Count, effects: &mut Vec<Effect>) {
+        self.counts.entry(jail.name.clone()).or_default().n_blocked += 1;
+        if self.observe {
+            return;
+        }
+        let key = BanKey { subnet: offender, jail: jail.name.clone() };
+        let (first, last) = (now.to_cluster(count.first), now.to_cluster(count.last));
+        let (first, served) = match self.outbox.get(&key) {
+            None => (first, Vec::new()),
+            // The block was served, and the cluster does not know: the next one is longer all the same.
+            Some(entry) if entry.until < Until::At(first) => (first, entry.with_itself_served()),
+            Some(entry) => (entry.first_failure.min(first), entry.served.clone()),
+        };
+        let n_served = u32::try_from(served.len()).unwrap_or(u32::MAX);
+        let oldest = served.first().map_or(first, |offence| offence.first_failure);
+        let until = wanted_after(&self.view, &key, (oldest, n_served), last, &jail.policy, now.cluster);
+        let entry = OutboxEntry {
+            key: key.clone(),
+            basis: self.view.position(),
+            first_failure: first,
+            last_failure: last,
+            failures: count.failures,
+            policy: jail.policy.clone(),
+            ports: jail.ports.clone(),
+            until,
+            evidence: count.evidence.into_iter().map(|(at, line)| (now.to_cluster(at), line)).collect(),
+            local: None,
+            served,
+        };
+        effects.push(Effect::Tell(Notable::Blocked {
+            key: key.clone(),
+            until: entry.until,
+            failures: entry.failures,
+            evidence: entry.evidence.last().map(|(_, line)| line.clone()).unwrap_or_default(),
+        }));
+        self.put_outbox(now, entry, effects);
+    }
+}

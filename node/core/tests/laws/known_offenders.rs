@@ -1,0 +1,168 @@
+//! Whoever was banned before is banned sooner and longer, also on a node that nobody answers: each offence
+//! counts, whether the cluster has heard of it or not.
+
+use crate::generated::{BEGIN, MEMBERS, command, jail_name, list, offender_number, position};
+use bannkreis_core::ban_list::BanList;
+use bannkreis_core::change::BanKey;
+use bannkreis_core::command::Op;
+use bannkreis_core::event::{Configuration, Effect, Event, SERVED_OFFENCES_MAX};
+use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
+use bannkreis_core::ids::NodeId;
+use bannkreis_core::jail::{BanPolicy, Growth, Jail, Ports, Scope};
+use bannkreis_core::proposal::Proposal;
+use bannkreis_core::time::{BanTime, Now, SECOND_MS, Timestamp, Until};
+use bannkreis_core::warden::Warden;
+
+const BAN_S: u64 = 60;
+
+/// A node, its ban list, and the time.
+struct Host {
+    warden: Warden,
+    list: BanList,
+    index: u64,
+    at: Timestamp,
+}
+
+impl Host {
+    fn new(max_retry: u32) -> Host {
+        let (list, index) = list();
+        let mut host = Host {
+            warden: Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new()),
+            list,
+            index,
+            at: BEGIN,
+        };
+        let table_ms = (0..20).map(|n| (BAN_S * SECOND_MS) << n).collect();
+        let growth = Growth { table_ms, max_ms: Some(600 * SECOND_MS), rnd_ms: 0, overall_jails: false };
+        let jail = Jail {
+            name: jail_name(0),
+            max_retry,
+            find_time_ms: 600 * SECOND_MS,
+            policy: BanPolicy { ban_time: BanTime::Ms(BAN_S * SECOND_MS), growth: Some(growth) },
+            ports: Ports::tcp(&[22]),
+            max_matches: 3,
+            scope: Scope::Cluster,
+            ignore: Vec::new(),
+        };
+        host.step(Event::Configured(Configuration { jails: vec![jail], ..Configuration::default() }));
+        host.step(Event::CaughtUp);
+        host
+    }
+
+    fn step(&mut self, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.warden.step(Now { cluster: self.at, wall: self.at, estimated: false }, event, &mut effects);
+        effects
+    }
+
+    /// Lets failures happen, a second apart, until the host blocks; says after how many, and until when.
+    fn fail_until_blocked(&mut self) -> (u32, Timestamp) {
+        for n in 1.. {
+            self.at = self.at.plus_ms(SECOND_MS);
+            let failure = Failure {
+                jail: jail_name(0),
+                offender: offender_number(0),
+                at: self.at,
+                evidence: "line".into(),
+                user: None,
+                source: SourceId(0),
+                position: SourcePosition(self.at.0),
+                replayed: false,
+            };
+            self.step(Event::Failures(vec![failure]));
+            if let Some(element) = self.warden.ruleset().elements.get(&offender_number(0)) {
+                return (n, element.until.at().expect("a ban with an end"));
+            }
+        }
+        unreachable!("some count is enough")
+    }
+
+    /// Lets time pass, with the warden's own timers.
+    fn wait_until(&mut self, end: Timestamp) {
+        while let Some(due) = self.warden.next_timer().filter(|due| *due <= end) {
+            self.at = self.at.max(due);
+            self.step(Event::Timer);
+        }
+        self.at = end;
+    }
+
+    /// The leader commits what the warden proposes until it has nothing more to say.
+    fn find_leader(&mut self) -> usize {
+        self.step(Event::Leader { known: false });
+        let mut proposals = proposed(self.step(Event::Leader { known: true }));
+        let mut n_proposals = 0;
+        while !proposals.is_empty() {
+            n_proposals += proposals.len();
+            self.index += 1;
+            let readings = MEMBERS.iter().map(|node| (*node, self.at)).collect();
+            let ops = std::iter::once(Op::Tick { readings }).chain(proposals.into_iter().map(Op::Ban));
+            let applied = self.list.apply(position(self.index), &command(self.at, ops.collect()));
+            let event = Event::Applied { view: self.list.view(), changes: applied.changes };
+            proposals = proposed(self.step(event));
+        }
+        n_proposals
+    }
+
+    fn count(&self) -> Option<u32> {
+        let key = BanKey { subnet: offender_number(0), jail: jail_name(0) };
+        self.list.past(&key).map(|past| past.count)
+    }
+}
+
+fn proposed(effects: Vec<Effect>) -> Vec<Proposal> {
+    let of = |effect| match effect {
+        Effect::Propose(proposals) => proposals,
+        _ => Vec::new(),
+    };
+    effects.into_iter().flat_map(of).collect()
+}
+
+#[test]
+fn known_offenders_are_banned_sooner_and_longer() {
+    let mut host = Host::new(5);
+    host.find_leader();
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let (n_failures, until) = host.fail_until_blocked();
+        seen.push((n_failures, until.ms_since(host.at) / SECOND_MS));
+        host.find_leader();
+        host.wait_until(until.plus_ms(SECOND_MS));
+    }
+    // Failures of weight 1, 2, 3 and 5 against a maxretry of five.
+    assert_eq!(seen, [(5, 60), (3, 120), (2, 240), (1, 480)]);
+    assert_eq!(host.count(), Some(4));
+}
+
+#[test]
+fn offences_that_nobody_answered_count_all_the_same() {
+    let mut host = Host::new(5);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let (n_failures, until) = host.fail_until_blocked();
+        seen.push((n_failures, until.ms_since(host.at) / SECOND_MS));
+        host.wait_until(until.plus_ms(SECOND_MS));
+    }
+    let (n_failures, until) = host.fail_until_blocked();
+    seen.push((n_failures, until.ms_since(host.at) / SECOND_MS));
+    assert_eq!(seen, [(5, 60), (3, 120), (2, 240), (1, 480)]);
+    // The leader hears of one after the other, and of none twice.
+    assert_eq!(host.find_leader(), 4);
+    assert_eq!(host.count(), Some(4));
+    let key = BanKey { subnet: offender_number(0), jail: jail_name(0) };
+    assert_eq!(host.list.live(&key, host.at).map(|ban| ban.until), Some(Until::At(until)));
+    assert_eq!(host.warden.outbox().count(), 0);
+}
+
+#[test]
+fn an_entry_remembers_so_many_offences_and_no_more() {
+    let mut host = Host::new(1);
+    let n_offences = SERVED_OFFENCES_MAX + 5;
+    for _ in 0..n_offences {
+        let (_, until) = host.fail_until_blocked();
+        host.wait_until(until.plus_ms(SECOND_MS));
+    }
+    let served = host.warden.outbox().map(|entry| entry.served.len()).max();
+    assert_eq!(served, Some(SERVED_OFFENCES_MAX));
+    assert_eq!(host.find_leader(), SERVED_OFFENCES_MAX + 1);
+    assert_eq!(host.warden.outbox().count(), 0);
+}

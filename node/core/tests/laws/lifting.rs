@@ -1,0 +1,229 @@
+//! What an operator lifts is lifted for good, and nothing else is.
+
+use crate::generated::{BEGIN, command, jail_name, list, offender_number, position};
+use bannkreis_core::allow_list::AllowEntry;
+use bannkreis_core::ban_list::BanList;
+use bannkreis_core::change::BanKey;
+use bannkreis_core::command::{Op, UnbanSelection};
+use bannkreis_core::event::{Configuration, Effect, Event, OutboxEntry, Override, OverrideKind};
+use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
+use bannkreis_core::ids::{CommandId, NodeId, Operator};
+use bannkreis_core::jail::{BanPolicy, Jail, Ports, Scope};
+use bannkreis_core::judge::NotSharedReason;
+use bannkreis_core::proposal::Proposal;
+use bannkreis_core::time::{BanTime, DAY_MS, Now, SECOND_MS, Timestamp, Until};
+use bannkreis_core::warden::Warden;
+
+const BAN_MS: u64 = 60 * SECOND_MS;
+
+fn operator(n: u128) -> Operator {
+    Operator { command_id: CommandId(n), node: NodeId(3), author: String::new(), reason: String::new() }
+}
+
+/// `node` asks at `list`'s position for a ban because of a failure just now.
+fn asked(list: &BanList, node: u64) -> Op {
+    Op::Ban(Proposal {
+        origin: NodeId(node),
+        basis: list.position(),
+        jail: jail_name(0),
+        offender: offender_number(0),
+        first_failure_age_ms: 0,
+        last_failure_age_ms: 0,
+        failures: 1,
+        contributors: Vec::new(),
+        policy: BanPolicy::fixed(BanTime::Ms(BAN_MS)),
+        ports: Ports::tcp(&[22]),
+        evidence: Vec::new(),
+    })
+}
+
+fn key() -> BanKey {
+    BanKey { subnet: offender_number(0), jail: jail_name(0) }
+}
+
+#[test]
+fn undoing_one_node_leaves_what_another_saw_itself() {
+    let (mut list, index) = list();
+    let mut warden = Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new());
+    let now = Now { cluster: BEGIN, wall: BEGIN, estimated: false };
+    let jail = Jail {
+        name: jail_name(0),
+        max_retry: 1,
+        find_time_ms: 600 * SECOND_MS,
+        policy: BanPolicy::fixed(BanTime::Ms(BAN_MS)),
+        ports: Ports::tcp(&[22]),
+        max_matches: 1,
+        scope: Scope::Cluster,
+        ignore: Vec::new(),
+    };
+    let failure = Failure {
+        jail: jail_name(0),
+        offender: offender_number(0),
+        at: BEGIN,
+        evidence: "line".into(),
+        user: None,
+        source: SourceId(0),
+        position: SourcePosition(0),
+        replayed: false,
+    };
+    let mut effects = Vec::new();
+    let configuration = Configuration { jails: vec![jail], ..Configuration::default() };
+    for event in [Event::Configured(configuration), Event::CaughtUp, Event::Failures(vec![failure])] {
+        warden.step(now, event, &mut effects);
+    }
+    let (own, theirs) = (asked(&list, 1), asked(&list, 2));
+    let banned = list.apply(position(index + 1), &command(BEGIN, vec![theirs.clone()]));
+    let selection = UnbanSelection::ByNode { node: NodeId(2), since: Timestamp::ZERO };
+    let undo = Op::Unban { operator: operator(1), selection };
+    let undone = list.apply(position(index + 2), &command(BEGIN, vec![undo]));
+    let changes = banned.changes.into_iter().chain(undone.changes).collect();
+    warden.step(now, Event::Applied { view: list.view(), changes }, &mut effects);
+    assert_eq!(list.ban(&key()), None);
+    assert_eq!(list.past(&key()), None, "a ban that should never have been makes no later one longer");
+    // Node 1 has seen it itself: its block stays, its proposal is taken, late as it is.
+    assert!(warden.ruleset().elements.contains_key(&offender_number(0)));
+    assert_eq!(warden.outbox().count(), 1);
+    list.apply(position(index + 3), &command(BEGIN, vec![own]));
+    assert_eq!(list.ban(&key()).map(|ban| ban.count), Some(1));
+    // Node 2's word from before stays void when it is trusted again.
+    let trust = Op::Trust { operator: operator(2), node: NodeId(2) };
+    list.apply(position(index + 4), &command(BEGIN, vec![trust, theirs]));
+    let origins = list.ban(&key()).map(|ban| ban.origins.iter().map(|origin| origin.node).collect());
+    assert_eq!(origins, Some(vec![NodeId(1)]));
+}
+
+#[test]
+fn an_unban_that_is_heard_of_late_voids_only_what_came_before_it() {
+    let (mut list, index) = list();
+    let mut warden = Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new());
+    let jail = Jail {
+        name: jail_name(0),
+        max_retry: 3,
+        find_time_ms: 600 * SECOND_MS,
+        policy: BanPolicy::fixed(BanTime::Ms(BAN_MS)),
+        ports: Ports::tcp(&[22]),
+        max_matches: 3,
+        scope: Scope::Cluster,
+        ignore: Vec::new(),
+    };
+    let mut effects = Vec::new();
+    let mut fails_at = |warden: &mut Warden, s: u64| {
+        let at = BEGIN.plus_ms(s * SECOND_MS);
+        let failure = Failure {
+            jail: jail_name(0),
+            offender: offender_number(0),
+            at,
+            evidence: "line".into(),
+            user: None,
+            source: SourceId(0),
+            position: SourcePosition(s),
+            replayed: false,
+        };
+        let now = Now { cluster: at, wall: at, estimated: false };
+        warden.step(now, Event::Failures(vec![failure]), &mut effects);
+        warden.ruleset().elements.contains_key(&offender_number(0))
+    };
+    let begin = Now { cluster: BEGIN, wall: BEGIN, estimated: false };
+    let configuration = Configuration { jails: vec![jail], ..Configuration::default() };
+    warden.step(begin, Event::Configured(configuration), &mut Vec::new());
+    assert!(!fails_at(&mut warden, 1));
+    let selection = UnbanSelection::Target { target: offender_number(0), jail: None };
+    let unban = command(BEGIN.plus_ms(10 * SECOND_MS), vec![Op::Unban { operator: operator(1), selection }]);
+    let changes = list.apply(position(index + 1), &unban).changes;
+    assert!(!fails_at(&mut warden, 20));
+    let late = BEGIN.plus_ms(21 * SECOND_MS);
+    let now = Now { cluster: late, wall: late, estimated: false };
+    warden.step(now, Event::Applied { view: list.view(), changes }, &mut Vec::new());
+    // The first failure does not count any more, and the second one does.
+    assert!(!fails_at(&mut warden, 22));
+    assert!(fails_at(&mut warden, 23));
+}
+
+#[test]
+fn an_import_never_shortens_an_allow_entry() {
+    let (mut list, index) = list();
+    let entry = |until| AllowEntry {
+        subnet: offender_number(0),
+        note: String::new(),
+        author: String::new(),
+        node: NodeId(1),
+        until,
+    };
+    let allow = |n, until| Op::Allow { operator: operator(n), entry: entry(until) };
+    let import = |n, until| Op::Import {
+        operator: operator(n),
+        bans: Vec::new(),
+        allow: vec![entry(until)],
+        history: Vec::new(),
+    };
+    let (soon, late) = (Until::At(BEGIN.plus_ms(SECOND_MS)), Until::At(BEGIN.plus_ms(9 * SECOND_MS)));
+    let until = |list: &BanList| list.allow_list().get(offender_number(0)).map(|entry| entry.until);
+    list.apply(position(index + 1), &command(BEGIN, vec![allow(1, late), import(2, soon)]));
+    assert_eq!(until(&list), Some(late));
+    list.apply(position(index + 2), &command(BEGIN, vec![import(3, Until::Forever)]));
+    assert_eq!(until(&list), Some(Until::Forever));
+    // An operator's own word may.
+    list.apply(position(index + 3), &command(BEGIN, vec![allow(4, soon)]));
+    assert_eq!(until(&list), Some(soon));
+}
+
+#[test]
+fn whoever_is_let_go_has_no_past() {
+    let (mut list, index) = list();
+    let proposal = asked(&list, 1);
+    list.apply(position(index + 1), &command(BEGIN, vec![proposal]));
+    assert_eq!(list.past(&key()).map(|past| past.count), Some(1));
+    let selection = UnbanSelection::Target { target: offender_number(0), jail: None };
+    let unban = Op::Unban { operator: operator(1), selection };
+    list.apply(position(index + 2), &command(BEGIN, vec![unban]));
+    assert_eq!(list.past(&key()), None);
+    let proposal = asked(&list, 1);
+    list.apply(position(index + 3), &command(BEGIN, vec![proposal]));
+    assert_eq!(list.past(&key()).map(|past| past.count), Some(1));
+}
+
+#[test]
+fn a_block_is_not_forgotten_by_an_estimate() {
+    let (list, _) = list();
+    let kept = |offender| OutboxEntry {
+        key: BanKey { subnet: offender_number(offender), jail: jail_name(0) },
+        basis: list.position(),
+        first_failure: BEGIN,
+        last_failure: BEGIN,
+        failures: 1,
+        policy: BanPolicy::fixed(BanTime::Ms(BAN_MS)),
+        ports: Ports::tcp(&[22]),
+        evidence: Vec::new(),
+        until: Until::At(BEGIN.plus_ms(BAN_MS)),
+        local: Some(NotSharedReason::Quota),
+        served: Vec::new(),
+    };
+    let decision = Override {
+        kind: OverrideKind::Block,
+        author: String::new(),
+        reason: String::new(),
+        until: Until::At(BEGIN.plus_ms(BAN_MS)),
+    };
+    let mut warden = Warden::new(NodeId(1), list.view(), vec![kept(0)], vec![(offender_number(1), decision)]);
+    let mut effects = Vec::new();
+    // After a reboot with a wall clock of another year, the node takes everything for over.
+    let wrong = BEGIN.plus_ms(30 * DAY_MS);
+    let guess = Now { cluster: wrong, wall: wrong, estimated: true };
+    for event in [Event::Configured(Configuration::default()), Event::CaughtUp, Event::Timer, Event::Timer] {
+        warden.step(guess, event, &mut effects);
+    }
+    assert!(warden.ruleset().elements.is_empty());
+    assert!(warden.next_timer().is_none_or(|due| due > wrong), "due again at once");
+    // The cluster's word comes: nothing was over.
+    let known = Now { cluster: BEGIN.plus_ms(1), wall: wrong, estimated: false };
+    warden.step(known, Event::Timer, &mut effects);
+    let held: Vec<_> = warden.ruleset().elements.keys().copied().collect();
+    assert_eq!(held, [offender_number(0), offender_number(1)]);
+    let forgotten = effects.iter().any(|effect| {
+        matches!(
+            effect,
+            Effect::StoreOutbox { entry: None, .. } | Effect::StoreOverride { decision: None, .. }
+        )
+    });
+    assert!(!forgotten);
+}

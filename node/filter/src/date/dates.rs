@@ -1,0 +1,128 @@
+//! The date of each line of a log, with what stands in for it when there is none.
+//!
+//! All jails that read the same logs with the same formats share one of these: the date of a line does not
+//! depend on who asks. Its memory is that of fail2ban's filter, so it has to see every line of its logs in
+//! their order, also those that nobody judges.
+
+use super::convert::Zone;
+use super::detector::DateDetector;
+use super::template::Template;
+use crate::judged::Mode;
+use bannkreis_core::time::{MINUTE_MS, SECOND_MS, Timestamp};
+use std::ops::Range;
+
+/// A date further from now than this is taken as now while a log is followed.
+pub const DATE_SKEW_MAX_MS: u64 = MINUTE_MS;
+
+/// The dates of one log, or of several that a jail reads.
+#[derive(Debug)]
+pub struct Dates {
+    detector: DateDetector,
+    zone: Zone,
+    last: Option<Timestamp>,
+}
+
+/// Where a line's date stands, and which time counts for the line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dated {
+    /// What is cut out of the line; empty when nothing is.
+    pub cut: Range<usize>,
+    /// The date that stands in it.
+    pub written: Option<Timestamp>,
+    /// That, or what stands in for it.
+    pub at: Option<Timestamp>,
+    /// What stands in the line is far from now, and the log is followed: now stands in for it.
+    pub is_odd: bool,
+}
+
+impl Dated {
+    /// `text` without its date.
+    #[must_use]
+    pub fn rest_of(&self, text: &str) -> String {
+        [&text[..self.cut.start], &text[self.cut.end..]].concat()
+    }
+}
+
+impl Dates {
+    /// No line has been seen yet.
+    #[must_use]
+    pub fn new(detector: DateDetector, zone: Zone) -> Dates {
+        Dates { detector, zone, last: None }
+    }
+
+    /// The formats in the order in which they are tried now, and how often each has won.
+    pub fn formats(&self) -> impl Iterator<Item = (&Template, u64)> {
+        self.detector.formats()
+    }
+
+    /// How dates without a zone are read.
+    #[must_use]
+    pub fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
+    /// Looks at the date of a line that nobody judges; `None` when that takes [`Dates::next`]. Only what is
+    /// common is decided here: a line that begins as the one before it did, and logs without dates. So the
+    /// date, if there is one, begins where the line begins.
+    #[must_use]
+    pub fn pass(&mut self, text: &[u8], now: Timestamp, mode: Mode) -> Option<Dated> {
+        // What is cut out of the middle of a line may make a new text of its two halves.
+        if self.detector.repeats(text, now).is_none_or(|found| found.cut.start != 0) {
+            let ascii = std::str::from_utf8(text).ok().filter(|text| text.is_ascii())?;
+            if !self.detector.has_none(ascii.trim_end_matches(['\r', '\n'])) {
+                return None;
+            }
+            return Some(Dated { cut: 0..0, written: None, at: self.stand_in(now, mode), is_odd: false });
+        }
+        let found = self.detector.repeat(now);
+        let written = found.at?;
+        let is_odd = mode == Mode::Following && differs(written, now);
+        let at = Some(if is_odd { now } else { written });
+        self.last = at;
+        Some(Dated { cut: found.cut, written: Some(written), at, is_odd })
+    }
+
+    /// The date of the next line.
+    pub fn next(&mut self, text: &str, now: Timestamp, mode: Mode) -> Dated {
+        let mut dated = self.as_written(text, now, mode);
+        if let Some(at) = dated.at
+            && mode == Mode::Following
+            && differs(at, now)
+        {
+            self.last = Some(now);
+            dated.at = Some(now);
+            dated.is_odd = true;
+        }
+        dated
+    }
+
+    fn as_written(&mut self, text: &str, now: Timestamp, mode: Mode) -> Dated {
+        let Some(found) = self.detector.find(text, now, &self.zone) else {
+            return Dated { cut: 0..0, written: None, at: self.stand_in(now, mode), is_odd: false };
+        };
+        if let Some(at) = found.at {
+            self.last = Some(at);
+            return Dated { cut: found.cut, written: Some(at), at: Some(at), is_odd: false };
+        }
+        // An empty date belongs to a filter without dates; one that means nothing (30 February) is
+        // cut out, unless the date of the line before it stands in for it.
+        let recent = self.recent(now);
+        let at = recent.or((mode == Mode::Following || found.cut.is_empty()).then_some(now));
+        let cut = if recent.is_some() { 0..0 } else { found.cut };
+        Dated { cut, written: None, at, is_odd: false }
+    }
+
+    fn recent(&self, now: Timestamp) -> Option<Timestamp> {
+        self.last.filter(|&last| last > now.minus_ms(MINUTE_MS))
+    }
+
+    /// What counts for a line without a date.
+    fn stand_in(&self, now: Timestamp, mode: Mode) -> Option<Timestamp> {
+        self.recent(now).or((mode == Mode::Following).then_some(now))
+    }
+}
+
+/// More than a minute apart, in whole seconds as fail2ban counts.
+fn differs(at: Timestamp, now: Timestamp) -> bool {
+    at.ms_since(now).max(now.ms_since(at)) / SECOND_MS > DATE_SKEW_MAX_MS / SECOND_MS
+}

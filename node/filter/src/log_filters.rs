@@ -1,0 +1,241 @@
+//! All filters of a host, by the logs that they read: judges whole blocks of lines.
+//!
+//! What comes out is what every filter would find by itself, line by line ([`Filter::judge`]); this is the
+//! quick way there. Most lines of a block are no filter's business, and for those only the date is looked
+//! at, once for all filters that read the same logs with the same formats: which of several dates in a
+//! later line counts depends on it. Not for reading logs and not for counting failures.
+
+use crate::date::dates::Dated;
+use crate::filter::{Filter, Mode, Moment};
+use crate::judged::{Judged, NamedFailure};
+use crate::prefilter::{Members, Prefilter};
+use bannkreis_core::failure::{Failure, LogLine, SourceId, SourcePosition};
+use bannkreis_core::log_block::{LogBlock, line_text};
+use bannkreis_core::time::Timestamp;
+use memchr::memchr;
+use std::collections::BTreeMap;
+
+/// The filters, and which of them reads what.
+#[derive(Debug)]
+pub struct LogFilters {
+    filters: Vec<Filter>,
+    readers: BTreeMap<SourceId, Readers>,
+}
+
+/// The filters that read one source.
+#[derive(Debug)]
+struct Readers {
+    /// By their place in [`LogFilters::filters`].
+    filters: Vec<usize>,
+    /// Its members are the places in `filters` here.
+    prefilter: Prefilter,
+    groups: Vec<Group>,
+}
+
+/// Filters that read the same sources with the same formats of dates.
+#[derive(Debug)]
+struct Group {
+    /// The one that looks at the dates, by its place in [`LogFilters::filters`].
+    lead: usize,
+    /// By their places in [`Readers::filters`].
+    members: Vec<usize>,
+    /// The same.
+    all: Members,
+    /// Those that look at several lines at once, by their place in [`LogFilters::filters`].
+    with_window: Vec<usize>,
+}
+
+impl LogFilters {
+    /// These filters, each with the sources whose lines it judges.
+    #[must_use]
+    pub fn new(filters: Vec<(Filter, Vec<SourceId>)>) -> LogFilters {
+        let mut by_source: BTreeMap<SourceId, Vec<usize>> = BTreeMap::new();
+        for (place, (_, sources)) in filters.iter().enumerate() {
+            for &source in sources {
+                by_source.entry(source).or_default().push(place);
+            }
+        }
+        // A filter's dates are those of all its sources, so only filters of the same sources share them.
+        let same_dates =
+            |a: usize, b: usize| filters[a].1 == filters[b].1 && filters[a].0.dates_like(&filters[b].0);
+        let readers = by_source.into_iter().map(|(source, places)| {
+            let mut groups: Vec<Group> = Vec::new();
+            for (member, &place) in places.iter().enumerate() {
+                match groups.iter_mut().find(|group| same_dates(group.lead, place)) {
+                    Some(group) => group.members.push(member),
+                    None => {
+                        let members = vec![member];
+                        let (all, with_window) = (Members::default(), Vec::new());
+                        groups.push(Group { lead: place, members, all, with_window });
+                    }
+                }
+            }
+            let needles: Vec<_> = places.iter().map(|&place| filters[place].0.needles()).collect();
+            let prefilter = Prefilter::new(&needles);
+            for group in &mut groups {
+                group.all = prefilter.members(&group.members);
+                let members = group.members.iter().map(|&member| places[member]);
+                group.with_window = members.filter(|&place| filters[place].0.has_window()).collect();
+            }
+            (source, Readers { filters: places, prefilter, groups })
+        });
+        let readers = readers.collect();
+        LogFilters { filters: filters.into_iter().map(|(filter, _)| filter).collect(), readers }
+    }
+
+    /// The filters in the order in which they were given.
+    #[must_use]
+    pub fn filters(&self) -> &[Filter] {
+        &self.filters
+    }
+
+    /// The failures since the last call whose offender has only a name so far: see [`Filter::take_named`].
+    pub fn take_named(&mut self) -> Vec<NamedFailure> {
+        self.filters.iter_mut().flat_map(Filter::take_named).collect()
+    }
+
+    /// Judges a block at `now`, this host's wall clock. `found` gets the failures in the order of the lines;
+    /// in one line, filters that look at dates alike come together. Says how many lines there were.
+    pub fn judge_block(
+        &mut self,
+        block: &LogBlock<'_>,
+        now: Timestamp,
+        mut found: impl FnMut(Failure),
+    ) -> u64 {
+        let Some(readers) = self.readers.get(&block.source) else {
+            return memchr::memchr_iter(b'\n', block.bytes).count() as u64;
+        };
+        let mut search = readers.prefilter.look_through(block.bytes);
+        let mut work =
+            Work { filters: &mut self.filters, readers, now, wanted_by: readers.prefilter.nobody().clone() };
+        let mut n_lines = 0;
+        let mut start = 0;
+        while start < block.bytes.len() {
+            let length = memchr(b'\n', &block.bytes[start..]).unwrap_or(block.bytes.len() - start);
+            let end = start + length;
+            let (text, cut) = line_text(&block.bytes[start..end]);
+            let line = RawLine {
+                source: block.source,
+                position: SourcePosition(block.position.0 + start as u64),
+                replayed: start < block.replayed_bytes,
+                text,
+                cut,
+                is_telling: true,
+            };
+            work.line(line, search.is_in(&(start..end)), &mut found);
+            n_lines += 1;
+            start = end + 1;
+        }
+        for &place in &readers.filters {
+            self.filters[place].counts.lines += n_lines;
+        }
+        n_lines
+    }
+
+    /// Judges one line, as [`LogFilters::judge_block`] does.
+    pub fn judge_line(&mut self, line: &LogLine, now: Timestamp, mut found: impl FnMut(Failure)) {
+        let Some(readers) = self.readers.get(&line.source) else { return };
+        let raw = RawLine {
+            source: line.source,
+            position: line.position,
+            replayed: line.replayed,
+            text: &line.text,
+            cut: line.cut,
+            is_telling: true,
+        };
+        let is_hit = readers.prefilter.look_through(raw.text).is_in(&(0..raw.text.len()));
+        let wanted_by = readers.prefilter.nobody().clone();
+        Work { filters: &mut self.filters, readers, now, wanted_by }.line(raw, is_hit, &mut found);
+        for &place in &readers.filters {
+            self.filters[place].counts.lines += 1;
+        }
+    }
+}
+
+/// A line as it lies in a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawLine<'b> {
+    pub(crate) source: SourceId,
+    pub(crate) position: SourcePosition,
+    pub(crate) replayed: bool,
+    pub(crate) text: &'b [u8],
+    pub(crate) cut: bool,
+    /// Its filter has a text that may stand in it, or wants to see every line.
+    pub(crate) is_telling: bool,
+}
+
+impl RawLine<'_> {
+    /// Old lines are caught up with.
+    pub(crate) fn mode(&self) -> Mode {
+        if self.replayed { Mode::CatchingUp } else { Mode::Following }
+    }
+}
+
+struct Work<'w> {
+    filters: &'w mut [Filter],
+    readers: &'w Readers,
+    now: Timestamp,
+    wanted_by: Members,
+}
+
+impl Work<'_> {
+    fn line(&mut self, line: RawLine<'_>, is_hit: bool, found: &mut impl FnMut(Failure)) {
+        let prefilter = &self.readers.prefilter;
+        self.wanted_by.set_to(prefilter.nobody());
+        if is_hit {
+            prefilter.who_wants(line.text, &mut self.wanted_by);
+        }
+        for group in &self.readers.groups {
+            let is_wanted = self.wanted_by.has_any_of(&group.all)
+                || group.with_window.iter().any(|&place| self.filters[place].awaits_more());
+            let passed = if is_wanted {
+                None
+            } else {
+                self.filters[group.lead].dates.pass(line.text, self.now, line.mode())
+            };
+            match passed {
+                Some(dated) if !group.with_window.is_empty() => self.note(group, line, &dated),
+                Some(_) => {}
+                None => self.in_group(group, line, found),
+            }
+        }
+    }
+
+    /// Shows a line that nobody judges to those that look at several lines at once.
+    fn note(&mut self, group: &Group, line: RawLine<'_>, dated: &Dated) {
+        let decoded = self.filters[group.lead].encoding.decode(line.text);
+        let text = decoded.trim_end_matches(['\r', '\n']);
+        let at = Moment { now: self.now, mode: line.mode() };
+        for &place in &group.with_window {
+            self.filters[place].take_note(line.cut, text, &text[dated.cut.end..], dated, at);
+        }
+    }
+
+    /// Looks at the line's date, and lets those judge the line that want it.
+    fn in_group(&mut self, group: &Group, line: RawLine<'_>, found: &mut impl FnMut(Failure)) {
+        let lead = &mut self.filters[group.lead];
+        let decoded = lead.encoding.decode(line.text);
+        let text = decoded.trim_end_matches(['\r', '\n']);
+        let dated = lead.dates.next(text, self.now, line.mode());
+        self.readers.prefilter.at_gap(text, &dated.cut, &mut self.wanted_by);
+        let mut rest = None;
+        let at = Moment { now: self.now, mode: line.mode() };
+        for &member in &group.members {
+            let filter = &mut self.filters[self.readers.filters[member]];
+            let is_telling = self.wanted_by.contains(member);
+            if !is_telling && !filter.has_window() {
+                continue;
+            }
+            let rest = rest.get_or_insert_with(|| dated.rest_of(text));
+            if !is_telling && !filter.awaits_more() {
+                filter.take_note(line.cut, text, rest, &dated, at);
+                continue;
+            }
+            let line = RawLine { is_telling, ..line };
+            let (judged, _) = filter.judge_dated(line, text, rest, &dated, at);
+            if let Judged::Failure(failure) = judged {
+                found(failure);
+            }
+        }
+    }
+}

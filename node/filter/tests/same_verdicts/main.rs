@@ -1,0 +1,180 @@
+//! The quick way and the slow way find the same: whole blocks through the prefilter, and every filter by
+//! itself, line by line.
+//!
+//! Lines are mutated from lines that filters know: dates moved into the middle, words torn apart, bytes that
+//! are no text, lines that are too long. The filters are our own, an administrator's for Kerio Connect, and
+//! all of Debian's when somebody unpacked the package (`.ci/fail2ban-config`). Which failures are right is
+//! not asked here.
+
+mod lines;
+
+use bannkreis_core::failure::{Failure, LogLine, SourceId, SourcePosition};
+use bannkreis_core::log_block::{LogBlock, line_text};
+use bannkreis_core::time::Timestamp;
+use bannkreis_filter::filter::{Counts, Filter, Judged, Mode};
+use bannkreis_filter::log_filters::LogFilters;
+use bannkreis_filter::reading::{self, Host};
+use bannkreis_filter::this_host::DirTree;
+use bannkreis_filter::tree::{ConfigTree, MemoryTree};
+use jiff::tz::TimeZone;
+use lines::Lines;
+use proptest::prelude::{ProptestConfig, any, proptest};
+use std::path::{Path, PathBuf};
+
+/// 2026-11-20 10:00:30 UTC.
+const NOW: Timestamp = Timestamp(1_795_168_830_000);
+const SOURCE: SourceId = SourceId(3);
+
+fn filters(tree: &dyn ConfigTree) -> Vec<Filter> {
+    let host = Host { zone: TimeZone::UTC, services: &|_| None, config_dir: String::new() };
+    reading::read(tree, &host).expect("well formed").jails.into_iter().map(|jail| jail.filter).collect()
+}
+
+/// Jails with filters of all kinds: with and without prefregex, dates, connections, backtracking, windows.
+fn made_up() -> Vec<Filter> {
+    let jails = [
+        ("sshd", "filter = sshd\n"),
+        ("postfix", "filter = postfix\n"),
+        ("dovecot", "filter = dovecot\n"),
+        (
+            "plain",
+            "failregex = ^\\s*\\S+ failed from <HOST>\n  (?i)refused: <HOST>$\n  ^.* denied <HOST>\\b\n",
+        ),
+        ("undated", "datepattern = {NONE}\nfailregex = failed from <HOST>\nignoreregex = root\n"),
+        ("inside", "datepattern = \\[%%Y-%%m-%%d %%H:%%M:%%S\\]\nfailregex = ^x: error from <HOST>\n"),
+        ("look", "failregex = ^(?!.*good)\\s*\\S+ (?P<q>')?\\w+(?(q)') denied <HOST>$\n"),
+        ("window", "maxlines = 3\nfailregex = ^ ?\\S+ begin <HOST><SKIPLINES>.*failed\n"),
+        ("apart", "maxlines = 9\ndatepattern = {NONE}\nfailregex = begin <HOST><SKIPLINES>.*has failed$\n"),
+        ("cutout", "maxlines = 2\nprefregex = app <F-CONTENT>.+</F-CONTENT>$\nfailregex = ^begin <HOST>$\n"),
+        ("word", "failregex = \\bgr\u{fc}n\\w* <HOST>\n  {\\S+} <HOST>\n"),
+        ("latin", "logencoding = latin-1\nfailregex = failed from <HOST>\n"),
+    ];
+    let text: String = jails
+        .iter()
+        .map(|(name, options)| format!("[{name}]\nenabled = true\nport = 1\nlogpath = /x\n{options}"))
+        .collect();
+    filters(&MemoryTree::new("/f/").with("jail.local", &text))
+}
+
+fn kerio() -> Vec<Filter> {
+    filters(&DirTree::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/samples/kerio")))
+}
+
+/// Every filter by itself, line by line.
+fn one_by_one(filters: &mut [Filter], log: &[u8], replayed_bytes: usize) -> Vec<Failure> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    for raw in log.split_inclusive(|&byte| byte == b'\n') {
+        let (text, cut) = line_text(&raw[..raw.len() - 1]);
+        let replayed = start < replayed_bytes;
+        let position = SourcePosition(start as u64);
+        let line = LogLine { source: SOURCE, position, received_at: NOW, text: text.to_vec(), cut, replayed };
+        let mode = if replayed { Mode::CatchingUp } else { Mode::Following };
+        for filter in &mut *filters {
+            if let Judged::Failure(failure) = filter.judge(&line, NOW, mode) {
+                found.push(failure);
+            }
+        }
+        start += raw.len();
+    }
+    found
+}
+
+/// In blocks that end at every `lines_per_block`-th line.
+fn in_blocks(filters: &mut LogFilters, log: &[u8], lines_per_block: usize, replayed: usize) -> Vec<Failure> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    let lines: Vec<&[u8]> = log.split_inclusive(|&byte| byte == b'\n').collect();
+    for some in lines.chunks(lines_per_block) {
+        let n_bytes: usize = some.iter().map(|line| line.len()).sum();
+        let block = LogBlock {
+            source: SOURCE,
+            position: SourcePosition(start as u64),
+            received_at: NOW,
+            bytes: &log[start..start + n_bytes],
+            replayed_bytes: replayed.saturating_sub(start),
+        };
+        let n_lines = filters.judge_block(&block, NOW, |failure| found.push(failure));
+        assert_eq!(n_lines, some.len() as u64);
+        start += n_bytes;
+    }
+    // In one line the filters come in another order: those with the same dates together.
+    found.sort_by(|a, b| (a.position, &a.jail).cmp(&(b.position, &b.jail)));
+    found
+}
+
+fn compare(
+    alone: &mut [Filter],
+    together: &mut LogFilters,
+    log: &[u8],
+    lines_per_block: usize,
+    replayed: usize,
+) {
+    let mut slow = one_by_one(alone, log, replayed);
+    slow.sort_by(|a, b| (a.position, &a.jail).cmp(&(b.position, &b.jail)));
+    let quick = in_blocks(together, log, lines_per_block, replayed);
+    let text = || String::from_utf8_lossy(log).into_owned();
+    assert_eq!(quick, slow, "{}", text());
+    // What was given up or had an odd date is counted only of lines that were looked at.
+    let of = |counts: Counts| (counts.lines, counts.failures, counts.not_addresses);
+    for (a, b) in alone.iter().zip(together.filters()) {
+        assert_eq!(of(b.counts()), of(a.counts()), "[{}]\n{}", a.jail(), text());
+    }
+}
+
+fn together(filters: Vec<Filter>) -> LogFilters {
+    LogFilters::new(filters.into_iter().map(|filter| (filter, vec![SOURCE])).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12) })]
+
+    #[test]
+    fn our_own_filters_find_the_same(seed in any::<u64>(), lines_per_block in 1_usize..60) {
+        let mut lines = Lines::new(seed, lines::known());
+        let log = lines.log(60);
+        let replayed = if seed % 3 == 0 { log.len() / 2 } else { 0 };
+        compare(&mut made_up(), &mut together(made_up()), &log, lines_per_block, replayed);
+    }
+
+    #[test]
+    fn an_administrators_filters_find_the_same(seed in any::<u64>(), lines_per_block in 1_usize..60) {
+        let log = Lines::new(seed, lines::known()).log(60);
+        compare(&mut kerio(), &mut together(kerio()), &log, lines_per_block, 0);
+    }
+}
+
+/// Debian's configuration with every jail enabled.
+struct Enabled(DirTree);
+
+impl ConfigTree for Enabled {
+    fn read(&self, path: &str) -> Result<Option<String>, String> {
+        let all = "[DEFAULT]\nenabled = true\nblocklist_de_apikey = k\ncfemail = a@b.example\ncfapikey = k\n";
+        if path == "jail.local" { Ok(Some(all.to_owned())) } else { self.0.read(path) }
+    }
+
+    fn list(&self, directory: &str) -> Vec<String> {
+        self.0.list(directory)
+    }
+
+    fn shown(&self, path: &str) -> String {
+        self.0.shown(path)
+    }
+}
+
+#[test]
+fn debians_filters_find_the_same() {
+    let Some(config) = std::env::var_os("BANNKREIS_FAIL2BAN_DIR").filter(|dir| !dir.is_empty()) else {
+        println!("SKIPPED: BANNKREIS_FAIL2BAN_DIR names no etc/fail2ban of an unpacked Debian package");
+        return;
+    };
+    let config = PathBuf::from(config);
+    let tree = Enabled(DirTree::new(&config));
+    let (mut alone, mut quick) = (filters(&tree), together(filters(&tree)));
+    let mut known = lines::known();
+    known.extend(lines::of_fail2ban(&config));
+    for round in 0..4 {
+        let log = Lines::new(round, known.clone()).log(100);
+        compare(&mut alone, &mut quick, &log, 50, if round == 3 { log.len() } else { 0 });
+    }
+}
