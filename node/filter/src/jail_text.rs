@@ -139,8 +139,15 @@ impl JailText {
         };
         let mut known = Vars::new();
         let first = jail.read_options(&["enabled", "backend", "filter"], &known)?;
-        if !first.get("enabled").is_some_and(|value| is_true(&value.text)) {
-            return Ok(None);
+        match first.get("enabled") {
+            Some(value) if is_true(&value.text) => {}
+            Some(value) if !value.text.trim().is_empty() && !is_false(&value.text) => {
+                let place = value.places.last().cloned();
+                let problem =
+                    format!("enabled = `{}` is neither yes nor no; write true or false", value.text);
+                return Err(JailError { jail: jail.name, place, problem });
+            }
+            _ => return Ok(None),
         }
         jail.from_journal = first.get("backend").is_some_and(|value| value.text.starts_with("systemd"));
         jail.filter = first.get("filter").cloned().unwrap_or_default();
@@ -319,4 +326,9 @@ impl JailText {
 /// fail2ban's idea of yes.
 pub(crate) fn is_true(text: &str) -> bool {
     ["1", "on", "true", "yes"].contains(&text.trim().to_lowercase().as_str())
+}
+
+/// And of no.
+fn is_false(text: &str) -> bool {
+    ["0", "off", "false", "no"].contains(&text.trim().to_lowercase().as_str())
 }

@@ -126,6 +126,7 @@ fn mistakes_are_told_with_place_cause_and_remedy() {
             "[j]\nenabled = true\nfilter =\n".to_owned(),
             ["jail [j]", "no failregex", "give the jail a filter"],
         ),
+        ("[j]\nenabled = yess\nfilter = f\n".to_owned(), ["/f/jail.local:2:", "`yess`", "true or false"]),
         ("[j]\nenabled = true\nfilter = f[x\n".to_owned(), ["/f/jail.local:3:", "filter:", "name[key=value"]),
     ] {
         let told = problem(&jail_local);
