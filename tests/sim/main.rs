@@ -9,6 +9,7 @@ mod client;
 mod clock;
 mod coverage;
 mod disk;
+mod firewall_worker;
 mod host;
 mod invariants;
 mod kernel;

@@ -221,16 +221,10 @@ impl BanList {
         self.now
     }
 
-    /// When the voters' clocks were last read, in cluster time.
+    /// When the voters' clocks were last read, in cluster time: what they said together. Cluster time may be
+    /// ahead of it, never behind it.
     #[must_use]
     pub fn last_tick(&self) -> Timestamp {
-        self.last_tick
-    }
-
-    /// What the voters' clocks said together when they were last read. Cluster time may be ahead of it,
-    /// never behind it.
-    #[must_use]
-    pub fn last_median(&self) -> Timestamp {
         self.last_tick
     }
 

@@ -118,9 +118,9 @@ impl StateMachine {
             EntryPayload::Normal(payload) => {
                 let command = decode_command(&payload.0)
                     .map_err(|error| invalid(&format!("log entry {position} can not be applied: {error}")))?;
-                let before = self.list.last_median();
+                let before = self.list.last_tick();
                 let applied = self.list.apply(position, &command);
-                let median = Some(self.list.last_median()).filter(|median| *median != before);
+                let median = Some(self.list.last_tick()).filter(|median| *median != before);
                 batch.median = median.or(batch.median);
                 results.clone_from(&applied.results);
                 let (at, command) = (self.list.now(), Arc::new(command));
