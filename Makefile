@@ -3,7 +3,7 @@
 # What is longer than two lines is a script that the recipe names. Settings such as YES=1 or
 # BANNKREIS_SIM_SEEDS=5000 can stand after the target or in the environment: make hands both on.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-sabotage test verify verify-full fix sim planted e2e bench doc deny tidy
+.PHONY: help demo demo-sabotage test verify verify-full fix sim planted e2e bench fuzz doc deny tidy
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench: ## the benchmarks, in release mode: lines per second beside fail2ban, lin
 	@cargo build --release --workspace --bins --locked
 	@BANNKREIS_FAIL2BAN_DIR=$$(.ci/fail2ban-config) target/release/bench-filter
 	cargo bench --locked -p bannkreis-benches
+
+fuzz: ## libFuzzer on each target of fuzz/ (FUZZ_SECONDS=60)
+	@.ci/fuzz
 
 doc: ## the API documentation, opened in a browser
 	cargo doc --workspace --no-deps --open
