@@ -258,6 +258,7 @@ impl World {
             author: "bob".to_owned(),
             reason: format!("since {}", self.now_ms - WORLD_BEGINS_MS),
             until: Until::At(cluster.plus_ms(for_ms)),
+            estimated: false,
         });
         self.step(node, Event::Override { subnet, decision });
     }

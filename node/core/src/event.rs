@@ -96,6 +96,9 @@ pub struct Override {
     pub reason: String,
     /// Until when.
     pub until: Until,
+    /// The end was worked out by an estimate of cluster time, and is worked out again when that is known: see
+    /// [`Now::estimated`](crate::time::Now::estimated). The warden sets it.
+    pub estimated: bool,
 }
 
 /// What an override does.

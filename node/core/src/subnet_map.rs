@@ -54,6 +54,11 @@ impl<V> SubnetMap<V> {
         self.entries.get_mut(&subnet)
     }
 
+    /// All of them, to be changed in place.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Subnet, &mut V)> {
+        self.entries.iter_mut().map(|(key, value)| (*key, value))
+    }
+
     /// All entries whose subnet holds all of `inner`, the widest first.
     pub fn holding(&self, inner: Subnet) -> impl Iterator<Item = (Subnet, &V)> {
         self.lengths.range((inner.is_v4(), 0)..=(inner.is_v4(), inner.prefix_len())).filter_map(

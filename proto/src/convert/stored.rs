@@ -95,6 +95,7 @@ pub(super) fn encode_override(subnet: Subnet, decision: &Override) -> v1::Stored
         author: decision.author.clone(),
         reason: decision.reason.clone(),
         until: Some(decision.until.into()),
+        estimated: decision.estimated,
     }
 }
 
@@ -105,6 +106,7 @@ pub(super) fn decode_override(wire: v1::StoredOverride) -> Result<(Subnet, Overr
         author: text(wire.author, "author", TEXT_BYTES_MAX)?,
         reason: text(wire.reason, "reason", TEXT_BYTES_MAX)?,
         until: required(wire.until, "until")?,
+        estimated: wire.estimated,
     };
     Ok((required(wire.subnet, "subnet")?, decision))
 }

@@ -224,8 +224,11 @@ pub(crate) fn overrides() -> Vec<(&'static str, (Subnet, Override))> {
         author: "root".to_string(),
         reason: "a customer called".to_string(),
         until: Until::At(NOW),
+        estimated: false,
     };
+    let guessed = Override { estimated: true, ..decision(OverrideKind::Release) };
     vec![
+        ("guessed", (subnet("192.0.2.8"), guessed)),
         ("release", (subnet("192.0.2.7"), decision(OverrideKind::Release))),
         ("block", (subnet("2001:db8:1:2::/64"), decision(OverrideKind::Block))),
     ]

@@ -169,8 +169,11 @@ pub(crate) fn outbox_entry() -> impl Strategy<Value = OutboxEntry> {
 
 pub(crate) fn local_override() -> impl Strategy<Value = (Subnet, Override)> {
     let kind = prop_oneof![Just(OverrideKind::Block), Just(OverrideKind::Release)];
-    (subnet(), kind, text(), text(), until())
-        .prop_map(|(subnet, kind, author, reason, until)| (subnet, Override { kind, author, reason, until }))
+    (subnet(), kind, text(), text(), until(), any::<bool>()).prop_map(
+        |(subnet, kind, author, reason, until, estimated)| {
+            (subnet, Override { kind, author, reason, until, estimated })
+        },
+    )
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {

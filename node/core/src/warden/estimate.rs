@@ -7,15 +7,16 @@
 use super::Warden;
 use crate::event::Effect;
 use crate::ruleset::FirewallDelta;
-use crate::time::{Now, SECOND_MS, Until};
+use crate::time::{Now, SECOND_MS};
 use alloc::vec::Vec;
 
 impl Warden {
     /// An old entry of the log says that the estimate is behind: what was dated by it is dated again.
-    pub(super) fn on_estimate_corrected(&mut self, now: Now, estimate: Now) {
+    pub(super) fn on_estimate_corrected(&mut self, now: Now, estimate: Now, effects: &mut Vec<Effect>) {
         let estimated_now = estimate.cluster.plus_ms(now.wall.ms_since(estimate.wall));
         if now.cluster.ms_since(estimated_now) > SECOND_MS {
             self.outbox.redate(estimated_now, now.cluster);
+            self.redate_overrides(estimated_now, now.cluster, false, effects);
         }
     }
 
@@ -29,15 +30,7 @@ impl Warden {
         for entry in self.outbox.settle_dates(now.cluster) {
             effects.push(Effect::StoreOutbox { key: entry.key.clone(), entry: Some(entry) });
         }
-        for subnet in core::mem::take(&mut self.estimated_overrides) {
-            if let Some(decision) = self.overrides.get_mut(subnet)
-                && let Until::At(end) = decision.until
-            {
-                decision.until = Until::At(now.cluster.plus_ms(end.ms_since(estimated_now)));
-                let decision = Some(decision.clone());
-                effects.push(Effect::StoreOverride { subnet, decision });
-            }
-        }
+        self.redate_overrides(estimated_now, now.cluster, true, effects);
         self.ended_overrides.clear();
         self.notices.redate(estimated_now, now.cluster);
         self.tidied_at = self.tidied_at.min(now.cluster);

@@ -88,8 +88,6 @@ pub struct Warden {
     caught_up: bool,
     /// The last step's time, when it was an estimate: see [`Now::estimated`].
     estimate: Option<Now>,
-    /// Overrides whose end was worked out by an estimate.
-    estimated_overrides: BTreeSet<Subnet>,
     /// Overrides that are over by an estimate, and kept until it is known better.
     ended_overrides: BTreeSet<Subnet>,
     tidied_at: Timestamp,
@@ -130,7 +128,6 @@ impl Warden {
             leader_known: false,
             caught_up: false,
             estimate: None,
-            estimated_overrides: BTreeSet::new(),
             ended_overrides: BTreeSet::new(),
             tidied_at: Timestamp::ZERO,
             read_up_to: BTreeMap::new(),
@@ -148,7 +145,7 @@ impl Warden {
         if now.estimated
             && let Some(estimate) = self.estimate.replace(now)
         {
-            self.on_estimate_corrected(now, estimate);
+            self.on_estimate_corrected(now, estimate, effects);
         }
         self.on_event(now, event, effects);
         if settled.is_some() {

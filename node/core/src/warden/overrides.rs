@@ -4,7 +4,7 @@
 use super::Warden;
 use crate::event::{Effect, Override};
 use crate::subnet::Subnet;
-use crate::time::{Now, Timestamp};
+use crate::time::{Now, Timestamp, Until};
 use alloc::vec::Vec;
 
 impl Warden {
@@ -12,16 +12,16 @@ impl Warden {
         &mut self,
         now: Now,
         subnet: Subnet,
-        decision: Option<Override>,
+        mut decision: Option<Override>,
         effects: &mut Vec<Effect>,
     ) {
+        if let Some(decision) = &mut decision {
+            decision.estimated = now.estimated;
+        }
         match &decision {
             Some(decision) => self.overrides.insert(subnet, decision.clone()),
             None => self.overrides.remove(subnet),
         };
-        if now.estimated {
-            self.estimated_overrides.insert(subnet);
-        }
         self.ended_overrides.remove(&subnet);
         effects.push(Effect::StoreOverride { subnet, decision });
         // A release is an operator's word: it acts even on what this process does not know of.
@@ -48,6 +48,25 @@ impl Warden {
                 effects.push(Effect::StoreOverride { subnet, decision: None });
             }
             self.render_inside(now.cluster, subnet, effects);
+        }
+    }
+
+    /// What ends by an estimate, which now says `estimated`, ends by `now` in its place. `is_known`: from now on
+    /// that is no estimate any more.
+    pub(super) fn redate_overrides(
+        &mut self,
+        estimated: Timestamp,
+        now: Timestamp,
+        is_known: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        for (subnet, decision) in self.overrides.iter_mut().filter(|(_, decision)| decision.estimated) {
+            if let Until::At(end) = decision.until {
+                let end = end.plus_ms(now.ms_since(estimated)).minus_ms(estimated.ms_since(now));
+                decision.until = Until::At(end);
+            }
+            decision.estimated = !is_known;
+            effects.push(Effect::StoreOverride { subnet, decision: Some(decision.clone()) });
         }
     }
 

@@ -182,6 +182,47 @@ fn whoever_is_let_go_has_no_past() {
     assert_eq!(list.past(&key()).map(|past| past.count), Some(1));
 }
 
+fn block_until(end: Timestamp) -> Override {
+    Override {
+        kind: OverrideKind::Block,
+        author: String::new(),
+        reason: String::new(),
+        until: Until::At(end),
+        estimated: false,
+    }
+}
+
+#[test]
+fn an_override_given_by_an_estimate_lasts_as_long_as_it_was_given_for_through_a_restart() {
+    let (list, _) = list();
+    let (subnet, an_hour_ms) = (offender_number(0), 60 * 60 * SECOND_MS);
+    // The node booted with a clock of another year, behind or ahead; the cluster's word comes after a restart.
+    for (wrong, right) in [(BEGIN, BEGIN.plus_ms(300 * DAY_MS)), (BEGIN.plus_ms(300 * DAY_MS), BEGIN)] {
+        let guess = |ms| Now { cluster: wrong.plus_ms(ms), wall: wrong.plus_ms(ms), estimated: true };
+        let mut stored = None;
+        let mut run = |times: [Now; 2], first: Event| {
+            let held = stored.iter().cloned().collect();
+            let mut warden = Warden::new(NodeId(1), list.view(), Vec::new(), held);
+            let mut effects = Vec::new();
+            warden.step(times[0], Event::Configured(Configuration::default()), &mut effects);
+            warden.step(times[0], first, &mut effects);
+            warden.step(times[1], Event::Timer, &mut effects);
+            for effect in effects {
+                if let Effect::StoreOverride { subnet, decision } = effect {
+                    stored = decision.map(|decision| (subnet, decision));
+                }
+            }
+            stored.clone().map(|(_, decision)| decision)
+        };
+        let decision = Some(block_until(wrong.plus_ms(an_hour_ms)));
+        let kept = run([guess(0), guess(10)], Event::Override { subnet, decision }).unwrap();
+        assert!(kept.estimated);
+        let known = Now { cluster: right, wall: wrong.plus_ms(20), estimated: false };
+        let kept = run([guess(20), known], Event::Timer).unwrap();
+        assert_eq!((kept.until, kept.estimated), (Until::At(right.plus_ms(an_hour_ms - 20)), false));
+    }
+}
+
 #[test]
 fn a_block_is_not_forgotten_by_an_estimate() {
     let (list, _) = list();
@@ -198,12 +239,7 @@ fn a_block_is_not_forgotten_by_an_estimate() {
         local: Some(NotSharedReason::Quota),
         served: Vec::new(),
     };
-    let decision = Override {
-        kind: OverrideKind::Block,
-        author: String::new(),
-        reason: String::new(),
-        until: Until::At(BEGIN.plus_ms(BAN_MS)),
-    };
+    let decision = block_until(BEGIN.plus_ms(BAN_MS));
     let mut warden = Warden::new(NodeId(1), list.view(), vec![kept(0)], vec![(offender_number(1), decision)]);
     let mut effects = Vec::new();
     // After a reboot with a wall clock of another year, the node takes everything for over.

@@ -215,6 +215,7 @@ fn run(inputs: Vec<(u64, Input)>) -> Result<(), TestCaseError> {
                     author: "bob".into(),
                     reason: String::new(),
                     until: Until::At(at.plus_ms(s * SECOND_MS)),
+                    estimated: false,
                 });
                 Event::Override { subnet, decision }
             }

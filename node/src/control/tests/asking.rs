@@ -96,6 +96,7 @@ async fn bans_are_listed_by_address_with_what_only_this_host_blocks() {
         author: "uid 0 (root)".to_owned(),
         reason: "my own scanner".to_owned(),
         until: Until::At(NOW.plus_ms(HOUR_MS)),
+        estimated: false,
     };
     inspection.overrides = vec![(subnet("203.0.113.0/24"), decision)];
     let api = MadeUp::knowing(inspection);
