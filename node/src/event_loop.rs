@@ -8,11 +8,13 @@ use crate::clock::StoredTime;
 use crate::firewall_worker::FirewallWorker;
 use crate::local_store::{Batch, LocalStore, LocalStoreError};
 use crate::stored;
+use crate::told;
 use bannkreis_core::ban_list::BanView;
-use bannkreis_core::event::{Effect, Event, Notable};
+use bannkreis_core::change::Change;
+use bannkreis_core::event::{Effect, Event};
 use bannkreis_core::failure::{SourceId, SourcePosition};
 use bannkreis_core::proposal::{Notice, Proposal};
-use bannkreis_core::time::{Now, Timestamp};
+use bannkreis_core::time::Now;
 use bannkreis_core::warden::Warden;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -211,10 +213,23 @@ impl EventLoop {
             event,
             Event::Applied { .. } | Event::Installed { .. } | Event::CaughtUp | Event::FirewallDamaged
         );
+        let (changes, n_changes) = self.to_tell(&event);
         self.warden.step(now, event, &mut effects);
         self.carry_out(now, effects);
+        told::tell_changes(&changes, n_changes, self.warden.view(), now.cluster);
         if moves_on {
             self.firewall.mark(self.warden.view().position());
+        }
+    }
+
+    /// What people should read of a change of the ban list, and how much there is. What a node only catches up
+    /// with after its start is old.
+    fn to_tell(&self, event: &Event) -> (Vec<Change>, usize) {
+        match event {
+            Event::Applied { changes, .. } if self.warden.is_caught_up() => {
+                (changes.iter().take(told::CHANGES_TOLD_MAX).cloned().collect(), changes.len())
+            }
+            _ => (Vec::new(), 0),
         }
     }
 
@@ -247,7 +262,7 @@ impl EventLoop {
                 Effect::StorePosition { source, position } => {
                     self.outlets.store_position(source, position, &mut batch);
                 }
-                Effect::Tell(notable) => tell(&notable, now.cluster),
+                Effect::Tell(notable) => told::tell(&notable, now.cluster),
             }
         }
         if !batch.is_empty() {
@@ -275,56 +290,5 @@ impl EventLoop {
 fn report(result: Result<(), LocalStoreError>) {
     if let Err(error) = result {
         tracing::error!("{error}");
-    }
-}
-
-/// Writes what people want to read to the log.
-fn tell(notable: &Notable, now: Timestamp) {
-    match notable {
-        Notable::Found { jail, offender, .. } => tracing::info!("[{jail}] Found {offender}"),
-        Notable::Ignored { jail, offender, why } => {
-            tracing::info!("[{jail}] Ignore {offender}: {}", ignored_because(*why));
-        }
-        Notable::Blocked { key, until, failures, evidence } => {
-            let for_how_long = match until.remaining_ms(now) {
-                Some(ms) => format!("for {} s", ms / 1_000),
-                None => "for ever".to_owned(),
-            };
-            tracing::info!(
-                "[{}] Ban {} {for_how_long} after {failures} failures: {evidence}",
-                key.jail,
-                key.subnet
-            );
-        }
-        Notable::Settled { key } => {
-            tracing::debug!("[{}] {}: on the cluster's ban list", key.jail, key.subnet);
-        }
-        Notable::Protected { key, why } => {
-            tracing::warn!("[{}] {} is released: it {why}", key.jail, key.subnet);
-        }
-        Notable::KeptLocal { key, why } => {
-            tracing::warn!("[{}] {} is blocked on this host only: {why}", key.jail, key.subnet);
-        }
-        Notable::OutboxFull { key } => {
-            tracing::warn!(
-                "[{}] {} is no longer blocked: too many proposals wait for the cluster",
-                key.jail,
-                key.subnet
-            );
-        }
-        Notable::NoticesDropped { origin } => {
-            tracing::warn!("node {origin} sends more notices than its quota allows; they are not honoured");
-        }
-    }
-}
-
-fn ignored_because(why: bannkreis_core::event::IgnoredBecause) -> String {
-    use bannkreis_core::event::IgnoredBecause;
-    match why {
-        IgnoredBecause::IgnoreIp => "ignoreip of the jail".to_owned(),
-        IgnoredBecause::OwnAddress => "an address of this host or its peers".to_owned(),
-        IgnoredBecause::Protected(protection) => format!("it {protection}"),
-        IgnoredBecause::BeforeUnban => "it was let go after this failure".to_owned(),
-        IgnoredBecause::NoSuchJail => "no such jail here".to_owned(),
     }
 }

@@ -27,6 +27,7 @@ pub mod running;
 pub mod sabotage;
 pub mod startup;
 pub mod stored;
+pub mod told;
 
 pub mod app;
 pub mod door;

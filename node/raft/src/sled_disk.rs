@@ -17,7 +17,6 @@
 use crate::disk::{Disk, DiskReader, Loaded, MetaKey, check_follows};
 use crate::types::invalid;
 use bytes::Bytes;
-use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::{File, create_dir_all};
 use std::io;
 use std::ops::Range;
@@ -64,7 +63,7 @@ impl SledDisk {
             .map_err(from_sled)?;
         let log = db.open_tree("log").map_err(from_sled)?;
         let meta = db.open_tree("meta").map_err(from_sled)?;
-        let file = File::options().read(true).write(true).open(dir.join("db"))?;
+        let file = File::open(dir.join("db"))?;
         let mut disk = SledDisk { db, log, meta, file, unwritten: Vec::new(), indices: 0..0 };
         disk.sync()?;
         File::open(dir)?.sync_all()?;
@@ -107,21 +106,6 @@ impl SledDisk {
     fn record_of(&self, index: u64) -> io::Result<Option<(u64, sled::IVec)>> {
         let below = self.log.get_lt(key(index.saturating_add(1), 0)).map_err(from_sled)?;
         below.map(|(found, value)| Ok((parse_key(&found)?.0, value))).transpose()
-    }
-
-    /// Gives the file the whole length of its last segment: while a file grows with every write,
-    /// fdatasync(2) writes its new length as well, through the file system's journal, which takes longer
-    /// than the data. sled reads what lies behind its last write as the end, as it does in a segment
-    /// that it uses again.
-    fn reserve_segment(&self) {
-        let segment = SEGMENT_BYTES as u64;
-        let Ok(length) = self.file.metadata().map(|metadata| metadata.len()) else { return };
-        let used = length % segment;
-        if used > 0 {
-            // Unlike ftruncate(2) it can not cut off what sled may be writing in this moment. Where it is
-            // refused (a full disk, a file system without it) the file grows as before.
-            let _ = fallocate(&self.file, FallocateFlags::empty(), length, segment - used);
-        }
     }
 
     fn remove(&self, range: Range<u64>) -> io::Result<()> {
@@ -215,7 +199,6 @@ impl Disk for SledDisk {
     fn sync(&mut self) -> io::Result<()> {
         self.write()?;
         self.db.flush().map_err(from_sled)?;
-        self.reserve_segment();
         self.file.sync_data()
     }
 
