@@ -29,6 +29,10 @@ pub struct EvidenceLine {
 /// can write to a terminal, end a line, or fill the Raft log.
 #[must_use]
 pub fn evidence_text(text: &str) -> String {
+    // Nearly every line is as it should be.
+    if text.len() <= EVIDENCE_LINE_BYTES_MAX && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return String::from(text);
+    }
     let mut kept = String::with_capacity(text.len().min(EVIDENCE_LINE_BYTES_MAX));
     for c in text.chars() {
         let c = if c.is_control() { '\u{fffd}' } else { c };

@@ -136,14 +136,30 @@ impl Pattern {
         };
         match exact.search(text, &self.numbers) {
             Outcome::Found(places) => {
-                let value = |place: Option<Range<usize>>| Some(text.get(place?)?.to_owned());
-                let mut groups = self.names.iter().cloned().zip(places.into_iter().map(value)).collect();
-                self.merge(&mut groups);
-                Search::Found(groups)
+                let mut places = places.into_iter();
+                Search::Found(self.groups_at(text, |_| places.next().flatten()))
             }
             Outcome::Nothing => Search::Nothing,
             Outcome::GaveUp => Search::GaveUp,
         }
+    }
+
+    /// The groups of a match whose place is known: `place` is asked for each named group by its number, in the
+    /// order of the expression.
+    pub(crate) fn groups_at(
+        &self,
+        text: &str,
+        mut place: impl FnMut(usize) -> Option<Range<usize>>,
+    ) -> Groups {
+        let value = |&number: &usize| Some(text.get(place(number)?)?.to_owned());
+        let mut groups = self.names.iter().cloned().zip(self.numbers.iter().map(value)).collect();
+        self.merge(&mut groups);
+        groups
+    }
+
+    /// As it is on ASCII text that ends with a line: see [`Exact::ascii_hirs`].
+    pub(crate) fn ascii_hirs(&self) -> Option<Vec<Hir>> {
+        self.whole.ascii_hirs()
     }
 
     /// Where in `text` the first match is, for whoever needs more than its groups.

@@ -1,12 +1,17 @@
 //! A list of expressions of which the first that matches counts: failregex, ignoreregex.
 //!
-//! One automaton says in one pass which is the first that may match, and only from there on expressions are
-//! searched for exactly, in order. So a line that matches none costs one pass, however long the list is.
+//! On ASCII text one automaton says in one pass which is the first that matches, and where its groups are. On
+//! other text one says which is the first that may match, and only from there on expressions are searched for
+//! exactly, in order. So a line that matches none costs one pass, however long the list is.
 
+use crate::engine::bytes::for_ascii;
+use crate::engine::head::{head_of, rest_behind};
 use crate::engine::required::{self, Needle};
 use crate::engine::screen::{Possible, Screen};
+use crate::engine::tagged::{Tagged, Tagging};
 use crate::pattern::{Groups, Pattern, Search};
 use crate::translate::TextEnd;
+use regex_syntax::hir::Hir;
 use std::ops::Deref;
 
 /// The list, in its order.
@@ -15,17 +20,46 @@ pub struct PatternList {
     patterns: Vec<Pattern>,
     /// Made when the first line comes; `None` when there is nothing to gain from it.
     screen: Option<Option<Screen>>,
+    /// For ASCII text, made when the first such line comes; `None` when it would be too big.
+    tagged: Option<Option<Tags>>,
+}
+
+/// What [`Tagged`] needs to know of a list.
+#[derive(Debug)]
+struct Tags {
+    automaton: Tagged,
+    /// The pattern, by its place in the list, that each of the automaton's expressions belongs to.
+    patterns: Vec<usize>,
+    /// The automaton stops before the group of this number, which takes the rest of the line.
+    last_group: Option<usize>,
 }
 
 impl PatternList {
     /// A list of these.
     #[must_use]
     pub fn new(patterns: Vec<Pattern>) -> PatternList {
-        PatternList { patterns, screen: None }
+        PatternList { patterns, screen: None, tagged: None }
     }
 
     /// The first that matches `text`, with its groups. `gave_up` grows by those that were given up.
     pub fn first(&mut self, text: &str, end: TextEnd, gave_up: &mut u64) -> Option<(usize, Groups)> {
+        if self.patterns.is_empty() {
+            return None;
+        }
+        if end != TextEnd::Cut
+            && text.is_ascii()
+            && let Some(tags) = self.tagged.get_or_insert_with(|| Tags::of(&self.patterns))
+        {
+            match tags.first(&self.patterns, text) {
+                Tried::Nothing => return None,
+                Tried::Found(index, groups) => return Some((index, groups)),
+                Tried::Unknown => {}
+            }
+        }
+        self.first_on_any_text(text, end, gave_up)
+    }
+
+    fn first_on_any_text(&mut self, text: &str, end: TextEnd, gave_up: &mut u64) -> Option<(usize, Groups)> {
         let Some(screen) = self.screen.get_or_insert_with(|| screen_of(&self.patterns)) else {
             return first_from(&self.patterns, 0, None, text, end, gave_up);
         };
@@ -54,6 +88,59 @@ impl Deref for PatternList {
 
     fn deref(&self) -> &[Pattern] {
         &self.patterns
+    }
+}
+
+enum Tried {
+    Nothing,
+    Found(usize, Groups),
+    /// The other way has to be gone.
+    Unknown,
+}
+
+impl Tags {
+    fn of(patterns: &[Pattern]) -> Option<Tags> {
+        let mut expressions: Vec<Hir> = Vec::new();
+        let mut of_pattern = Vec::new();
+        for (index, pattern) in patterns.iter().enumerate() {
+            // One that needs backtracking stands there as what it matches at least.
+            let hirs = pattern.ascii_hirs().unwrap_or_else(|| vec![for_ascii(pattern.reduced())]);
+            of_pattern.extend(hirs.iter().map(|_| index));
+            expressions.extend(hirs);
+        }
+        let mut last_group = None;
+        if let [expression] = expressions.as_mut_slice()
+            && let Some((head, group)) = head_of(expression)
+        {
+            (*expression, last_group) = (head, Some(group));
+        }
+        let automaton = Tagged::new(&expressions)?;
+        Some(Tags { automaton, patterns: of_pattern, last_group })
+    }
+
+    fn first(&mut self, patterns: &[Pattern], text: &str) -> Tried {
+        let (expression, end) = match self.automaton.search(text) {
+            Tagging::Nothing => return Tried::Nothing,
+            Tagging::GaveUp => return Tried::Unknown,
+            Tagging::Found { expression, end } => (expression, end),
+        };
+        let index = self.patterns[expression];
+        let rest = match self.last_group {
+            None => None,
+            Some(_) => match rest_behind(text, end) {
+                None => return Tried::Unknown,
+                rest => rest,
+            },
+        };
+        let pattern = &patterns[index];
+        if pattern.is_backtracking() {
+            return Tried::Unknown;
+        }
+        let place = |group| match &rest {
+            Some(rest) if self.last_group == Some(group) => Some(rest.clone()),
+            _ => self.automaton.place(expression, group),
+        };
+        Tried::Found(index, pattern.groups_at(text, place))
     }
 }
 

@@ -57,6 +57,13 @@ impl Searches {
     }
 }
 
+fn with_line_end(text: &str) -> String {
+    let mut line = String::with_capacity(text.len() + 1);
+    line.push_str(text);
+    line.push('\n');
+    line
+}
+
 impl Filter {
     /// Finds the failregex that matches, and what is known then.
     pub(crate) fn recognise(
@@ -121,7 +128,7 @@ impl Filter {
             Some(_) if line.cut => None,
             Some(window) => Some((window.with(line.rest, line.written, line.is_telling), TextEnd::Line)),
             None if line.cut => Some((line.rest.to_owned(), TextEnd::Cut)),
-            None => Some((format!("{}\n", line.rest), TextEnd::Line)),
+            None => Some((with_line_end(line.rest), TextEnd::Line)),
         }
     }
 
@@ -151,7 +158,7 @@ impl Filter {
         if end == TextEnd::Cut && text.ends_with(&content) {
             return Some(Sought { text: content, end, prefix });
         }
-        Some(Sought { text: format!("{content}\n"), end: TextEnd::Line, prefix })
+        Some(Sought { text: with_line_end(&content), end: TextEnd::Line, prefix })
     }
 
     /// The lines of the window that a match of the failregex `index` takes.

@@ -125,6 +125,16 @@ impl Exact {
         Ok(Parsed { exact: Exact::Backtracking { source, any: OnceLock::new() }, reduced, groups })
     }
 
+    /// As it is on ASCII text: one expression, or several of which the first that matches counts, their groups
+    /// numbered alike. `None` for the backtracking engine.
+    #[must_use]
+    pub fn ascii_hirs(&self) -> Option<Vec<Hir>> {
+        match self {
+            Exact::Linear { source, .. } => Some(source.hirs()?.iter().map(for_ascii).collect()),
+            Exact::Backtracking { .. } => None,
+        }
+    }
+
     /// The groups with these numbers in the first match.
     #[must_use]
     pub fn search(&self, text: &str, groups: &[usize]) -> Outcome {

@@ -85,7 +85,7 @@ impl Screen {
 
 /// Written so that it matches from the text's beginning: then the first expression that matches anywhere
 /// is the automaton's first choice, as it is fail2ban's.
-fn from_line_begin(reduced: &Hir) -> Hir {
+pub(super) fn from_line_begin(reduced: &Hir) -> Hir {
     // Reduced once more it would match less: what stands for the bytes of one character would become characters.
     if reduced.properties().look_set_prefix().contains(Look::Start) {
         return reduced.clone();
