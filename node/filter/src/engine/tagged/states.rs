@@ -1,0 +1,331 @@
+//! The states of the tagged automaton: what the PikeVM has in hand between two bytes, made when a text needs it.
+//!
+//! Not for going through a text: that is the automaton's (`tagged`).
+
+use super::super::screen::from_line_begin;
+use regex_automata::nfa::thompson::{Compiler, Config, NFA, State, WhichCaptures};
+use regex_automata::util::look::{Look, LookSet};
+use regex_automata::util::primitives::StateID;
+use regex_syntax::hir::Hir;
+use std::collections::HashMap;
+
+/// The expressions of one list, without states, take so much memory at most.
+const NFA_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The states of one automaton take about so much memory at most; then they are forgotten and made anew.
+pub(super) const STATES_BYTES_MAX: usize = 512 * 1024;
+/// In the table: nobody knows yet. Otherwise where the next state's row begins, times two, plus one when a match
+/// ends before the byte.
+pub(super) const UNKNOWN: u32 = u32::MAX;
+/// The row of the state without threads.
+pub(super) const DEAD: u32 = 0;
+
+/// The states made so far, and how to make more.
+#[derive(Debug)]
+pub(super) struct States {
+    pub(super) nfa: NFA,
+    /// The class of each byte.
+    pub(super) classes: Box<[u8; 256]>,
+    /// How many there are; the last one is the end of the text.
+    pub(super) n_classes: usize,
+    /// A row of the table has two to this power of places.
+    row_bits: u32,
+    looks: LookSet,
+    states: Vec<Threads>,
+    /// Where in `table` the row of a state begins.
+    rows: HashMap<Threads, u32>,
+    /// The next state, by state and class; a row has room for a power of two of classes.
+    pub(super) table: Vec<u32>,
+    /// Where in `edges` those of this transition begin, in the same order.
+    pub(super) edges_at: Vec<u32>,
+    /// One for each thread of the state that a transition leads to; before them, when a match ends there, the
+    /// thread that matched.
+    pub(super) edges: Vec<Edge>,
+    /// Slots, each list with its length before it; the first is the list of none.
+    pub(super) tags: Vec<u32>,
+    /// Which expression a transition with a match has matched.
+    pub(super) matched: HashMap<u32, usize>,
+    /// What all of this takes in memory, in bytes, about.
+    pub(super) size: usize,
+    step: Step,
+}
+
+/// What the PikeVM has in hand between two bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Threads {
+    /// The NFA's states before anything is done that takes no byte, the preferred ones first.
+    threads: Box<[StateID]>,
+    before: Before,
+}
+
+/// What assertions have to know about the byte before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Before {
+    #[default]
+    TextBegin,
+    LineEnd,
+    Word,
+    Other,
+}
+
+/// How a thread came about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Edge {
+    /// The thread that it was, by its place in the state before.
+    pub(super) parent: u32,
+    /// Where in `tags` the slots are that got a value on the way; 0: none did.
+    pub(super) tags_at: u32,
+}
+
+/// What is needed to make one transition.
+#[derive(Debug, Default)]
+struct Step {
+    seen: Marks,
+    reached: Marks,
+    stack: Vec<(StateID, usize)>,
+    tags: Vec<u32>,
+    next: Vec<StateID>,
+}
+
+/// A set of the NFA's states that is emptied at no cost.
+#[derive(Debug, Default)]
+struct Marks {
+    round: u32,
+    rounds: Vec<u32>,
+}
+
+impl Marks {
+    fn clear(&mut self, n_states: usize) {
+        if self.rounds.len() != n_states || self.round == u32::MAX {
+            self.rounds = vec![0; n_states];
+            self.round = 0;
+        }
+        self.round += 1;
+    }
+
+    /// Whether it was not there before.
+    fn insert(&mut self, id: StateID) -> bool {
+        std::mem::replace(&mut self.rounds[id.as_usize()], self.round) != self.round
+    }
+}
+
+impl States {
+    /// For expressions that are ASCII; `None` when they are too big, or have an assertion that is not known
+    /// here.
+    pub(super) fn new(expressions: &[Hir]) -> Option<States> {
+        let anchored: Vec<Hir> = expressions.iter().map(from_line_begin).collect();
+        let config =
+            Config::new().utf8(false).which_captures(WhichCaptures::All).nfa_size_limit(Some(NFA_BYTES_MAX));
+        let nfa = Compiler::new().configure(config).build_many_from_hir(&anchored).ok()?;
+        let looks = nfa.look_set_any();
+        if looks.contains_anchor_crlf() || looks.contains_word_unicode() {
+            return None;
+        }
+        let classes = nfa.byte_classes();
+        let mut class_of = Box::new([0; 256]);
+        for byte in 0..=u8::MAX {
+            class_of[usize::from(byte)] = classes.get(byte);
+        }
+        let n_classes = classes.alphabet_len();
+        let mut states = States {
+            nfa,
+            classes: class_of,
+            n_classes,
+            row_bits: n_classes.next_power_of_two().trailing_zeros(),
+            looks,
+            states: Vec::new(),
+            rows: HashMap::new(),
+            table: Vec::new(),
+            edges_at: Vec::new(),
+            edges: Vec::new(),
+            tags: Vec::new(),
+            matched: HashMap::new(),
+            size: 0,
+            step: Step::default(),
+        };
+        states.forget();
+        Some(states)
+    }
+
+    /// The row of the state before a text.
+    pub(super) fn first_row(&self) -> u32 {
+        // `forget` makes it behind the state without threads.
+        1 << self.row_bits
+    }
+
+    /// Forgets all states.
+    pub(super) fn forget(&mut self) {
+        self.states.clear();
+        self.rows.clear();
+        self.table.clear();
+        self.edges_at.clear();
+        self.edges.clear();
+        self.tags.clear();
+        self.matched.clear();
+        self.size = 0;
+        self.tags.push(0);
+        let nobody = Threads::default();
+        let start = Threads { threads: Box::new([self.nfa.start_anchored()]), before: Before::TextBegin };
+        self.row(nobody);
+        self.row(start);
+    }
+
+    /// The row of a state, which is made when it is new.
+    fn row(&mut self, threads: Threads) -> u32 {
+        if let Some(row) = self.rows.get(&threads) {
+            return *row;
+        }
+        let row = u32::try_from(self.table.len()).unwrap_or(DEAD);
+        let length = self.table.len() + (1 << self.row_bits);
+        self.size += 2 * (threads.threads.len() * size_of::<StateID>() + size_of::<Threads>())
+            + ((2 * size_of::<u32>()) << self.row_bits);
+        self.table.resize(length, UNKNOWN);
+        self.edges_at.resize(length, 0);
+        self.states.push(threads.clone());
+        self.rows.insert(threads, row);
+        row
+    }
+
+    /// Makes the transition from the state of `row` over `byte`, or over the end; `None` when there is no room
+    /// left.
+    #[cold]
+    pub(super) fn make(&mut self, row: u32, byte: Option<u8>, at: u32) -> Option<u32> {
+        if self.size > 2 * STATES_BYTES_MAX {
+            return None;
+        }
+        let from = self.states[(row >> self.row_bits) as usize].clone();
+        let n_states = self.nfa.states().len();
+        let step = &mut self.step;
+        step.seen.clear(n_states);
+        step.reached.clear(n_states);
+        step.next.clear();
+        let (edges_from, tags_from) = (self.edges.len(), self.tags.len());
+        let mut matched = None;
+        for (parent, &thread) in (0..).zip(&from.threads) {
+            step.stack.clear();
+            step.stack.push((thread, 0));
+            step.tags.clear();
+            matched = follow(&self.nfa, step, &mut self.edges, &mut self.tags, parent, from.before, byte);
+            if matched.is_some() {
+                break;
+            }
+        }
+        let is_match = matched.is_some();
+        if let Some((expression, edge)) = matched {
+            // Whatever is less preferred than a match is given up; the match stands before the threads.
+            self.edges.insert(edges_from, edge);
+            self.matched.insert(at, expression);
+        }
+        self.size += (self.edges.len() - edges_from) * size_of::<Edge>();
+        self.size += (self.tags.len() - tags_from) * size_of::<u32>();
+        let threads: Box<[StateID]> = self.step.next.as_slice().into();
+        let before = if threads.is_empty() { Before::TextBegin } else { self.before(byte) };
+        let next = self.row(Threads { threads, before });
+        let entry = next * 2 + u32::from(is_match);
+        self.table[at as usize] = entry;
+        self.edges_at[at as usize] = u32::try_from(edges_from + usize::from(is_match)).ok()?;
+        Some(entry)
+    }
+
+    /// What the assertions of these expressions have to know about a byte that was read.
+    fn before(&self, byte: Option<u8>) -> Before {
+        match byte {
+            Some(byte) if self.looks.contains_word() && is_word(byte) => Before::Word,
+            Some(b'\n') if self.looks.contains_anchor_lf() => Before::LineEnd,
+            _ => Before::Other,
+        }
+    }
+}
+
+/// Follows a thread until it takes the byte, and all that it splits into, the preferred first. Gives back which
+/// expression has matched, and how.
+fn follow(
+    nfa: &NFA,
+    step: &mut Step,
+    edges: &mut Vec<Edge>,
+    all_tags: &mut Vec<u32>,
+    parent: u32,
+    before: Before,
+    byte: Option<u8>,
+) -> Option<(usize, Edge)> {
+    while let Some((mut id, n_tags)) = step.stack.pop() {
+        step.tags.truncate(n_tags);
+        while step.seen.insert(id) {
+            let taken = match nfa.state(id) {
+                State::ByteRange { trans } => {
+                    byte.filter(|&byte| trans.matches_byte(byte)).map(|_| trans.next)
+                }
+                State::Sparse(sparse) => byte.and_then(|byte| sparse.matches_byte(byte)),
+                State::Dense(dense) => byte.and_then(|byte| dense.matches_byte(byte)),
+                State::Fail => None,
+                State::Match { pattern_id } => {
+                    return Some((pattern_id.as_usize(), edge(all_tags, parent, &step.tags)));
+                }
+                State::Look { look, next } => {
+                    if holds(*look, before, byte) {
+                        id = *next;
+                        continue;
+                    }
+                    None
+                }
+                State::Union { alternates } => {
+                    let Some((first, others)) = alternates.split_first() else { break };
+                    step.stack.extend(others.iter().rev().map(|&other| (other, step.tags.len())));
+                    id = *first;
+                    continue;
+                }
+                State::BinaryUnion { alt1, alt2 } => {
+                    step.stack.push((*alt2, step.tags.len()));
+                    id = *alt1;
+                    continue;
+                }
+                State::Capture { next, slot, .. } => {
+                    step.tags.push(u32::try_from(slot.as_usize()).unwrap_or(u32::MAX));
+                    id = *next;
+                    continue;
+                }
+            };
+            if let Some(next) = taken
+                && step.reached.insert(next)
+            {
+                step.next.push(next);
+                let edge = edge(all_tags, parent, &step.tags);
+                edges.push(edge);
+            }
+            break;
+        }
+    }
+    None
+}
+
+fn edge(all_tags: &mut Vec<u32>, parent: u32, tags: &[u32]) -> Edge {
+    if tags.is_empty() {
+        return Edge { parent, tags_at: 0 };
+    }
+    let tags_at = u32::try_from(all_tags.len()).unwrap_or(0);
+    all_tags.extend(u32::try_from(tags.len()));
+    all_tags.extend_from_slice(tags);
+    Edge { parent, tags_at }
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// Whether an assertion holds between what was before and the byte, or the end, that follows.
+fn holds(look: Look, before: Before, byte: Option<u8>) -> bool {
+    let (word_before, word_behind) = (before == Before::Word, byte.is_some_and(is_word));
+    match look {
+        Look::Start => before == Before::TextBegin,
+        Look::End => byte.is_none(),
+        Look::StartLF => matches!(before, Before::TextBegin | Before::LineEnd),
+        Look::EndLF => byte.is_none_or(|byte| byte == b'\n'),
+        Look::WordAscii => word_before != word_behind,
+        Look::WordAsciiNegate => word_before == word_behind,
+        Look::WordStartAscii => !word_before && word_behind,
+        Look::WordEndAscii => word_before && !word_behind,
+        Look::WordStartHalfAscii => !word_before,
+        Look::WordEndHalfAscii => !word_behind,
+        // Not in what `Tagged::new` takes.
+        _ => false,
+    }
+}
