@@ -27,13 +27,11 @@ pub(super) struct States {
     pub(super) classes: Box<[u8; 256]>,
     /// How many there are; the last one is the end of the text.
     pub(super) n_classes: usize,
-    /// A row of the table has two to this power of places.
-    row_bits: u32,
     looks: LookSet,
     states: Vec<Threads>,
     /// Where in `table` the row of a state begins.
     rows: HashMap<Threads, u32>,
-    /// The next state, by state and class; a row has room for a power of two of classes.
+    /// The next state, by state and class.
     pub(super) table: Vec<u32>,
     /// Where in `edges` those of this transition begin, in the same order.
     pub(super) edges_at: Vec<u32>,
@@ -130,7 +128,6 @@ impl States {
             nfa,
             classes: class_of,
             n_classes,
-            row_bits: n_classes.next_power_of_two().trailing_zeros(),
             looks,
             states: Vec::new(),
             rows: HashMap::new(),
@@ -149,7 +146,8 @@ impl States {
     /// The row of the state before a text.
     pub(super) fn first_row(&self) -> u32 {
         // `forget` makes it behind the state without threads.
-        1 << self.row_bits
+        // There are 257 classes at most.
+        u32::try_from(self.n_classes).unwrap_or(u32::MAX)
     }
 
     /// Forgets all states.
@@ -175,9 +173,9 @@ impl States {
             return *row;
         }
         let row = u32::try_from(self.table.len()).unwrap_or(DEAD);
-        let length = self.table.len() + (1 << self.row_bits);
+        let length = self.table.len() + self.n_classes;
         self.size += 2 * (threads.threads.len() * size_of::<StateID>() + size_of::<Threads>())
-            + ((2 * size_of::<u32>()) << self.row_bits);
+            + 2 * size_of::<u32>() * self.n_classes;
         self.table.resize(length, UNKNOWN);
         self.edges_at.resize(length, 0);
         self.states.push(threads.clone());
@@ -189,10 +187,10 @@ impl States {
     /// left.
     #[cold]
     pub(super) fn make(&mut self, row: u32, byte: Option<u8>, at: u32) -> Option<u32> {
-        if self.size > 2 * STATES_BYTES_MAX {
+        if self.size > STATES_BYTES_MAX {
             return None;
         }
-        let from = self.states[(row >> self.row_bits) as usize].clone();
+        let from = self.states[row as usize / self.n_classes].clone();
         let n_states = self.nfa.states().len();
         let step = &mut self.step;
         step.seen.clear(n_states);
