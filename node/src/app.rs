@@ -10,8 +10,9 @@ use crate::host::HostFacts;
 use crate::joining;
 use crate::local_store::LocalStore;
 use crate::running::Running;
+use crate::security;
 use crate::startup::{self, StartupError};
-use crate::wire::PlainConnect;
+use crate::wire::Security;
 use bannkreis_raft::{JoinInfo, join_info};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -55,7 +56,9 @@ impl Lives {
     pub async fn join(&self, host_port: &str) -> Result<(), String> {
         let only_one = self.changing.lock().await;
         let solo = self.current();
-        let info = join_info(&PlainConnect, host_port).await.map_err(|error| error.to_string())?;
+        let connect = security::connect(&solo.security);
+        let info = join_info(&*connect, host_port).await;
+        let info = info.map_err(|error| format!("{error}{}", security::why_strangers(&solo.security)))?;
         solo.raft.may_join(&info).map_err(|error| error.to_string())?;
         tracing::info!("joining the cluster {} by {host_port}", info.cluster);
         solo.stop().await;
@@ -125,9 +128,9 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
         bans = running.raft.view().n_bans(),
         "bannkreisd is ready"
     );
-    if config.insecure {
+    if matches!(running.security, Security::Insecure) {
         tracing::warn!(
-            "insecure = true: whoever reaches {} can ban and unban; nothing is encrypted",
+            "tls.mode = \"insecure\": whoever reaches {} can ban and unban; nothing is encrypted",
             config.listen
         );
     }

@@ -6,7 +6,8 @@ use crate::event_loop::LoopHandle;
 use crate::host::HostFacts;
 use crate::joining;
 use crate::running::Running;
-use crate::wire::{HEARTBEAT_INTERVAL, Links, Member, PeerTable};
+use crate::security;
+use crate::wire::{HEARTBEAT_INTERVAL, Links, Member, PeerTable, Security};
 use bannkreis_core::command::{LEVEL, Op};
 use bannkreis_core::event::Event;
 use bannkreis_core::node_record::{NODE_ADDRESSES_MAX, NodeRecord, NodeRole};
@@ -50,10 +51,10 @@ impl OwnCounts {
 /// Starts all of it.
 pub async fn start(running: &Running, config: &NodeConfig, host: &HostFacts) -> Vec<JoinHandle<()>> {
     let record = record_of(running, config, host).await;
-    vec![
+    let mut tasks = vec![
         tokio::spawn(follow_leader(running.raft.clone(), running.events.clone())),
         tokio::spawn(follow_members(running.raft.clone(), running.links().clone(), running.peers.clone())),
-        tokio::spawn(announce(running.raft.clone(), record.clone())),
+        tokio::spawn(announce(running.raft.clone(), record.clone(), running.security.clone())),
         tokio::spawn(count(running.events.clone(), running.counts.clone())),
         tokio::spawn(catch_up(
             running.raft.clone(),
@@ -62,7 +63,15 @@ pub async fn start(running: &Running, config: &NodeConfig, host: &HostFacts) -> 
             config.state_dir.clone(),
             record,
         )),
-    ]
+    ];
+    if let Security::Tls(tls) = &running.security {
+        tasks.push(tokio::spawn(security::keep_fresh(
+            tls.clone(),
+            running.raft.clone(),
+            running.clock.clone(),
+        )));
+    }
+    tasks
 }
 
 /// Tells the warden whenever a leader appears or is lost.
@@ -103,8 +112,16 @@ async fn follow_members(raft: RaftNode, links: Arc<Links>, peers: Arc<PeerTable>
 }
 
 /// Writes this node's record into the replicated log, and again when it is not what it should be.
-async fn announce(raft: RaftNode, record: NodeRecord) {
+///
+/// Certificates that somebody else has renewed are taken into use here: with a new key only when the cluster
+/// knows that it is this node's, because until then nobody would believe it.
+async fn announce(raft: RaftNode, mut record: NodeRecord, security: Security) {
     loop {
+        let changed = security::changed_files(&security).await;
+        record.key_fingerprint = match &changed {
+            Some(changed) => changed.fingerprint().0.to_vec(),
+            None => security::fingerprint(&security),
+        };
         let is_known = raft.view().node(record.node).is_some_and(|known| {
             // What waits for an operator is known too.
             let mut wanted = record.clone();
@@ -115,6 +132,9 @@ async fn announce(raft: RaftNode, record: NodeRecord) {
         });
         if !is_known && let Err(error) = raft.propose(vec![Op::NodeSeen(record.clone())]).await {
             tracing::debug!("this node's record waits: {error}");
+        }
+        if let (true, Some(changed)) = (is_known, changed) {
+            security::use_changed(&security, changed);
         }
         tokio::time::sleep(if is_known { ANNOUNCE_INTERVAL } else { RETRY_PAUSE }).await;
     }
@@ -188,7 +208,7 @@ async fn record_of(running: &Running, config: &NodeConfig, host: &HostFacts) -> 
         node: running.raft.node_id(),
         name: config.name.clone(),
         address: config.advertised(),
-        key_fingerprint: Vec::new(),
+        key_fingerprint: security::fingerprint(&running.security),
         own: bounded(&host.own),
         gateways: bounded(&host.gateways),
         resolvers: bounded(&host.resolvers),

@@ -19,17 +19,18 @@ use crate::open_sources::OpenSources;
 use crate::outlets::NodeOutlets;
 use crate::raft_observer::RaftObserver;
 use crate::second_look::{SecondLook, SystemNames};
+use crate::security;
 use crate::source::FileSources;
 use crate::startup::{self, StartupError};
 use crate::stored;
-use crate::wire::{Links, Listener, PeerTable, PeersService, PlainConnect, SelfFacts, serve};
+use crate::wire::{Links, Listener, PeerTable, PeersService, Security, SelfFacts, serve};
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::event::{Configuration, Event};
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::settings::Settings;
 use bannkreis_core::time::Timestamp;
 use bannkreis_core::warden::Warden;
-use bannkreis_raft::{RaftNode, RaftOptions, Store, Timing};
+use bannkreis_raft::{Connect, RaftNode, RaftOptions, Store, Timing};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -62,6 +63,8 @@ pub struct Running {
     pub observe: bool,
     /// What the heartbeats tell of this node's warden.
     pub counts: Arc<OwnCounts>,
+    /// How it and its peers know each other.
+    pub security: Security,
     links: Arc<Links>,
     stop: watch::Sender<bool>,
     /// The port's first, then the housekeeping.
@@ -108,8 +111,11 @@ impl Running {
         let peers = Arc::new(PeerTable::default());
         let observer = RaftObserver { events: events.clone(), clock: clock.clone(), store: store.clone() };
         let own = Arc::new(OnceLock::new());
-        let options = raft_options(config, &clock, &peers, &own, observer);
+        let security = security::of(config);
+        let connect = security::connect(&security);
+        let options = raft_options(config, connect.clone(), &clock, &peers, &own, observer);
         let raft = RaftNode::start(options, Settings::at_birth).await.map_err(StartupError::of)?;
+        security::open(&security, &raft, config, clock.wall()).await?;
         own.get_or_init(|| raft.node_id());
         joining::rebase_kept(&config.state_dir, &mut kept.outbox, &store).map_err(StartupError)?;
         clock.resume(kept.time.as_ref(), raft.view().now(), &host.boot_id);
@@ -122,7 +128,7 @@ impl Running {
         let facts = self_facts(&raft, &firewall, &clock, &counts, observe);
         let links = Arc::new(Links::new(
             raft.clone(),
-            Arc::new(PlainConnect),
+            connect,
             facts,
             firewall.watch_enforced(),
             tokio::runtime::Handle::current(),
@@ -154,8 +160,13 @@ impl Running {
             // Called on the async runtime, which must never wait for the warden.
             Arc::new(move |notice| events.offer(Event::Noticed(notice)))
         };
-        let service =
-            PeersService { raft: raft.clone(), table: peers.clone(), on_notice, clock: clock.clone() };
+        let service = PeersService {
+            raft: raft.clone(),
+            table: peers.clone(),
+            on_notice,
+            clock: clock.clone(),
+            security: security.clone(),
+        };
         let mut tasks = vec![tokio::spawn({
             let raft = raft.clone();
             async move {
@@ -177,6 +188,7 @@ impl Running {
             warnings,
             observe,
             counts,
+            security,
             links,
             stop,
             tasks: Mutex::default(),
@@ -258,6 +270,7 @@ impl Running {
 
 fn raft_options(
     config: &NodeConfig,
+    connect: Arc<dyn Connect>,
     clock: &Arc<SystemClock>,
     peers: &Arc<PeerTable>,
     own: &Arc<OnceLock<NodeId>>,
@@ -278,7 +291,7 @@ fn raft_options(
         dir: config.state_dir.clone(),
         advertise: config.advertised(),
         name: config.name.clone(),
-        connect: Arc::new(PlainConnect),
+        connect,
         clock: Arc::new(move || boottime.boottime_ms()),
         wall: Arc::new(move || wall.wall()),
         readings: Arc::new(readings),

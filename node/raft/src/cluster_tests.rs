@@ -2,10 +2,13 @@
 
 #[path = "cluster_tests/hosts.rs"]
 mod hosts;
+#[path = "cluster_tests/voters.rs"]
+mod voters;
 
 use super::*;
 use crate::membership::join_info;
 use crate::start::StartError;
+use crate::status::MemberStatus;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::jail::JailName;
 use bannkreis_core::time::Until;
@@ -93,8 +96,11 @@ async fn without_a_quorum_it_says_so_and_nothing_is_written() {
     propose_ban(&nodes[0], 1).await;
     until(&nodes[2], "the ban", |node| is_banned(node, 1)).await;
     assert_eq!(nodes[2].status().no_quorum_since_ms, None);
-    hosts[0].stop().await;
     hosts[1].stop().await;
+    // The leader hands over while a majority would be left: it must know that there is none.
+    let silent = |node: &MemberStatus| node.node == nodes[1].node_id() && node.heard_ms_ago > Some(600);
+    until(&nodes[0], "silence", |node| node.status().voters.iter().any(silent)).await;
+    hosts[0].stop().await;
     until(&nodes[2], "no quorum", |node| node.status().no_quorum_since_ms.is_some()).await;
     until(&nodes[2], "no leader", |node| node.leader().is_none()).await;
     let error = nodes[2].propose(vec![ban(&nodes[2], 9)]).await.unwrap_err();

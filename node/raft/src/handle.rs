@@ -12,6 +12,7 @@ use crate::server::RaftService;
 use crate::start::StartError;
 use crate::status::{Liveness, RaftStatus};
 use crate::types::{Member, Metrics, Raft};
+use crate::voters;
 use bannkreis_core::ban_list::BanView;
 use bannkreis_core::command::Op;
 use bannkreis_core::ids::{ClusterId, NodeId};
@@ -257,9 +258,10 @@ impl RaftNode {
         Ok(())
     }
 
-    /// Stops the node. When this returns, the state directory is free to be moved or opened again,
-    /// provided that no call of the service is under way.
+    /// Stops the node; a leader hands over first, for at most 1 s. When this returns, the state directory is
+    /// free to be moved or opened again, provided that no call of the service is under way.
     pub async fn shutdown(&self) {
+        voters::hand_over(&self.inner).await;
         self.life.stop_tasks();
         if let Err(error) = self.inner.raft.shutdown().await {
             tracing::warn!(%error, "Raft has not stopped cleanly");

@@ -1,5 +1,5 @@
 //! What a leader proposes without being asked, and what every node looks at from time to time: clock
-//! readings while something can end, sweeps while something is over, the growth of the voters, this
+//! readings while something can end, sweeps while something is over, who votes, this
 //! node's own address.
 //!
 //! Nothing here is needed for a ban to end on time: that is decided by time alone. It keeps time moving
@@ -8,6 +8,7 @@
 use crate::handle::Inner;
 use crate::membership;
 use crate::proposer::submit;
+use crate::voters;
 use bannkreis_core::apply::TICK_INTERVAL_MIN_MS;
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::command::Op;
@@ -30,6 +31,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     let mut rounds = tokio::time::interval(ROUND);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut swept_ms = 0;
+    let mut memory = voters::Memory::default();
     for round in 0u64.. {
         rounds.tick().await;
         if round % ADDRESS_ROUNDS == 1 {
@@ -38,7 +40,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         if inner.metrics().state != ServerState::Leader {
             continue;
         }
-        membership::grow(&inner).await;
+        voters::steer(&inner, &mut memory).await;
         let (view, now) = (inner.views.borrow().clone(), inner.time.now());
         let since_tick = now.ms_since(view.last_tick());
         let tick_due = since_tick >= TICK_INTERVAL_MIN_MS

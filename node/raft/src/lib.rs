@@ -9,8 +9,9 @@
 //! - [`observer`], `state_machine`, [`snapshot`]: committed entries become the ban list, the ban list
 //!   becomes a file
 //! - `forward`, [`proposer`], `flight`, `housekeeping`: how operations get into the log
-//! - [`membership`], [`identity`], [`import`]: joining, growing, and what a node takes along
-//! - [`peer`], `network`, [`server`]: nodes among themselves
+//! - [`membership`], [`identity`], [`import`]: joining, and what a node takes along
+//! - `autopilot`, `voters`: which voters there should be, and making it so
+//! - [`peer`], `standing`, `network`, [`server`]: nodes among themselves
 //! - `log_store`, `log_writer`, `disk`, `sled_disk`: the log, durably
 //! - `types`, `cluster_time`, `random`: what all of these stand on
 
@@ -36,9 +37,13 @@ pub mod identity;
 pub mod import;
 pub mod membership;
 
+mod autopilot;
+mod voters;
+
 mod network;
 pub mod peer;
 pub mod server;
+mod standing;
 
 mod disk;
 mod log_store;
@@ -55,10 +60,11 @@ pub use import::import_ops;
 pub use membership::{JoinError, JoinInfo, join_info};
 pub use observer::{AppliedBatch, AppliedEntry, NoObserver, Observer};
 pub use options::{RaftOptions, Store, Timing};
-pub use peer::{Connect, ConnectError, Peer, Role};
+pub use peer::{Connect, ConnectError, KeyFingerprint, NotAdmitted, Peer, Role};
 pub use progress::Progress;
 pub use proposer::{ProposeError, Proposed};
 pub use server::RaftService;
 pub use snapshot::newest_snapshot;
+pub use standing::Standing;
 pub use start::StartError;
 pub use status::{MemberStatus, RaftStatus};

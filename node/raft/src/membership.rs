@@ -1,35 +1,31 @@
-//! Who belongs to the cluster: joining, growing, changed addresses.
+//! Who belongs to the cluster: joining, changed addresses, one change at a time.
 //!
 //! ```text
 //! stranger ── JoinInfo ──▶ any member            (is this cluster one I can join?)
 //! stranger ── Join ──▶ any member ──▶ leader     (learner at once)
-//! leader, every second: voters 1 → 3 → 5 as soon as enough learners have caught up
 //! ```
 //!
-//! The number of voters only grows, and always to an odd one: the second node of a pair stays a learner,
-//! because two voters are weaker than one. One change at a time. Removing and replacing nodes are
-//! not here yet.
+//! Not for who votes and who leads: that is `voters.rs`.
 
+pub use crate::autopilot::VOTERS_MAX;
 use crate::handle::Inner;
 use crate::network::{client, connect};
 use crate::peer::{Connect, ConnectError};
+use crate::proposer::LocalError;
 use crate::types::{Member, Metrics, TypeConfig};
-use bannkreis_core::command::LEVEL;
-use bannkreis_core::ids::ClusterId;
+use bannkreis_core::command::{LEVEL, Op};
+use bannkreis_core::ids::{ClusterId, NodeId};
+use bannkreis_core::node_record::NodeRecord;
 use bannkreis_proto::v1;
 use bytes::Bytes;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
-use openraft::{ChangeMembers, Instant as _, ServerState};
-use std::collections::{BTreeMap, BTreeSet};
+use openraft::{ChangeMembers, ServerState};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// More voters than this are not made: each commit would wait for more disks.
-pub const VOTERS_MAX: usize = 5;
 /// Voters and learners together; more are refused.
 pub const MEMBERS_MAX: usize = 25;
-/// A learner this many entries behind, or fewer, has caught up.
-const CAUGHT_UP_LAG_MAX: u64 = 16;
 /// A change of the membership is tried for this long.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is refused for a moment only (another change, a fresh leader) is tried again after this long.
@@ -144,6 +140,8 @@ pub(crate) fn request(inner: &Inner) -> v1::RaftJoinRequest {
         level_max: LEVEL,
         token: Bytes::new(),
         forwarded: false,
+        // What the receiver sees on the connection counts.
+        key_fingerprint: Bytes::new(),
     }
 }
 
@@ -187,6 +185,9 @@ async fn take_in(inner: &Inner, request: &v1::RaftJoinRequest) -> Result<v1::Raf
     let metrics = inner.metrics();
     let known = members(&metrics);
     let nodes = BTreeMap::from([(request.node, member.clone())]);
+    if !known.contains_key(&request.node) {
+        bind_key(inner, request).await?;
+    }
     let index = match known.get(&request.node) {
         Some(held) if *held == member => metrics.membership_config.log_id().map_or(0, |log_id| log_id.index),
         // A node that says so itself has moved.
@@ -199,10 +200,35 @@ async fn take_in(inner: &Inner, request: &v1::RaftJoinRequest) -> Result<v1::Raf
     Ok(v1::RaftJoined { leader: inner.identity.node.0, index })
 }
 
+/// Writes down which key is the new node's, before it is a member: whoever knows the membership and all
+/// that precedes it knows the key.
+async fn bind_key(inner: &Inner, request: &v1::RaftJoinRequest) -> Result<(), JoinError> {
+    if request.key_fingerprint.is_empty() {
+        return Ok(());
+    }
+    let record = NodeRecord {
+        node: NodeId(request.node),
+        name: request.name.clone(),
+        address: request.address.clone(),
+        key_fingerprint: request.key_fingerprint.to_vec(),
+        level_max: request.level_max,
+        ..NodeRecord::default()
+    };
+    let bound = inner.propose_here(vec![Op::NodeSeen(record)]).await;
+    bound.map(|_| ()).map_err(|error| match error {
+        LocalError::NotLeader => not_now("the leader has just changed"),
+        LocalError::Failed(error) => not_now(error.to_string()),
+    })
+}
+
 fn check_request(request: &v1::RaftJoinRequest, level: u32) -> Result<(), JoinError> {
     let address = &request.address;
     if request.node == 0 {
         return Err(refused("a node id is never 0"));
+    }
+    if !matches!(request.key_fingerprint.len(), 0 | 32) {
+        let length = request.key_fingerprint.len();
+        return Err(refused(format!("its key's fingerprint has {length} bytes, and a SHA-256 has 32")));
     }
     if address.len() > TEXT_BYTES_MAX || request.name.len() > TEXT_BYTES_MAX {
         return Err(refused(format!("its address or its name is longer than {TEXT_BYTES_MAX} bytes")));
@@ -218,47 +244,6 @@ fn check_request(request: &v1::RaftJoinRequest, level: u32) -> Result<(), JoinEr
         )));
     }
     Ok(())
-}
-
-/// Makes voters of learners that have caught up, when that gives a better number of them.
-pub(crate) async fn grow(inner: &Inner) {
-    let metrics = inner.metrics();
-    if metrics.state != ServerState::Leader {
-        return;
-    }
-    let n_voters = metrics.membership_config.voter_ids().count();
-    let promoted = to_promote(n_voters, &caught_up_learners(inner, &metrics));
-    if promoted.is_empty() {
-        return;
-    }
-    if let Err(error) = change(inner, ChangeMembers::AddVoterIds(promoted)).await {
-        // Looked at again in a second.
-        tracing::debug!(%error, "learners are not voters yet");
-    }
-}
-
-fn caught_up_learners(inner: &Inner, metrics: &Metrics) -> Vec<u64> {
-    let (Some(replication), Some(heartbeat)) = (&metrics.replication, &metrics.heartbeat) else {
-        return Vec::new();
-    };
-    let wanted = metrics.last_log_index.unwrap_or(0).saturating_sub(CAUGHT_UP_LAG_MAX);
-    let is_caught_up = |node: &u64| {
-        let matching = replication.get(node).copied().flatten();
-        let heard = heartbeat.get(node).copied().flatten();
-        matching.is_some_and(|log_id| log_id.index >= wanted)
-            && heard.is_some_and(|heard| heard.elapsed() < inner.timing.election_max())
-    };
-    metrics.membership_config.membership().learner_ids().filter(is_caught_up).collect()
-}
-
-/// Which learners to make voters: as many as lead to the next odd number, or none.
-fn to_promote(n_voters: usize, caught_up: &[u64]) -> BTreeSet<u64> {
-    let target = if n_voters.is_multiple_of(2) { n_voters + 1 } else { n_voters + 2 };
-    let n_missing = target - n_voters;
-    if target > VOTERS_MAX || caught_up.len() < n_missing {
-        return BTreeSet::new();
-    }
-    caught_up.iter().copied().take(n_missing).collect()
 }
 
 /// Sees to it that the membership says where this node is really reached.
@@ -279,10 +264,19 @@ pub(crate) fn members(metrics: &Metrics) -> BTreeMap<u64, Member> {
 
 /// One change of the membership, when no other is under way. Gives the log index of the new one.
 async fn change(inner: &Inner, changes: ChangeMembers<u64, Member>) -> Result<u64, JoinError> {
+    change_keeping(inner, changes, true).await
+}
+
+/// The same; `retain`: voters that vote no more stay as learners.
+pub(crate) async fn change_keeping(
+    inner: &Inner,
+    changes: ChangeMembers<u64, Member>,
+    retain: bool,
+) -> Result<u64, JoinError> {
     let _turn = inner.changes.lock().await;
     let deadline = Instant::now() + CHANGE_TIMEOUT;
     loop {
-        let changed = inner.raft.change_membership(changes.clone(), true);
+        let changed = inner.raft.change_membership(changes.clone(), retain);
         let error = match tokio::time::timeout_at(deadline, changed).await {
             Err(_) => return Err(not_now("there is no quorum to write the new membership")),
             Ok(Ok(response)) => return Ok(response.log_id.index),
@@ -322,22 +316,6 @@ fn is_momentary(error: &ChangeError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn voters_grow_to_three_and_five_and_no_further() {
-        let promoted =
-            |n_voters, caught_up: &[u64]| to_promote(n_voters, caught_up).into_iter().collect::<Vec<_>>();
-        // The second node of a pair stays a learner until a third has caught up.
-        assert_eq!(promoted(1, &[]), []);
-        assert_eq!(promoted(1, &[2]), []);
-        assert_eq!(promoted(1, &[2, 3]), [2, 3]);
-        assert_eq!(promoted(1, &[2, 3, 4, 5]), [2, 3]);
-        assert_eq!(promoted(2, &[3]), [3]);
-        assert_eq!(promoted(3, &[4]), []);
-        assert_eq!(promoted(3, &[4, 5]), [4, 5]);
-        assert_eq!(promoted(4, &[5, 6]), [5]);
-        assert_eq!(promoted(5, &[6, 7, 8]), []);
-    }
 
     #[test]
     fn requests_that_make_no_sense_are_refused_by_name() {

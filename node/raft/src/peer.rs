@@ -46,6 +46,20 @@ impl Peer {
     }
 }
 
+/// Why somebody is not admitted. The daemon puts it into a request's extensions instead of a [`Peer`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotAdmitted {
+    /// The answer to whatever they ask, as a sentence.
+    pub why: String,
+    /// Under which id they may ask to join, if they may.
+    pub applicant: Option<NodeId>,
+}
+
+/// The key that the other end of a connection has proved to have: SHA-256 of its SubjectPublicKeyInfo. Not
+/// there in insecure mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyFingerprint(pub [u8; 32]);
+
 /// Makes connections to peers: the daemon's transport, or a test's.
 #[tonic::async_trait]
 pub trait Connect: Send + Sync + 'static {
@@ -98,15 +112,27 @@ impl Sender {
 
     /// Checks a request that came to this node and says who sent it.
     pub(crate) fn check<T>(&self, request: &Request<T>) -> Result<NodeId, Status> {
-        let peer = request
-            .extensions()
-            .get::<Peer>()
-            .ok_or_else(|| Status::unauthenticated("who is calling is not known on this connection"))?;
+        let Some(peer) = request.extensions().get::<Peer>() else {
+            return Err(not_admitted(request));
+        };
         if peer.role != Role::Node {
             return Err(Status::permission_denied("only nodes of the cluster may call this"));
         }
-        let metadata = request.metadata();
-        if text(metadata, NODE).and_then(parse_node_id) != Some(peer.node_id) {
+        self.check_metadata(request.metadata(), peer.node_id)
+    }
+
+    /// Checks a request to join: its sender need not be admitted yet.
+    pub(crate) fn check_applicant<T>(&self, request: &Request<T>) -> Result<NodeId, Status> {
+        match request.extensions().get::<NotAdmitted>() {
+            Some(NotAdmitted { applicant: Some(node_id), .. }) => {
+                self.check_metadata(request.metadata(), *node_id)
+            }
+            _ => self.check(request),
+        }
+    }
+
+    fn check_metadata(&self, metadata: &MetadataMap, node_id: NodeId) -> Result<NodeId, Status> {
+        if text(metadata, NODE).and_then(parse_node_id) != Some(node_id) {
             return Err(Status::permission_denied("the call is in another node's name"));
         }
         let cluster = text(metadata, CLUSTER).and_then(parse_cluster_id);
@@ -130,8 +156,15 @@ impl Sender {
                 "the call is for the node {to}, here is {}: the address has changed hands",
                 self.node
             ))),
-            _ => Ok(peer.node_id),
+            _ => Ok(node_id),
         }
+    }
+}
+
+fn not_admitted<T>(request: &Request<T>) -> Status {
+    match request.extensions().get::<NotAdmitted>() {
+        Some(NotAdmitted { why, .. }) => Status::permission_denied(why),
+        None => Status::unauthenticated("who is calling is not known on this connection"),
     }
 }
 
@@ -176,6 +209,19 @@ mod tests {
         let mut unnamed = Request::new(());
         unnamed.extensions_mut().insert(peer(2).unwrap());
         assert_eq!(refused(&unnamed), Code::PermissionDenied);
+    }
+
+    #[test]
+    fn an_applicant_may_ask_to_join_and_nothing_else() {
+        let here = Sender::new(&identity(1));
+        let not_admitted = |applicant| NotAdmitted { why: "no such key".to_string(), applicant };
+        let mut request = request(&identity(2), None, 1);
+        request.extensions_mut().insert(not_admitted(Some(NodeId(2))));
+        let refused = here.check(&request).unwrap_err();
+        assert_eq!((refused.code(), refused.message()), (Code::PermissionDenied, "no such key"));
+        assert_eq!(here.check_applicant(&request).unwrap(), NodeId(2));
+        request.extensions_mut().insert(not_admitted(None));
+        assert_eq!(here.check_applicant(&request).unwrap_err().code(), Code::PermissionDenied);
     }
 
     #[test]

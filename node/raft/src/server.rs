@@ -8,6 +8,7 @@
 use crate::handle::Inner;
 use crate::membership::{self, JoinError};
 use crate::network::{AppendAnswer, CHUNK_BYTES, to_message};
+use crate::peer::KeyFingerprint;
 use crate::proposer::{ENTRY_BYTES_MAX, LocalError, ProposeError, Proposed, REQUEST_OPS_MAX};
 use crate::snapshot::{self, SnapshotFile, UNFINISHED_SUFFIX};
 use crate::types::{SnapshotMeta, TypeConfig, Vote, decode};
@@ -196,10 +197,19 @@ impl RaftRpc for RaftService {
         &self,
         request: Request<v1::RaftJoinRequest>,
     ) -> Result<Response<v1::RaftJoinResponse>, Status> {
-        let caller = self.check(&request)?;
-        let request = request.into_inner();
-        if !request.forwarded && request.node != caller.0 {
-            return Err(Status::permission_denied("a node may ask to join for itself only"));
+        let key = request.extensions().get::<KeyFingerprint>().copied();
+        if request.get_ref().forwarded {
+            self.check(&request)?;
+        } else {
+            let caller = self.inner.peers.sender().check_applicant(&request)?;
+            if request.get_ref().node != caller.0 {
+                return Err(Status::permission_denied("a node may ask to join for itself only"));
+            }
+        }
+        let mut request = request.into_inner();
+        if !request.forwarded {
+            request.key_fingerprint =
+                key.map_or_else(Default::default, |KeyFingerprint(key)| key.to_vec().into());
         }
         let outcome = match membership::take_in_or_forward(&self.inner, request).await {
             Ok(joined) => v1::raft_join_response::Outcome::Joined(joined),

@@ -90,6 +90,33 @@ pub struct LogConfig {
     pub target: LogTarget,
 }
 
+/// How nodes prove to each other who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    /// By certificates of the cluster's own authority.
+    #[default]
+    Own,
+    /// By certificates of somebody else's, in files.
+    Files,
+    /// Not at all, and nothing is encrypted.
+    Insecure,
+}
+
+/// TLS between nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Where certificates come from.
+    pub mode: TlsMode,
+    /// With `files`: the authorities that are believed.
+    pub ca: PathBuf,
+    /// With `files`: this node's certificate.
+    pub certificate: PathBuf,
+    /// With `files`: its key.
+    pub key: PathBuf,
+    /// With `own`: how long certificates hold.
+    pub certificate_days: u32,
+}
+
 /// The clockwork of the cluster, in milliseconds. The same on all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RaftConfig {
@@ -114,8 +141,8 @@ pub struct NodeConfig {
     pub listen: SocketAddr,
     /// What other nodes are told to connect to, when it is not `listen`.
     pub advertise: Option<String>,
-    /// Other hosts may connect without TLS.
-    pub insecure: bool,
+    /// How nodes prove to each other who they are.
+    pub tls: TlsConfig,
     /// What people call this node.
     pub name: String,
     /// What to do with the kernel's firewall.
@@ -152,7 +179,13 @@ impl NodeConfig {
             config_dir: "/etc/fail2ban".into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 7420)),
             advertise: None,
-            insecure: false,
+            tls: TlsConfig {
+                mode: TlsMode::Own,
+                ca: "/etc/bannkreis/tls/ca.crt".into(),
+                certificate: "/etc/bannkreis/tls/tls.crt".into(),
+                key: "/etc/bannkreis/tls/tls.key".into(),
+                certificate_days: 90,
+            },
             name: hostname.to_owned(),
             backend: Backend::Auto,
             mode: Mode::Enforce,
@@ -248,15 +281,7 @@ impl Reader {
     /// What can only be checked when everything is known.
     fn finish(self) -> Result<NodeConfig, ConfigError> {
         let place = |key: &str| self.places.get(key).cloned().unwrap_or_else(|| "the configuration".into());
-        let NodeConfig { listen, insecure, raft, .. } = &self.config;
-        if !listen.ip().is_loopback() && !insecure {
-            let problem = format!(
-                "`listen = \"{listen}\"` can be reached from other hosts, but connections are not encrypted in \
-                 this release; set `insecure = true` if only your nodes are in that network, or listen on \
-                 127.0.0.1"
-            );
-            return Err(ConfigError { place: place("listen"), problem });
-        }
+        let NodeConfig { raft, .. } = &self.config;
         let RaftConfig { heartbeat_ms, election_min_ms, election_max_ms } = *raft;
         if election_min_ms < 2 * heartbeat_ms || election_max_ms <= election_min_ms {
             let keys = ["raft.election_min_ms", "raft.election_max_ms", "raft.heartbeat_ms"];

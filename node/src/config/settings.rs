@@ -4,7 +4,7 @@
 //! Not for where values come from (`document.rs`), nor for the jails: those stay in fail2ban's files.
 
 use super::document::Given;
-use super::{Backend, LogLevel, LogTarget, Mode, NodeConfig};
+use super::{Backend, LogLevel, LogTarget, Mode, NodeConfig, TlsMode};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ impl Setting {
 }
 
 /// All settings. Those of a section follow one another.
-pub static SETTINGS: [Setting; 15] = [
+pub static SETTINGS: [Setting; 19] = [
     Setting {
         key: "state_dir",
         default: "\"/var/lib/bannkreis\"",
@@ -65,8 +65,7 @@ pub static SETTINGS: [Setting; 15] = [
     Setting {
         key: "listen",
         default: "\"127.0.0.1:7420\"",
-        purpose: "Where other nodes reach this one. Everything but loopback needs `insecure` as well, because \
-                  connections are not encrypted in this release.",
+        purpose: "Where other nodes reach this one.",
         allowed: "an address and a port, such as \"10.0.0.5:7420\" or \"[::]:7420\"",
         set: |config, given| put(&mut config.listen, address(given)),
     },
@@ -77,13 +76,6 @@ pub static SETTINGS: [Setting; 15] = [
                   of `listen`, or this node's name when it listens everywhere.",
         allowed: "a host and a port, such as \"kopano.example.org:7420\", or \"\"",
         set: |config, given| put(&mut config.advertise, host_and_port(given)),
-    },
-    Setting {
-        key: "insecure",
-        default: "false",
-        purpose: "Lets other hosts connect without encryption: whoever reaches the port can ban and unban.",
-        allowed: "true or false",
-        set: |config, given| put(&mut config.insecure, boolean(given)),
     },
     Setting {
         key: "name",
@@ -145,6 +137,51 @@ pub static SETTINGS: [Setting; 15] = [
             let target =
                 if text(given)? == "stderr" { LogTarget::Stderr } else { LogTarget::File(path(given)?) };
             put(&mut config.log.target, Ok(target))
+        },
+    },
+    Setting {
+        key: "tls.mode",
+        default: "\"own\"",
+        purpose: "How nodes prove to each other who they are. `own`: by certificates of the cluster's own \
+                  authority, which need no care. `files`: by certificates of yours, such as cert-manager's. \
+                  `insecure`: not at all; whoever reaches the port can ban and unban.",
+        allowed: "\"own\", \"files\" or \"insecure\"",
+        set: |config, given| {
+            let choices = [("own", TlsMode::Own), ("files", TlsMode::Files), ("insecure", TlsMode::Insecure)];
+            put(&mut config.tls.mode, one_of(given, &choices))
+        },
+    },
+    Setting {
+        key: "tls.ca",
+        default: "\"/etc/bannkreis/tls/ca.crt\"",
+        purpose: "With `files`: the authorities (PEM) whose certificates are believed. Let it sign for this \
+                  cluster's nodes only. Changed files are read within a minute, without a restart.",
+        allowed: "an absolute path",
+        set: |config, given| put(&mut config.tls.ca, path(given)),
+    },
+    Setting {
+        key: "tls.certificate",
+        default: "\"/etc/bannkreis/tls/tls.crt\"",
+        purpose: "With `files`: this node's certificate (PEM), for the host that other nodes connect to, and \
+                  for use as server and as client.",
+        allowed: "an absolute path",
+        set: |config, given| put(&mut config.tls.certificate, path(given)),
+    },
+    Setting {
+        key: "tls.key",
+        default: "\"/etc/bannkreis/tls/tls.key\"",
+        purpose: "With `files`: the key of this node's certificate (PEM).",
+        allowed: "an absolute path",
+        set: |config, given| put(&mut config.tls.key, path(given)),
+    },
+    Setting {
+        key: "tls.certificate_days",
+        default: "90",
+        purpose: "With `own`: certificates hold so long, in days; they are renewed after two thirds of it.",
+        allowed: "a whole number from 1 to 3650",
+        set: |config, given| {
+            let days = number(given, 1..=3_650)?;
+            put(&mut config.tls.certificate_days, u32::try_from(days).map_err(|error| error.to_string()))
         },
     },
     Setting {

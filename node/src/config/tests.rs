@@ -23,21 +23,22 @@ fn refused(text: &str, environment: &[(&str, &str)]) -> String {
 fn a_node_that_was_told_nothing_listens_to_nobody() {
     let config = load("", &[]).expect("nothing is wrong");
     assert_eq!(config, NodeConfig::defaults("kopano"));
-    assert!(config.listen.ip().is_loopback() && !config.insecure);
+    assert!(config.listen.ip().is_loopback() && config.tls.mode == TlsMode::Own);
     assert_eq!(config.control_socket(), Path::new("/run/bannkreis/control.sock"));
     assert_eq!(config.advertised(), "127.0.0.1:7420");
 }
 
 #[test]
 fn the_file_is_above_the_defaults_and_the_environment_above_the_file() {
-    let text = "name = \"mx1\"\nlisten = \"0.0.0.0:7421\"\ninsecure = true\nmode = \"observe\"\ncatch_up = true\n\
-                backend = 'none'\n[log]\nlevel = \"debug\"\ntarget = \"/tmp/log\"\n[raft]\nheartbeat_ms = 5_0\n";
+    let text = "name = \"mx1\"\nlisten = \"0.0.0.0:7421\"\nmode = \"observe\"\ncatch_up = true\n\
+                backend = 'none'\n[tls]\nmode = \"files\"\ncertificate_days = 7\n[log]\nlevel = \"debug\"\ntarget = \"/tmp/log\"\n[raft]\nheartbeat_ms = 5_0\n";
     let config = load(text, &[("BANNKREIS_MODE", "enforce"), ("BANNKREIS_RAFT_ELECTION_MIN_MS", "100")]);
     let config = config.expect("nothing is wrong");
     assert_eq!(config.name, "mx1");
     assert_eq!(config.advertised(), "mx1:7421");
     assert_eq!((config.mode, config.backend, config.catch_up), (Mode::Enforce, Backend::None, true));
     assert_eq!(config.log, LogConfig { level: LogLevel::Debug, target: LogTarget::File("/tmp/log".into()) });
+    assert_eq!((config.tls.mode, config.tls.certificate_days), (TlsMode::Files, 7));
     let raft = RaftConfig { heartbeat_ms: 50, election_min_ms: 100, election_max_ms: 3_000 };
     assert_eq!(config.raft, raft);
 }
@@ -53,10 +54,11 @@ fn what_is_wrong_is_said_with_place_value_and_remedy() {
             vec!["`backend = \"ipfw\"`", "\"nftables\""],
         ),
         ("backend = 1\n", "bannkreis.toml:1: ", vec!["`backend = 1`", "not a text in quotes"]),
-        ("insecure = \"maybe\"\n", "bannkreis.toml:1: ", vec!["neither true nor false"]),
+        ("catch_up = \"maybe\"\n", "bannkreis.toml:1: ", vec!["neither true nor false"]),
+        ("insecure = true\n", "bannkreis.toml:1: ", vec!["no setting `insecure`", "tls.mode"]),
+        ("[tls]\nmode = \"none\"\n", "bannkreis.toml:2: ", vec!["`tls.mode = \"none\"`", "\"insecure\""]),
         ("listen = \"kopano:7420\"\n", "bannkreis.toml:1: ", vec!["\"10.0.0.5:7420\""]),
         ("state_dir = \"state\"\n", "bannkreis.toml:1: ", vec!["does not begin with /", "an absolute path"]),
-        ("listen = \"0.0.0.0:7420\"\n", "bannkreis.toml:1: ", vec!["insecure = true", "127.0.0.1"]),
         ("advertise = \"fe80::1:7420\"\n", "bannkreis.toml:1: ", vec!["in brackets"]),
         ("name = \"a b\"\n", "bannkreis.toml:1: ", vec!["a space"]),
         ("log = \"debug\"\n", "bannkreis.toml:1: ", vec!["no setting `log`", "log.level"]),

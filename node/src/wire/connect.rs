@@ -19,20 +19,25 @@ pub struct PlainConnect;
 #[tonic::async_trait]
 impl Connect for PlainConnect {
     async fn connect(&self, address: &str, _expect: Option<NodeId>) -> Result<Channel, ConnectError> {
-        let failed = |why: String| ConnectError { address: address.to_owned(), why };
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|_| failed("it is no host:port".to_owned()))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .keep_alive_while_idle(true);
-        endpoint.connect().await.map_err(|error| failed(root_cause(&error)))
+        let channel = endpoint(address)?.connect().await;
+        channel.map_err(|error| ConnectError { address: address.to_owned(), why: root_cause(&error) })
     }
 }
 
+/// How every connection to a peer behaves, with TLS or without.
+pub(super) fn endpoint(address: &str) -> Result<Endpoint, ConnectError> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|_| ConnectError { address: address.to_owned(), why: "it is no host:port".to_owned() })?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true))
+}
+
 /// The innermost reason: what the operating system says.
-fn root_cause(error: &dyn std::error::Error) -> String {
+pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

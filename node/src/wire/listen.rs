@@ -1,21 +1,24 @@
 //! The listening side of the nodes' port: openraft's service and the wardens' one-way messages.
 //!
-//! Before any handler runs, the sender's claim is checked: this cluster, this generation, a node id. A
-//! handler gets it as `Peer`, as it will when certificates prove it.
+//! Before any handler runs, it is found out who calls (`identify`), and what the call says of itself is
+//! checked against that: this cluster, this generation, that node.
 
 use super::heartbeat::PeerTable;
+use super::identify::Identify;
+use super::signing;
+use super::tls::Tls;
 use crate::borders::Clock;
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::proposal::Notice;
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::peer_message::Message;
 use bannkreis_proto::v1::peers_server::{Peers, PeersServer};
-use bannkreis_raft::{Peer, RaftNode};
+use bannkreis_raft::RaftNode;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -28,6 +31,12 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// What it is bound to: with the port that the kernel has chosen, when it was asked for any.
+    #[cfg(test)]
+    pub(super) fn address(&self) -> SocketAddr {
+        self.listener.local_addr().expect("a bound socket has an address")
+    }
+
     /// Binds `address`.
     ///
     /// # Errors
@@ -56,6 +65,8 @@ pub struct PeersService {
     pub on_notice: Arc<dyn Fn(Notice) + Send + Sync>,
     /// Tells when they came.
     pub clock: Arc<dyn Clock>,
+    /// Whether peers must prove who they are.
+    pub security: Security,
 }
 
 #[tonic::async_trait]
@@ -78,9 +89,30 @@ impl Peers for PeersService {
         }
         Ok(Response::new(v1::PeerFarewell {}))
     }
+
+    async fn authority(
+        &self,
+        request: Request<v1::AuthorityRequest>,
+    ) -> Result<Response<v1::AuthorityResponse>, Status> {
+        let caller = self.raft.check(&request)?;
+        signing::give_authority(self.tls(), &self.raft, caller).map(Response::new)
+    }
+
+    async fn sign(&self, request: Request<v1::SignRequest>) -> Result<Response<v1::SignResponse>, Status> {
+        let caller = self.raft.check(&request)?;
+        signing::renew(self.tls(), &self.raft, caller, request.get_ref(), self.clock.wall())
+            .map(Response::new)
+    }
 }
 
 impl PeersService {
+    fn tls(&self) -> Option<&Tls> {
+        match &self.security {
+            Security::Insecure => None,
+            Security::Tls(tls) => Some(tls),
+        }
+    }
+
     fn take_notices(&self, from: NodeId, notices: v1::Notices) -> Result<(), Status> {
         if notices.notices.len() > NOTICES_PER_MESSAGE_MAX {
             return Err(Status::invalid_argument("too many notices in one message"));
@@ -98,6 +130,18 @@ impl PeersService {
     }
 }
 
+/// Whether peers must prove who they are.
+#[derive(Clone)]
+pub enum Security {
+    /// They only say so, and everybody on the way can read along.
+    Insecure,
+    /// By their certificates.
+    Tls(Tls),
+}
+
+/// Connections whose handshake is done and that wait for the server; it takes them at once.
+const READY_MAX: usize = 8;
+
 /// Serves the port until `stop` turns true.
 ///
 /// # Errors
@@ -106,27 +150,41 @@ pub async fn serve(
     listener: Listener,
     raft: &RaftNode,
     peers: PeersService,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
-    let raft = InterceptedService::new(raft.service(), identify);
-    let peers = InterceptedService::new(PeersServer::new(peers), identify);
-    let stopped = async move {
+    let security = peers.security.clone();
+    let is_own = matches!(&security, Security::Tls(tls) if tls.keyring().is_own());
+    let identify = Identify { raft: raft.clone(), is_own };
+    let services = tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .add_service(InterceptedService::new(raft.service(), identify.clone()))
+        .add_service(InterceptedService::new(PeersServer::new(peers), identify));
+    let stopped = |mut stop: watch::Receiver<bool>| async move {
         // An error means that the sender is gone: then the daemon is stopping too.
         let _ = stop.wait_for(|stop| *stop).await;
     };
-    tonic::transport::Server::builder()
-        .tcp_nodelay(true)
-        .add_service(raft)
-        .add_service(peers)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener.listener), stopped)
-        .await
-}
-
-/// Puts who a call claims to come from where the handlers look for it. A call without any claim passes
-/// without an identity: only the questions of a node that wants to join are answered then.
-fn identify(mut request: Request<()>) -> Result<Request<()>, Status> {
-    if let Some(peer) = Peer::claimed(request.metadata()) {
-        request.extensions_mut().insert(peer);
+    match security {
+        Security::Insecure => {
+            let incoming = TcpListenerStream::new(listener.listener);
+            services.serve_with_incoming_shutdown(incoming, stopped(stop)).await
+        }
+        Security::Tls(tls) => {
+            let (ready, incoming) = mpsc::channel(READY_MAX);
+            let accepting = async {
+                tokio::select! {
+                    () = tls.accept(listener.listener, ready) => {}
+                    () = stopped(stop.clone()) => {}
+                }
+                // The port is free; calls that are under way may end.
+                std::future::pending::<()>().await;
+            };
+            let serving =
+                services.serve_with_incoming_shutdown(ReceiverStream::new(incoming), stopped(stop.clone()));
+            tokio::select! {
+                served = serving => served,
+                () = accepting => Ok(()),
+                () = tls.cut_revoked(raft.views()) => Ok(()),
+            }
+        }
     }
-    Ok(request)
 }

@@ -1,15 +1,25 @@
 //! The port on which nodes talk to each other: who is who, what each of them last said of itself, and the
 //! one-way messages between wardens.
 //!
-//! Not for what the messages mean (the warden, openraft), nor for operators (`control`). Identity is
-//! claimed, not proved, in this release's only mode, which is called `insecure` and says so.
+//! Not for what the messages mean (the warden, openraft), nor for operators (`control`), nor for keys and
+//! certificates (`pki`). In the mode that is called `insecure`, identity is claimed and not proved.
 
 mod connect;
+mod connections;
 mod heartbeat;
+mod identify;
 mod links;
 mod listen;
+mod secured;
+mod signing;
+mod tls;
 
 pub use connect::PlainConnect;
 pub use heartbeat::{HEARTBEAT_INTERVAL, PeerFacts, PeerTable, SelfFacts};
 pub use links::{Links, Member};
-pub use listen::{Listener, PeersService, serve};
+pub use listen::{Listener, PeersService, Security, serve};
+pub use signing::{ask_for_authority, ask_to_sign, is_voter};
+pub use tls::Tls;
+
+#[cfg(test)]
+mod tests;

@@ -293,12 +293,14 @@ impl Host {
     fn write_config(&self) -> Result<()> {
         let text = format!(
             "name = \"{name}\"\nstate_dir = \"{state}\"\nrun_dir = \"{run}\"\nconfig_dir = \"{tree}\"\n\
-             listen = \"{cluster}\"\nadvertise = \"{cluster}\"\ninsecure = true\n{settings}",
+             listen = \"{cluster}\"\nadvertise = \"{cluster}\"\n{tls}{settings}",
             name = self.plan.name,
             state = self.file("state").display(),
             run = self.file("run").display(),
             tree = self.file("fail2ban").display(),
             cluster = self.cluster_address(),
+            // A namespace has no strangers, and a join without certificates needs no token.
+            tls = if self.plan.settings.contains("tls") { "" } else { "tls.mode = \"insecure\"\n" },
             settings = self.plan.settings,
         );
         let path = self.file("config.toml");

@@ -1,0 +1,58 @@
+//! Who votes and who leads, with whole nodes: a leader that stops hands over, and a host that was set up
+//! anew takes over its own record. Not for what is decided: `autopilot.rs` has its table of cases.
+
+use super::hosts::{Host, propose_ban_patiently, three, until};
+use std::time::{Duration, Instant};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_stops_hands_over_and_the_next_commit_waits_for_no_election() {
+    let (mut hosts, nodes) = three().await;
+    let term = nodes[0].status().term;
+    propose_ban_patiently(&nodes[1], 1).await;
+    let follower = nodes[1].clone();
+    let commits = tokio::spawn(async move {
+        let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+        let mut n = 2;
+        // Until a commit of a later leader is there.
+        while follower.status().term == term {
+            propose_ban_patiently(&follower, n).await;
+            (longest, last, n) = (longest.max(last.elapsed()), Instant::now(), n + 1);
+        }
+        propose_ban_patiently(&follower, n).await;
+        longest.max(last.elapsed())
+    });
+    hosts[0].stop().await;
+    let longest = commits.await.unwrap();
+    println!("planned leader change: {} ms between two commits at most", longest.as_millis());
+    // It had heard of another leader before it stopped: nobody had to miss it first.
+    assert_ne!(nodes[0].inner.metrics().current_leader, Some(nodes[0].node_id().0));
+    assert!(nodes[1].is_leader() || nodes[2].is_leader());
+    hosts[1].stop().await;
+    hosts[2].stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_was_set_up_anew_votes_again_and_its_old_record_is_gone() {
+    let (mut hosts, nodes) = three().await;
+    let gone = nodes[2].node_id();
+    let mut hosts_left = hosts.split_off(2);
+    let old = hosts_left.first_mut().unwrap();
+    old.stop().await;
+    let mut anew = Host { address: old.address, ..Host::new().await };
+    anew.start().await;
+    let node = anew.join(&hosts[0]).await;
+    assert_ne!(node.node_id(), gone);
+    until(&nodes[0], "the new one in place of the old one", |leader| {
+        let status = leader.status();
+        status.voters.len() == 3
+            && status.learners.is_empty()
+            && status.voters.iter().any(|voter| voter.node == node.node_id())
+            && status.voters.iter().all(|voter| voter.node != gone)
+    })
+    .await;
+    // It really votes: with it, one of the others may go.
+    hosts[1].stop().await;
+    propose_ban_patiently(&node, 7).await;
+    hosts[0].stop().await;
+    anew.stop().await;
+}

@@ -1,0 +1,113 @@
+//! Whether a key may speak for a node: the replicated records say which key is whose, and whose was revoked.
+//!
+//! Not for how the key was proved (the daemon's TLS) nor for what the caller may do then.
+//!
+//! A record is written before its node becomes a member, but a node that was away may have the membership
+//! and not yet the record, and one that is joining has neither. So a member without a record may speak with
+//! any key that the cluster's authority has signed, and so may anybody towards a node that is no member yet.
+
+use crate::handle::RaftNode;
+use bannkreis_core::ban_list::{BanView, NodeEntry};
+use bannkreis_core::ids::NodeId;
+
+/// What a key is to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may speak for the node.
+    Member,
+    /// The cluster knows neither: it may ask to join, and nothing else.
+    Stranger,
+    /// It may not, and why, as a sentence.
+    Refused(String),
+}
+
+/// What the key `fingerprint` is to `node`, by these records. `is_member`: whether the membership names the
+/// node, or this node itself is not named yet.
+pub(crate) fn judge(
+    view: &BanView,
+    is_member: impl FnOnce() -> bool,
+    node: NodeId,
+    fingerprint: &[u8; 32],
+) -> Standing {
+    let known = view.node(node);
+    if known.is_some_and(|entry| entry.revoked) {
+        return Standing::Refused(format!(
+            "the node {node} was revoked: it has to join again with a new key"
+        ));
+    }
+    let bound = known.map(|entry| &entry.record.key_fingerprint[..]).filter(|bound| !bound.is_empty());
+    match bound {
+        Some(bound) if bound == fingerprint => return Standing::Member,
+        Some(_) => {
+            return Standing::Refused(format!("the key of this connection is not the node {node}'s"));
+        }
+        None => {}
+    }
+    let is_revoked = |entry: &NodeEntry| entry.revoked && entry.record.key_fingerprint == fingerprint;
+    if let Some((of, _)) = view.nodes().find(|(_, entry)| is_revoked(entry)) {
+        return Standing::Refused(format!(
+            "the key of this connection was revoked with the node {of}: remove pki/host.key on that host, and \
+             let it join again"
+        ));
+    }
+    if is_member() { Standing::Member } else { Standing::Stranger }
+}
+
+impl RaftNode {
+    /// What the key with this fingerprint (SHA-256 of its SubjectPublicKeyInfo) is to `node`, as this node
+    /// knows the cluster at this moment.
+    #[must_use]
+    pub fn standing(&self, node: NodeId, fingerprint: &[u8; 32]) -> Standing {
+        let is_member = || {
+            let metrics = self.inner.metrics();
+            let membership = metrics.membership_config.membership();
+            let is_named = |node: NodeId| membership.get_node(&node.0).is_some();
+            is_named(node) || !is_named(self.node_id())
+        };
+        judge(&self.inner.views.borrow(), is_member, node, fingerprint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bannkreis_core::ban_list::BanList;
+    use bannkreis_core::command::{Command, Op};
+    use bannkreis_core::ids::{CommandId, Operator, Position};
+    use bannkreis_core::node_record::NodeRecord;
+    use bannkreis_core::settings::Settings;
+
+    #[test]
+    fn a_key_speaks_for_its_own_node_until_it_is_revoked() {
+        let mut bans = BanList::new(Settings::at_birth([1; 16]));
+        let record = |node, key: u8| {
+            let key_fingerprint = vec![key; 32];
+            Op::NodeSeen(NodeRecord { node: NodeId(node), key_fingerprint, ..NodeRecord::default() })
+        };
+        let mut index = 0;
+        let mut apply = |bans: &mut BanList, ops| {
+            index += 1;
+            let position = Position { generation: 1, index };
+            bans.apply(position, &Command { ops, level: 1, ..Command::default() });
+        };
+        apply(&mut bans, vec![record(1, 1), record(2, 2)]);
+        let of = |bans: &BanList, node, key, is_member| {
+            judge(&bans.view(), || is_member, NodeId(node), &[key; 32])
+        };
+        assert_eq!(of(&bans, 1, 1, true), Standing::Member);
+        assert!(matches!(of(&bans, 1, 2, true), Standing::Refused(why) if why.contains("not the node")));
+        assert_eq!(of(&bans, 3, 3, false), Standing::Stranger);
+        assert_eq!(of(&bans, 3, 3, true), Standing::Member);
+
+        let operator = Operator {
+            command_id: CommandId(1),
+            node: NodeId(1),
+            author: "root".to_string(),
+            reason: "stolen".to_string(),
+        };
+        apply(&mut bans, vec![Op::Revoke { operator, node: NodeId(2) }]);
+        assert!(matches!(of(&bans, 2, 2, true), Standing::Refused(why) if why.contains("was revoked")));
+        // Nor does the key come back under another id.
+        assert!(matches!(of(&bans, 9, 2, true), Standing::Refused(why) if why.contains("was revoked with")));
+    }
+}

@@ -1,0 +1,172 @@
+//! How this node and its peers know each other: TLS or not, by the configuration, and what keeps its
+//! certificates fresh while it runs.
+//!
+//! Not for handshakes (`wire`) nor for keys and certificates themselves (`pki`).
+
+use crate::borders::Clock;
+use crate::clock::SystemClock;
+use crate::config::{NodeConfig, TlsMode};
+use crate::pki::keyring::Changed;
+use crate::pki::{Keyring, Origin, PkiError, Who};
+use crate::startup::StartupError;
+use crate::wire::{PlainConnect, Security, Tls, ask_for_authority, ask_to_sign, is_voter};
+use bannkreis_core::time::Timestamp;
+use bannkreis_raft::{Connect, RaftNode};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often it is looked whether this node needs a key or a certificate.
+const FRESH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the configuration says; no certificate is read yet.
+#[must_use]
+pub fn of(config: &NodeConfig) -> Security {
+    let tls = &config.tls;
+    let origin = match tls.mode {
+        TlsMode::Insecure => return Security::Insecure,
+        TlsMode::Own => Origin::Own { state_dir: config.state_dir.clone(), days: tls.certificate_days },
+        TlsMode::Files => {
+            Origin::Files { ca: tls.ca.clone(), certificate: tls.certificate.clone(), key: tls.key.clone() }
+        }
+    };
+    Security::Tls(Tls::new(Arc::new(Keyring::new(origin))))
+}
+
+/// How this node connects to others.
+#[must_use]
+pub fn connect(security: &Security) -> Arc<dyn Connect> {
+    match security {
+        Security::Insecure => Arc::new(PlainConnect),
+        Security::Tls(tls) => Arc::new(tls.clone()),
+    }
+}
+
+/// What an operator must know when another cluster can not be talked to, behind the cause.
+#[must_use]
+pub fn why_strangers(security: &Security) -> &'static str {
+    match security {
+        Security::Tls(tls) if tls.keyring().is_own() => {
+            "; with tls.mode = \"own\" a node believes its own cluster only: set \"files\" with certificates of one \
+             authority on all nodes, or \"insecure\" on a network that nobody else is on, and start it again"
+        }
+        _ => "",
+    }
+}
+
+/// Reads this node's keys and certificates; from then on peers are believed by the node's own ban list.
+///
+/// # Errors
+/// A sentence with the file, the cause and the remedy.
+pub async fn open(
+    security: &Security,
+    raft: &RaftNode,
+    config: &NodeConfig,
+    now: Timestamp,
+) -> Result<(), StartupError> {
+    let Security::Tls(tls) = security else { return Ok(()) };
+    let status = raft.status();
+    let is_alone =
+        status.learners.is_empty() && matches!(&status.voters[..], [voter] if voter.node == raft.node_id());
+    let who = Who { cluster: raft.cluster_id(), node: raft.node_id(), name: config.name.clone(), is_alone };
+    on_keyring(tls, move |keyring| keyring.open(who, now)).await.map_err(StartupError::of)?;
+    tls.follow(raft);
+    Ok(())
+}
+
+/// SHA-256 of this node's public key, as its record names it; empty in insecure mode.
+#[must_use]
+pub fn fingerprint(security: &Security) -> Vec<u8> {
+    let shown = match security {
+        Security::Insecure => None,
+        Security::Tls(tls) => tls.keyring().fingerprint(),
+    };
+    shown.map(|fingerprint| fingerprint.0.to_vec()).unwrap_or_default()
+}
+
+/// Certificates that somebody else has renewed, good and not in use yet. What can not be used is said, and what
+/// is in use stays in use.
+pub async fn changed_files(security: &Security) -> Option<Changed> {
+    let Security::Tls(tls) = security else { return None };
+    match on_keyring(tls, Keyring::changed).await {
+        Ok(changed) => changed,
+        Err(error) => {
+            tracing::error!(
+                "the certificates have changed and can not be used, the former stay in use: {error}"
+            );
+            None
+        }
+    }
+}
+
+/// Shows them from the next handshake on. Connections under another key are made anew.
+pub fn use_changed(security: &Security, changed: Changed) {
+    let Security::Tls(tls) = security else { return };
+    let is_new_key = tls.keyring().fingerprint() != Some(changed.fingerprint());
+    tls.keyring().use_changed(changed);
+    if is_new_key {
+        tls.reconnect();
+    }
+    tracing::info!("the certificates have changed and are in use now");
+}
+
+/// Does what blocks on files where it delays nobody else.
+pub async fn on_keyring<T: Send + 'static>(
+    tls: &Tls,
+    work: impl FnOnce(&Keyring) -> Result<T, PkiError> + Send + 'static,
+) -> Result<T, PkiError> {
+    let keyring = tls.keyring().clone();
+    let done = tokio::task::spawn_blocking(move || work(&keyring)).await;
+    done.unwrap_or_else(|error| Err(PkiError(error.to_string())))
+}
+
+/// Sees to it that a voter has the authority's key, and that this node's certificate is renewed when two
+/// thirds of its life are over. Open connections keep the old one; the key stays the same, so nobody has to
+/// hear of it.
+pub async fn keep_fresh(tls: Tls, raft: RaftNode, clock: Arc<SystemClock>) {
+    let mut look = tokio::time::interval(FRESH_INTERVAL);
+    loop {
+        look.tick().await;
+        if !tls.keyring().is_own() {
+            return;
+        }
+        if tls.keyring().authority().is_none()
+            && is_voter(&raft, raft.node_id())
+            && let Err(why) = fetch_authority(&tls, &raft, clock.wall()).await
+        {
+            tracing::warn!("this node votes and does not have the authority's key yet: {why}");
+        }
+        if tls.keyring().is_due(clock.wall()) {
+            match renew(&tls, &raft, clock.wall()).await {
+                Ok(()) => tracing::info!("this node's certificate was renewed"),
+                Err(why) => {
+                    tracing::error!("this node's certificate is not renewed: {why}; it is tried again");
+                }
+            }
+        }
+    }
+}
+
+async fn fetch_authority(tls: &Tls, raft: &RaftNode, now: Timestamp) -> Result<(), String> {
+    let key = ask_for_authority(tls, raft).await?;
+    let adopted = on_keyring(tls, move |keyring| keyring.adopt_authority(key, now)).await;
+    adopted.map_err(|error| error.to_string())
+}
+
+/// Renews this node's certificate: by its own hand when it has the authority's key, else by the leader's.
+///
+/// # Errors
+/// A sentence.
+pub async fn renew(tls: &Tls, raft: &RaftNode, now: Timestamp) -> Result<(), String> {
+    let signed = match tls.keyring().authority() {
+        Some(_) => {
+            return on_keyring(tls, move |keyring| keyring.renew(now)).await.map_err(|e| e.to_string());
+        }
+        None => {
+            let request = on_keyring(tls, Keyring::request).await.map_err(|error| error.to_string())?;
+            let request = request.ok_or("certificates come from elsewhere (tls.mode = \"files\")")?;
+            ask_to_sign(tls, raft, request).await?
+        }
+    };
+    let installed = on_keyring(tls, move |keyring| keyring.install(&signed, now)).await;
+    installed.map_err(|error| error.to_string())
+}
