@@ -4,7 +4,6 @@
 //! promise: the kernel first, then the peers, then the leader, then the disk.
 
 use crate::borders::Clock;
-use crate::clock::StoredTime;
 use crate::firewall_worker::FirewallWorker;
 use crate::local_store::{Batch, LocalStore, LocalStoreError};
 use crate::stored;
@@ -13,6 +12,7 @@ use bannkreis_core::ban_list::BanView;
 use bannkreis_core::change::Change;
 use bannkreis_core::event::{Effect, Event};
 use bannkreis_core::failure::{SourceId, SourcePosition};
+use bannkreis_core::node_clock::StoredTime;
 use bannkreis_core::proposal::{Notice, Proposal};
 use bannkreis_core::time::Now;
 use bannkreis_core::warden::Warden;
@@ -270,7 +270,7 @@ impl EventLoop {
                 cluster: now.cluster,
                 wall: now.wall,
                 boottime_ms: self.clock.boottime_ms(),
-                boot_id: self.boot_id.clone(),
+                boot: self.boot_id.clone(),
                 guessed: self.clock.is_guessed(),
             };
             report(stored::put_time(&mut batch, &time));

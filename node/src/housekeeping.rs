@@ -15,7 +15,7 @@ use bannkreis_core::subnet::Subnet;
 use bannkreis_raft::RaftNode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 /// How often the leader is looked at: a lost or new one decides whether proposals go out.
@@ -26,6 +26,10 @@ const MEMBERS_INTERVAL: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How often this node checks whether it must announce itself anew.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(30);
+/// What the cluster took, and this node applied, within this says what time it is.
+const SETTLE_WITHIN: Duration = Duration::from_secs(1);
+/// A cluster that is slower than that each time is believed in the end.
+const SETTLE_ATTEMPTS: usize = 10;
 
 /// What the heartbeats tell of this node's warden.
 #[derive(Debug, Default)]
@@ -159,9 +163,7 @@ async fn count(events: LoopHandle, counts: Arc<OwnCounts>) {
 }
 
 /// Waits until everything that was committed when this process started has been applied, finishes a join
-/// if one is open, and only then lets the firewall forget what the ban list does not hold. Cluster time is
-/// known for sure when something was stamped in this process's lifetime: the last entry may be as old as the
-/// cluster is quiet.
+/// if one is open, and only then lets the firewall forget what the ban list does not hold.
 async fn catch_up(
     raft: RaftNode,
     events: LoopHandle,
@@ -179,7 +181,7 @@ async fn catch_up(
         return;
     }
     send(&events, Event::CaughtUp).await;
-    match joining::propose_until_answered(&raft, Op::NodeSeen(record)).await {
+    match learn_time(&raft, record).await {
         Ok(()) => clock.settle(),
         Err(why) => {
             tracing::error!("this node's record is refused, so cluster time stays an estimate: {why}");
@@ -187,6 +189,19 @@ async fn catch_up(
     }
     // So that the warden acts on it now.
     send(&events, Event::Timer).await;
+}
+
+/// Says who this node is, until that has come back as an entry of the log soon enough to tell what time it is:
+/// it was stamped in between. Any other entry may be as old as the cluster is quiet, or as this node is late.
+async fn learn_time(raft: &RaftNode, record: NodeRecord) -> Result<(), String> {
+    for _ in 0..SETTLE_ATTEMPTS {
+        let asked = Instant::now();
+        joining::propose_until_answered(raft, Op::NodeSeen(record.clone())).await?;
+        if asked.elapsed() <= SETTLE_WITHIN {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Hands an event over without holding up the runtime.

@@ -4,10 +4,10 @@
 //! Every value begins with a format byte, so that the next release can read this one's. What can not be
 //! read is named and left out; it never stops the daemon.
 
-use crate::clock::StoredTime;
 use crate::local_store::{Batch, Key, LocalStore, LocalStoreError};
 use bannkreis_core::change::BanKey;
 use bannkreis_core::event::{OutboxEntry, Override};
+use bannkreis_core::node_clock::StoredTime;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::Timestamp;
 use bannkreis_proto::convert::{decode_outbox_entry, decode_override, encode_outbox_entry, encode_override};
@@ -59,13 +59,13 @@ pub fn put_override(
 ///
 /// # Errors
 /// The store's, when the value is beyond its bounds.
-pub fn put_time(batch: &mut Batch, time: &StoredTime) -> Result<(), LocalStoreError> {
+pub fn put_time(batch: &mut Batch, time: &StoredTime<String>) -> Result<(), LocalStoreError> {
     let mut bytes = Vec::new();
     for number in [time.cluster.0, time.wall.0, time.boottime_ms] {
         bytes.extend_from_slice(&number.to_be_bytes());
     }
     bytes.push(u8::from(time.guessed));
-    bytes.extend_from_slice(time.boot_id.as_bytes());
+    bytes.extend_from_slice(time.boot.as_bytes());
     batch.put(Key::Meta(TIME), with_format(&bytes))
 }
 
@@ -77,7 +77,7 @@ pub struct Kept {
     /// Overrides.
     pub overrides: Vec<(Subnet, Override)>,
     /// What time it was.
-    pub time: Option<StoredTime>,
+    pub time: Option<StoredTime<String>>,
 }
 
 /// Reads all of it.
@@ -113,7 +113,7 @@ pub fn read(store: &LocalStore) -> Result<Kept, LocalStoreError> {
 }
 
 /// Three numbers of eight bytes, then whether it was a guess, then the boot id.
-fn read_time(bytes: &[u8]) -> Result<StoredTime, String> {
+fn read_time(bytes: &[u8]) -> Result<StoredTime<String>, String> {
     let too_short = || "it is too short".to_owned();
     let (numbers, rest) = bytes.split_at_checked(24).ok_or_else(too_short)?;
     let (guessed, boot_id) = rest.split_first().ok_or_else(too_short)?;
@@ -125,7 +125,7 @@ fn read_time(bytes: &[u8]) -> Result<StoredTime, String> {
         cluster: Timestamp(number(0)),
         wall: Timestamp(number(1)),
         boottime_ms: number(2),
-        boot_id: String::from_utf8_lossy(boot_id).into_owned(),
+        boot: String::from_utf8_lossy(boot_id).into_owned(),
         guessed: *guessed != 0,
     })
 }

@@ -9,19 +9,10 @@ use bannkreis_core::event::{OutboxEntry, Override};
 use bannkreis_core::failure::SourcePosition;
 use bannkreis_core::record::Record;
 use bannkreis_core::subnet::Subnet;
-use bannkreis_core::time::Timestamp;
 use std::collections::BTreeMap;
 
-/// What time it was when a batch was written.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct StoredTime {
-    pub(crate) cluster: Timestamp,
-    pub(crate) wall: Timestamp,
-    pub(crate) boottime_ms: u64,
-    pub(crate) boot: u32,
-    /// Cluster time was no more than a wall clock's guess.
-    pub(crate) guessed: bool,
-}
+/// What time it was when a batch was written. Boots are counted.
+pub(crate) type StoredTime = bannkreis_core::node_clock::StoredTime<u32>;
 
 /// One change of the local store.
 #[derive(Clone, Debug)]

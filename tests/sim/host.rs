@@ -14,6 +14,7 @@ use bannkreis_core::command::{LEVEL, Op};
 use bannkreis_core::event::{Configuration, Effect, Event};
 use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
 use bannkreis_core::ids::NodeId;
+use bannkreis_core::node_clock::NodeClock;
 use bannkreis_core::node_record::{NodeRecord, NodeRole};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::SECOND_MS;
@@ -104,19 +105,24 @@ impl World {
         let kept = local.outbox.values().cloned().collect();
         let overrides = local.overrides.iter().map(|(subnet, held)| (*subnet, held.clone())).collect();
         let next_line = usize::try_from(local.position.0 / LINE_BYTES).unwrap_or(0);
-        let (cluster, guessed) = host.resumed_clock(now_ms, list.now());
+        let clock = NodeClock::resumed(
+            local.time.as_ref(),
+            list.now(),
+            &host.clocks.boot,
+            host.clocks.wall(now_ms),
+            host.clocks.boottime_ms(now_ms),
+        );
+        let guessed = clock.is_guessed();
         let warden = Warden::new(host.id, list.view(), kept, overrides);
         let is_first = host.start == 1;
         host.process = Some(Process {
             warden,
             list,
             applied,
-            cluster,
-            estimated: true,
-            guessed,
+            clock,
+            time_asked: None,
             learned: None,
             caught_up: false,
-            is_drained: false,
             leader_known: false,
             sources_open: false,
             next_line,
@@ -139,7 +145,7 @@ impl World {
         let configuration = self.configuration(node);
         self.step(node, Event::Configured(configuration));
         if watches_replay && committed > snapshot_index {
-            self.apply_entries(node, committed, usize::MAX);
+            self.apply_entries(node, committed);
         }
         let host = &mut self.nodes[node];
         let (start, n_lines) = (host.start, host.log.len());
@@ -355,7 +361,7 @@ impl World {
                 wall: now.wall,
                 boottime_ms: host.clocks.boottime_ms(now_ms),
                 boot: host.clocks.boot,
-                guessed: host.process.as_ref().is_some_and(|process| process.guessed),
+                guessed: host.process.as_ref().is_some_and(|process| process.clock.is_guessed()),
             }));
             host.disk.write(batch);
             if is_override {
@@ -411,9 +417,10 @@ impl World {
         }
     }
 
-    /// What daemons do by themselves: tell the cluster who they are.
+    /// What daemons do by themselves: ask what time it is, and tell the cluster who they are.
     pub(crate) fn beat_nodes(&mut self) {
         for node in 0..self.nodes.len() {
+            self.ask_time(node);
             let now_ms = self.now_ms;
             let starts_at = if self.plan.late_records && node > 0 { 40 * SECOND_MS } else { 0 };
             let host = &mut self.nodes[node];

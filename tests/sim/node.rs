@@ -6,12 +6,10 @@ use crate::disk::Disk;
 use crate::kernel::Kernel;
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::ids::NodeId;
-use bannkreis_core::time::{ClusterClock, DAY_MS, Now, Timestamp};
+use bannkreis_core::node_clock::NodeClock;
+use bannkreis_core::time::{Now, Timestamp};
 use bannkreis_core::warden::Warden;
 use std::net::IpAddr;
-
-/// A booted machine believes its wall clock about at most so much time having passed.
-const OFFLINE_MAX_MS: u64 = 30 * DAY_MS;
 
 /// A hostile line in a node's log.
 #[derive(Clone, Debug)]
@@ -52,6 +50,14 @@ pub(crate) struct Node {
     pub(crate) powered: bool,
 }
 
+/// A question to the cluster that is answered by when it was stamped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimeAsked {
+    pub(crate) at_ms: u64,
+    /// Where the answer stands in the log.
+    pub(crate) index: Option<usize>,
+}
+
 /// The daemon.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -59,15 +65,12 @@ pub(crate) struct Process {
     pub(crate) list: BanList,
     /// The index of the last applied log entry.
     pub(crate) applied: usize,
-    pub(crate) cluster: ClusterClock,
-    pub(crate) estimated: bool,
-    /// The clock went on from a wall clock: the estimate may be far off.
-    pub(crate) guessed: bool,
+    pub(crate) clock: NodeClock,
+    /// It has asked the cluster what time it is, or has the answer.
+    pub(crate) time_asked: Option<TimeAsked>,
     /// The commit index it learned first from a leader.
     pub(crate) learned: Option<usize>,
     pub(crate) caught_up: bool,
-    /// At the last contact with a leader it had applied all there was: the next entries are fresh.
-    pub(crate) is_drained: bool,
     pub(crate) leader_known: bool,
     pub(crate) sources_open: bool,
     /// The next line to read.
@@ -86,31 +89,9 @@ impl Node {
     pub(crate) fn now(&self, now_ms: u64) -> Now {
         let wall = self.clocks.wall(now_ms);
         match &self.process {
-            Some(process) => Now {
-                cluster: process.cluster.now(self.clocks.boottime_ms(now_ms)),
-                wall,
-                estimated: process.estimated,
-            },
+            Some(process) => process.clock.now(wall, self.clocks.boottime_ms(now_ms)),
             None => Now { cluster: wall, wall, estimated: true },
         }
-    }
-
-    /// Cluster time as a starting process can guess it, and whether it had to believe a wall clock.
-    pub(crate) fn resumed_clock(&self, now_ms: u64, applied: Timestamp) -> (ClusterClock, bool) {
-        let (wall, boottime_ms) = (self.clocks.wall(now_ms), self.clocks.boottime_ms(now_ms));
-        let stored = self.disk.local().time;
-        let is_same_boot = stored.is_some_and(|stored| stored.boot == self.clocks.boot);
-        let resumed = stored.map(|stored| {
-            let passed_ms = if is_same_boot {
-                boottime_ms.saturating_sub(stored.boottime_ms)
-            } else {
-                wall.ms_since(stored.wall).min(OFFLINE_MAX_MS)
-            };
-            stored.cluster.plus_ms(passed_ms)
-        });
-        let known = resumed.into_iter().chain((applied > Timestamp::ZERO).then_some(applied)).max();
-        let is_known = is_same_boot && stored.is_some_and(|stored| !stored.guessed);
-        (ClusterClock::new(known.unwrap_or(wall), boottime_ms), !is_known)
     }
 
     /// Whether the daemon runs, has opened its sources and read them, and its worker has no repair open.

@@ -7,6 +7,7 @@
 
 mod election;
 
+use crate::node::TimeAsked;
 use crate::world::{Happening, World};
 use bannkreis_core::ban_list::{BanList, BanView};
 use bannkreis_core::change::{BanKey, OpResult};
@@ -20,6 +21,8 @@ use std::sync::Arc;
 const ENTRIES_PER_BATCH_MAX: usize = 8;
 /// The leader reads the voters' clocks this often.
 const TICK_INTERVAL_MS: u64 = 20 * SECOND_MS;
+/// What was committed and applied so soon after it was asked for says what time it is.
+const SETTLE_WITHIN_MS: u64 = SECOND_MS;
 /// A proposal without an answer is given up after this.
 const ANSWER_TIMEOUT_MS: u64 = 5 * SECOND_MS;
 
@@ -36,6 +39,12 @@ pub(crate) enum Waiting {
     /// A client's order.
     Client {
         ask: usize,
+    },
+    /// A node that wants to know what time it is.
+    Time {
+        node: usize,
+        start: u32,
+        asked_at_ms: u64,
     },
 }
 
@@ -58,6 +67,8 @@ pub(crate) struct Leader {
     pub(crate) term: u64,
     appended: Vec<Appended>,
     tick_asked_at_ms: u64,
+    /// What the voters' clocks said in this term.
+    voters: Option<ClusterClock>,
     /// A majority is slow to store what the leader has appended: nothing is committed before this.
     slow_until_ms: u64,
 }
@@ -168,12 +179,14 @@ impl World {
         if is_waiting || !(is_first || is_due) || voters.len() < self.quorum() {
             return false;
         }
-        let readings = voters
+        let readings: Vec<_> = voters
             .iter()
             .map(|&voter| (self.nodes[voter].id, self.nodes[voter].clocks.wall(self.now_ms)))
             .collect();
+        let boottime_ms = self.nodes[node].clocks.boottime_ms(self.now_ms);
         if let Some(leader) = &mut self.raft.leader {
             leader.tick_asked_at_ms = self.now_ms;
+            leader.voters = Some(ClusterClock::new(lower_median(&readings), boottime_ms));
         }
         self.append(vec![Op::Tick { readings }], Waiting::Nobody);
         true
@@ -212,12 +225,10 @@ impl World {
 
     /// Operations arrive at whoever led when they were sent.
     pub(crate) fn on_proposed(&mut self, term: u64, ops: Vec<Op>, waiting: Waiting) {
-        let node = match &self.raft.leader {
-            Some(leader) if leader.term == term && self.leader_is_good() => leader.node,
-            _ => return self.later_answer(waiting, None, 10),
-        };
-        // It takes nothing before it knows what time it is.
-        if self.nodes[node].process.as_ref().is_none_or(|process| process.guessed) {
+        let leads = self.leader_is_good();
+        // What is written first in a term is a tick.
+        let takes = |leader: &Leader| leads && leader.term == term && leader.tick_asked_at_ms > 0;
+        if !self.raft.leader.as_ref().is_some_and(takes) {
             return self.later_answer(waiting, None, 10);
         }
         // In a quiet cluster time is not read: before anything new is written it is, so that a node that
@@ -237,9 +248,10 @@ impl World {
     fn append(&mut self, ops: Vec<Op>, waiting: Waiting) {
         let Some(leader) = &self.raft.leader else { return };
         let Some(process) = &self.nodes[leader.node].process else { return };
-        // A leader that only guesses the time leaves it where it is, until its first tick has settled it.
-        let now = self.nodes[leader.node].now(self.now_ms);
-        let at = if process.guessed { process.list.now() } else { now.cluster };
+        let boottime_ms = self.nodes[leader.node].clocks.boottime_ms(self.now_ms);
+        // A leader that only guesses the time goes on from what the log and its tick say.
+        let known = process.clock.known(boottime_ms);
+        let at = leader.voters.map_or(known, |voters| known.max(voters.now(boottime_ms)));
         let command = Command { at, level: LEVEL, ops, signed_by: None, signature: Vec::new() };
         let entry = Entry { command: Some(Arc::new(command)) };
         if let Some(leader) = &mut self.raft.leader {
@@ -321,6 +333,15 @@ impl World {
                 }
             }
             Waiting::Client { ask } => self.on_order_answered(ask, committed),
+            Waiting::Time { node, start, asked_at_ms } => {
+                let host = &mut self.nodes[node];
+                let Some(process) = host.process.as_mut().filter(|_| host.start == start) else { return };
+                let asked = process.time_asked.take_if(|asked| asked.at_ms == asked_at_ms);
+                if let (Some(asked), Some((index, _))) = (asked, committed) {
+                    process.time_asked = Some(TimeAsked { index: Some(index), ..asked });
+                    self.settle_time(node);
+                }
+            }
         }
     }
 
@@ -328,9 +349,6 @@ impl World {
     pub(crate) fn replicate(&mut self, node: usize) {
         let Some(leader) = self.raft.leader.as_ref().map(|leader| leader.node) else { return };
         let is_linked = leader == node || (self.links[leader][node] && self.links[node][leader]);
-        if !is_linked && let Some(process) = &mut self.nodes[node].process {
-            process.is_drained = false;
-        }
         if !is_linked || (self.now_ms < self.nodes[node].lags_until_ms && !self.healed) {
             return;
         }
@@ -343,14 +361,14 @@ impl World {
                 self.install(node, last);
             } else {
                 let to = last.min(process.applied + ENTRIES_PER_BATCH_MAX);
-                self.apply_entries(node, to, learned);
+                self.apply_entries(node, to);
+                self.settle_time(node);
                 if to < last {
                     self.plan_in(5, Happening::Replicate { node });
                 }
             }
         }
         let Some(process) = &mut self.nodes[node].process else { return };
-        process.is_drained = process.applied == last;
         if process.applied >= learned && !process.caught_up {
             process.caught_up = true;
             self.step(node, Event::CaughtUp);
@@ -358,7 +376,7 @@ impl World {
     }
 
     /// Applies entries up to the one with index `to`, and hands the changes to the warden.
-    pub(crate) fn apply_entries(&mut self, node: usize, to: usize, learned: usize) {
+    pub(crate) fn apply_entries(&mut self, node: usize, to: usize) {
         let boottime_ms = self.nodes[node].clocks.boottime_ms(self.now_ms);
         let Some(process) = &mut self.nodes[node].process else { return };
         let mut changes = Vec::new();
@@ -369,30 +387,36 @@ impl World {
             };
             let before = process.list.last_tick();
             changes.extend(process.list.apply(position(index), command).changes);
-            process.cluster.observe(process.list.now(), boottime_ms);
-            let voters = process.list.last_tick();
-            if voters != before && !process.estimated {
-                process.cluster.compare(voters, boottime_ms);
-            }
-            // A tick that was written after this process had learned where the log stood is fresh.
-            let is_fresh = index > learned && process.learned.is_some() && process.is_drained;
-            if is_fresh
-                && process.estimated
-                && let Some(Op::Tick { readings }) = command.ops.first()
-            {
-                process.estimated = false;
-                // In the same boot the clock was right. A guess is thrown away for what the voters say; the
-                // ban list does not count a tick that comes soon after the last one, but a clock can.
-                if std::mem::take(&mut process.guessed) {
-                    let now = process.list.now().max(lower_median(readings));
-                    process.cluster = ClusterClock::new(now, boottime_ms);
-                }
-            }
+            let voters = Some(process.list.last_tick()).filter(|voters| *voters != before);
+            process.clock.observe(process.list.now(), voters, boottime_ms);
         }
         process.applied = to;
         let view = process.list.view();
         self.nodes[node].disk.committed_written = to;
         self.step(node, Event::Applied { view, changes });
+    }
+
+    /// A node that has caught up asks the cluster what time it is, as the daemon does.
+    pub(crate) fn ask_time(&mut self, node: usize) {
+        let (now_ms, start) = (self.now_ms, self.nodes[node].start);
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let is_open = |asked: TimeAsked| asked.index.is_some() || now_ms < asked.at_ms + ANSWER_TIMEOUT_MS;
+        if process.caught_up && process.clock.is_estimated() && !process.time_asked.is_some_and(is_open) {
+            process.time_asked = Some(TimeAsked { at_ms: now_ms, index: None });
+            self.propose(node, vec![Op::Sweep], Waiting::Time { node, start, asked_at_ms: now_ms });
+        }
+    }
+
+    /// What was asked for not long ago and has been applied was stamped in between.
+    fn settle_time(&mut self, node: usize) {
+        let boottime_ms = self.nodes[node].clocks.boottime_ms(self.now_ms);
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let is_answered = |asked: &mut TimeAsked| asked.index.is_some_and(|index| process.applied >= index);
+        let Some(asked) = process.time_asked.take_if(is_answered) else { return };
+        if process.clock.is_estimated() && self.now_ms <= asked.at_ms + SETTLE_WITHIN_MS {
+            process.clock.settle(boottime_ms);
+            self.step(node, Event::Timer);
+        }
     }
 
     /// A snapshot takes the place of everything a node had.
@@ -410,7 +434,7 @@ impl World {
         host.disk.committed_written = index;
         host.disk.committed_synced = index;
         let Some(process) = &mut host.process else { return };
-        process.cluster.observe(list.now(), boottime_ms);
+        process.clock.observe(list.now(), None, boottime_ms);
         process.applied = index;
         let view = list.view();
         process.list = list;

@@ -18,6 +18,7 @@ pub mod ids;
 pub mod jail;
 pub mod judge;
 pub mod log_block;
+pub mod node_clock;
 pub mod node_record;
 mod operator;
 pub mod proposal;

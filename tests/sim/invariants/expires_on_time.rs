@@ -23,7 +23,7 @@ impl World {
     pub(crate) fn check_expiry(&mut self, node: usize) {
         let host = &self.nodes[node];
         // A clock guessed over a reboot is put right by the first leader.
-        if host.process.as_ref().is_none_or(|process| process.guessed) || host.kernel.damaged {
+        if host.process.as_ref().is_none_or(|process| process.clock.is_guessed()) || host.kernel.damaged {
             return;
         }
         for (subnet, element) in self.nodes[node].kernel.ruleset().elements {

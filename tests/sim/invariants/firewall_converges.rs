@@ -24,11 +24,14 @@ impl World {
                 return self.fail(NAME, format!("node {node} does not run"));
             };
             // With nothing that can end, nobody need know what time it is.
-            let lacks_time = process.estimated && process.list.n_bans() > 0;
+            let lacks_time = process.clock.is_estimated() && process.list.n_bans() > 0;
             if process.applied != last || !process.caught_up || lacks_time || host.kernel.damaged {
                 let how = format!(
                     "node {node} is at {} of {last}, caught up: {}, time estimated: {}, damaged: {}",
-                    process.applied, process.caught_up, process.estimated, host.kernel.damaged
+                    process.applied,
+                    process.caught_up,
+                    process.clock.is_estimated(),
+                    host.kernel.damaged
                 );
                 return self.fail(NAME, how);
             }

@@ -246,7 +246,7 @@ impl World {
         self.oracle.ends(line.at_ms + longest_ms);
         let Some(&first_ms) = lines.len().checked_sub(enough).and_then(|n| lines.get(n)) else { return };
         // What was dated by a guess is dated again when a leader's word comes, as well as that goes.
-        let is_guessed = self.nodes[node].process.as_ref().is_some_and(|process| process.guessed);
+        let is_guessed = self.nodes[node].process.as_ref().is_some_and(|process| process.clock.is_guessed());
         if is_guessed && self.plan.wrong_clock == Some(node) {
             self.oracle.guessed.insert(subnet);
         }

@@ -43,7 +43,7 @@ impl World {
     /// What operators know to be on the allow list, on a node that has applied it.
     fn allowed_on(&self, node: usize) -> Vec<IpAddr> {
         let applied = self.nodes[node].applied();
-        let guessed = self.nodes[node].process.as_ref().is_some_and(|process| process.guessed);
+        let guessed = self.nodes[node].process.as_ref().is_some_and(|process| process.clock.is_guessed());
         self.asks
             .iter()
             .filter_map(|ask| match (&ask.order, &ask.answered) {

@@ -17,7 +17,7 @@ impl World {
                 continue;
             }
             // A wall clock that was wrong over a reboot may let things expire until a leader says better.
-            if self.nodes[node].process.as_ref().is_some_and(|process| process.guessed) {
+            if self.nodes[node].process.as_ref().is_some_and(|process| process.clock.is_guessed()) {
                 self.oracle.duties[n].is_seen = false;
                 continue;
             }

@@ -67,7 +67,6 @@ impl World {
         let end = self.raft.last_index() + appended.len();
         if let Some(process) = &mut self.nodes[node].process {
             process.learned.get_or_insert(end);
-            process.is_drained |= process.applied == self.raft.committed.len();
         }
         self.raft.leader = Some(Leader {
             node,
@@ -75,6 +74,7 @@ impl World {
             term: self.raft.term,
             appended,
             tick_asked_at_ms: 0,
+            voters: None,
             slow_until_ms: 0,
         });
     }

@@ -72,12 +72,23 @@ impl Warden {
             return;
         }
         let key = BanKey { subnet: offender, jail: jail.name.clone() };
-        let (first, last) = (now.to_cluster(count.first), now.to_cluster(count.last));
-        let (first, served) = match self.outbox.get(&key) {
-            None => (first, Vec::new()),
+        let (mut first, mut last) = (now.to_cluster(count.first), now.to_cluster(count.last));
+        let mut evidence = count.evidence.into_iter().map(|(at, line)| (now.to_cluster(at), line)).collect();
+        let mut estimated = now.estimated;
+        let served = match self.outbox.get(&key) {
+            None => Vec::new(),
+            // Nothing new: lines that were read again, perhaps by another clock. What is known already stands.
+            Some(entry) if last <= entry.last_failure => {
+                (first, last, evidence) = (entry.first_failure, entry.last_failure, entry.evidence.clone());
+                estimated = self.outbox.is_estimated(&key);
+                entry.served.clone()
+            }
             // The block was served, and the cluster does not know: the next one is longer all the same.
-            Some(entry) if entry.until < Until::At(first) => (first, entry.with_itself_served()),
-            Some(entry) => (entry.first_failure.min(first), entry.served.clone()),
+            Some(entry) if entry.until < Until::At(first) => entry.with_itself_served(),
+            Some(entry) => {
+                first = first.min(entry.first_failure);
+                entry.served.clone()
+            }
         };
         let n_served = u32::try_from(served.len()).unwrap_or(u32::MAX);
         let oldest = served.first().map_or(first, |offence| offence.first_failure);
@@ -91,7 +102,7 @@ impl Warden {
             policy: jail.policy.clone(),
             ports: jail.ports.clone(),
             until,
-            evidence: count.evidence.into_iter().map(|(at, line)| (now.to_cluster(at), line)).collect(),
+            evidence,
             local: None,
             served,
         };
@@ -101,6 +112,6 @@ impl Warden {
             failures: entry.failures,
             evidence: entry.evidence.last().map(|(_, line)| line.clone()).unwrap_or_default(),
         }));
-        self.put_outbox(now, entry, effects);
+        self.put_outbox(now, entry, estimated, effects);
     }
 }

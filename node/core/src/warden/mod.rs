@@ -418,18 +418,16 @@ impl Warden {
         }
     }
 
-    fn put_outbox(&mut self, now: Now, entry: OutboxEntry, effects: &mut Vec<Effect>) {
+    /// `estimated`: it is dated by an estimate of cluster time.
+    fn put_outbox(&mut self, now: Now, entry: OutboxEntry, estimated: bool, effects: &mut Vec<Effect>) {
         let key = entry.key.clone();
-        if let Some(pushed_out) = self.outbox.put(entry.clone(), now.cluster) {
+        if let Some(pushed_out) = self.outbox.put(entry.clone(), now.cluster, estimated) {
             effects.push(Effect::StoreOutbox { key: pushed_out.clone(), entry: None });
             let subnet = pushed_out.subnet;
             effects.push(Effect::Tell(Notable::OutboxFull { key: pushed_out }));
             self.render(now.cluster, subnet, false, effects);
         }
         self.render(now.cluster, key.subnet, false, effects);
-        if now.estimated {
-            self.outbox.mark_estimated(&key);
-        }
         if !entry.until.is_over(now.cluster) {
             let notice = outbox::notice_of(&entry, self.node, self.view.position(), now.cluster);
             effects.push(Effect::Notify([notice].into()));

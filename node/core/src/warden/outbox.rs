@@ -56,7 +56,7 @@ impl Outbox {
     pub(super) fn with(kept: Vec<OutboxEntry>) -> Outbox {
         let mut outbox = Outbox::default();
         for entry in kept {
-            outbox.put(entry, Timestamp::ZERO);
+            outbox.put(entry, Timestamp::ZERO, false);
         }
         outbox
     }
@@ -78,8 +78,9 @@ impl Outbox {
             .map(|(_, item)| &item.entry)
     }
 
-    /// Puts an entry in, due at `due`; gives back the key of the one that had to go for it.
-    pub(super) fn put(&mut self, entry: OutboxEntry, due: Timestamp) -> Option<BanKey> {
+    /// Puts an entry in, due at `due`, dated by an estimate of cluster time or not; gives back the key of the
+    /// one that had to go for it.
+    pub(super) fn put(&mut self, entry: OutboxEntry, due: Timestamp, estimated: bool) -> Option<BanKey> {
         let key = entry.key.clone();
         self.take(&key);
         let pushed_out = if self.items.len() >= OUTBOX_MAX {
@@ -95,15 +96,13 @@ impl Outbox {
         if entry.local.is_none() {
             self.due.insert((due, key.clone()));
         }
-        self.items.insert(key, Item { entry, due, retry_ms: RETRY_FIRST_MS, estimated: false });
+        self.items.insert(key, Item { entry, due, retry_ms: RETRY_FIRST_MS, estimated });
         pushed_out
     }
 
-    /// The entry of `key` was dated by an estimate of cluster time.
-    pub(super) fn mark_estimated(&mut self, key: &BanKey) {
-        if let Some(item) = self.items.get_mut(key) {
-            item.estimated = true;
-        }
+    /// Whether the entry of `key` is dated by an estimate of cluster time.
+    pub(super) fn is_estimated(&self, key: &BanKey) -> bool {
+        self.items.get(key).is_some_and(|item| item.estimated)
     }
 
     /// What was dated by an estimate, which now says `estimated`, is dated by `now` in its place.
@@ -349,7 +348,7 @@ impl Warden {
         }
         let is_news = entry.local != Some(why);
         entry.local = Some(why);
-        self.outbox.put(entry.clone(), now);
+        self.outbox.put(entry.clone(), now, false);
         if is_news {
             effects.push(Effect::StoreOutbox { key: key.clone(), entry: Some(entry) });
             effects.push(Effect::Tell(Notable::KeptLocal { key: key.clone(), why }));

@@ -166,3 +166,27 @@ fn an_entry_remembers_so_many_offences_and_no_more() {
     assert_eq!(host.find_leader(), SERVED_OFFENCES_MAX + 1);
     assert_eq!(host.warden.outbox().count(), 0);
 }
+
+/// The wall clock was a year behind and is set right, and the lines are read again: they look a year old.
+#[test]
+fn lines_that_are_read_again_by_another_clock_do_not_end_a_block() {
+    let mut host = Host::new(3);
+    let (_, until) = host.fail_until_blocked();
+    let failed_at = host.at;
+    let jump_ms = 365 * 24 * 3_600 * SECOND_MS;
+    for n in 0..3 {
+        let failure = Failure {
+            jail: jail_name(0),
+            offender: offender_number(0),
+            at: failed_at.minus_ms(jump_ms + n),
+            evidence: "line".into(),
+            user: None,
+            source: SourceId(0),
+            position: SourcePosition(n),
+            replayed: true,
+        };
+        host.step(Event::Failures(vec![failure]));
+    }
+    let element = host.warden.ruleset().elements.get(&offender_number(0));
+    assert_eq!(element.map(|element| element.until), Some(Until::At(until)));
+}

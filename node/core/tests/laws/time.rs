@@ -1,9 +1,11 @@
 //! Cluster time never runs backwards, and one wrong clock of three does not move it.
 
-use crate::generated::{BEGIN, MEMBERS, command, history, list, position};
+use crate::generated::{BEGIN, MEMBERS, command, history, list, position, proposal};
 use bannkreis_core::apply::STAMP_LEAD_MAX_MS;
+use bannkreis_core::change::BanKey;
 use bannkreis_core::command::Op;
-use bannkreis_core::time::{ClusterClock, SECOND_MS, Timestamp};
+use bannkreis_core::jail::BanPolicy;
+use bannkreis_core::time::{BanTime, ClusterClock, SECOND_MS, Timestamp, Until};
 use proptest::prelude::*;
 
 proptest! {
@@ -107,6 +109,29 @@ proptest! {
             let at = if leads { truth } else { list.now() };
             list.apply(position(index), &command(at, vec![Op::Tick { readings }]));
             prop_assert_eq!((list.now(), list.last_tick()), (truth, truth), "{} ms back", behind_ms);
+        }
+    }
+
+    /// A leader stamped an operation, and cluster time had gone on when it was applied: ages belong to the stamp.
+    #[test]
+    fn a_late_stamp_does_not_make_a_failure_young(
+        mut proposal in proposal(0),
+        ban_s in 1u64..200,
+        late_s in 0u64..300,
+    ) {
+        let (mut list, index) = list();
+        proposal.origin = MEMBERS[0];
+        proposal.basis = position(index);
+        proposal.policy = BanPolicy { ban_time: BanTime::Ms(ban_s * SECOND_MS), growth: None };
+        let stamp = BEGIN.plus_ms(100 * SECOND_MS);
+        let readings = MEMBERS.iter().map(|node| (*node, stamp.plus_ms(late_s * SECOND_MS))).collect();
+        let key = BanKey { subnet: proposal.offender, jail: proposal.jail.clone() };
+        let end = stamp.minus_ms(proposal.last_failure_age_ms).plus_ms(ban_s * SECOND_MS);
+        list.apply(position(index + 1), &command(stamp, vec![Op::Tick { readings }, Op::Ban(proposal)]));
+        if let Some(ban) = list.live(&key, list.now()) {
+            prop_assert_eq!(ban.until, Until::At(end));
+        } else {
+            prop_assert!(end <= list.now());
         }
     }
 
