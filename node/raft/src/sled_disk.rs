@@ -21,6 +21,8 @@ use std::fs::{File, create_dir_all};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 /// A record's largest size in bytes; see the module's first paragraph.
 const RECORD_BYTES_MAX: usize = 4_096;
@@ -29,6 +31,9 @@ const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// sled keeps several buffers of this size, in bytes. At 128 KiB, a quarter of it still holds eight
 /// full records, so none is ever put into a file of its own.
 const SEGMENT_BYTES: usize = 512 * 1024;
+/// How often, and after which pause, a database that is locked is tried again: for two seconds.
+const LOCK_TRIES_MAX: u32 = 100;
+const LOCK_DELAY: Duration = Duration::from_millis(20);
 /// The bytes before an entry in a packed record.
 const LENGTH_BYTES: usize = 4;
 /// The bytes before the content of a fragment.
@@ -54,13 +59,13 @@ impl SledDisk {
     /// files are found again after a power cut.
     pub(crate) fn open(dir: &Path) -> io::Result<SledDisk> {
         create_dir_all(dir)?;
-        let db = sled::Config::new()
-            .path(dir)
-            .flush_every_ms(None)
-            .cache_capacity(CACHE_BYTES)
-            .segment_size(SEGMENT_BYTES)
-            .open()
-            .map_err(from_sled)?;
+        let db = open_when_free(
+            &sled::Config::new()
+                .path(dir)
+                .flush_every_ms(None)
+                .cache_capacity(CACHE_BYTES)
+                .segment_size(SEGMENT_BYTES),
+        )?;
         let log = db.open_tree("log").map_err(from_sled)?;
         let meta = db.open_tree("meta").map_err(from_sled)?;
         let file = File::open(dir.join("db"))?;
@@ -204,6 +209,23 @@ impl Disk for SledDisk {
 
     fn reader(&self) -> Box<dyn DiskReader> {
         Box::new(SledReader { log: self.log.clone(), meta: self.meta.clone() })
+    }
+}
+
+/// sled's own threads may hold the lock a moment longer than the database that was dropped: a node that
+/// starts its next life in the same directory waits for them.
+fn open_when_free(config: &sled::Config) -> io::Result<sled::Db> {
+    let mut n_tries = 0;
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(cause))
+                if cause.to_string().contains("could not acquire lock") && n_tries < LOCK_TRIES_MAX =>
+            {
+                n_tries += 1;
+                thread::sleep(LOCK_DELAY);
+            }
+            result => return result.map_err(from_sled),
+        }
     }
 }
 
