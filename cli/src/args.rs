@@ -16,6 +16,8 @@ pub const CONFIG_DIR_DEFAULT: &str = "/etc/fail2ban";
 pub const TARGETS_MAX: usize = 1_000;
 /// Nobody waits longer than this for an answer, in ms: 10 minutes.
 pub const WAIT_MAX_MS: u64 = 600_000;
+/// No token counts longer than this, in ms: 30 days.
+pub const TOKEN_TTL_MAX_MS: u64 = 30 * 24 * 3_600 * 1_000;
 
 const AFTER_HELP: &str = "\
 Lengths of time are written as in fail2ban: 600, 10m, 1h, 1d 12h, -1 (for ever).
@@ -109,6 +111,9 @@ pub enum Command {
     /// The cluster: how it is, and joining one.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Join tokens: each lets one host into the cluster.
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 /// What to do with the cluster.
@@ -121,6 +126,31 @@ pub enum ClusterCommand {
         /// Any member of that cluster.
         #[arg(value_name = "HOST:PORT", value_parser = host_port)]
         address: String,
+        /// What lets this host in: `bannkreis token create` on a member makes one.
+        #[arg(long, env = "BANNKREIS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+        token: Option<String>,
+        /// Reads the token from this file; - for standard input. So it is in no list of processes.
+        #[arg(long, value_name = "FILE", conflicts_with = "token")]
+        token_file: Option<PathBuf>,
+    },
+}
+
+/// What to do with join tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token. It is shown this once.
+    Create {
+        /// How long it counts.
+        #[arg(long, value_name = "LENGTH", value_parser = ttl_ms, default_value = "1h")]
+        ttl: u64,
+    },
+    /// The tokens that still count.
+    List,
+    /// Take a token back before it is used.
+    Revoke {
+        /// Its id, or the first digits of it.
+        #[arg(value_name = "ID", value_parser = token_id)]
+        id: String,
     },
 }
 
@@ -205,6 +235,22 @@ fn wait_ms(text: &str) -> Result<u64, String> {
     match time_text::milliseconds(text)? {
         ms if (1..=WAIT_MAX_MS).contains(&ms) => Ok(ms),
         _ => Err(format!("`{text}` is out of bounds: write 1s to 10m")),
+    }
+}
+
+fn ttl_ms(text: &str) -> Result<u64, String> {
+    match time_text::milliseconds(text)? {
+        ms if (1_000..=TOKEN_TTL_MAX_MS).contains(&ms) => Ok(ms),
+        _ => Err(format!("`{text}` is out of bounds: write 1s to 30d")),
+    }
+}
+
+fn token_id(text: &str) -> Result<String, String> {
+    let is_hex = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hex {
+        Ok(text.to_owned())
+    } else {
+        Err("an id is hexadecimal digits, as `bannkreis token list` shows them".to_owned())
     }
 }
 

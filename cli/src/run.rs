@@ -1,6 +1,6 @@
 //! From what was typed to an exit code: reads the arguments, runs the command, shows what came of it.
 
-use crate::args::{Cli, ClusterCommand, Color, Command, Output};
+use crate::args::{Cli, ClusterCommand, Color, Command, Output, TokenCommand};
 use crate::commands::regex::Printer;
 use crate::commands::regex::args::RegexArgs;
 use crate::failure::{Exit, Failure};
@@ -82,8 +82,18 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
             Command::Cluster(ClusterCommand::Status) => {
                 commands::cluster::status(&mut client, style).await.map(Ended::With)
             }
-            Command::Cluster(ClusterCommand::Join { address }) => {
-                commands::cluster::join(&mut client, address, style).await.map(Ended::With)
+            Command::Cluster(ClusterCommand::Join { address, token, token_file }) => {
+                let token = commands::cluster::token(token.as_deref(), token_file.as_deref())?;
+                commands::cluster::join(&mut client, address, token, style).await.map(Ended::With)
+            }
+            Command::Token(TokenCommand::Create { ttl }) => {
+                commands::token::create(&mut client, *ttl, style).await.map(Ended::With)
+            }
+            Command::Token(TokenCommand::List) => {
+                commands::token::list(&mut client, style).await.map(Ended::With)
+            }
+            Command::Token(TokenCommand::Revoke { id }) => {
+                commands::token::revoke(&mut client, id, style).await.map(Ended::With)
             }
             Command::Check { .. } | Command::Regex(_) => {
                 unreachable!("what needs no daemon has returned")

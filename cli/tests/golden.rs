@@ -6,11 +6,12 @@
 mod answers;
 
 use bannkreis_cli::args::Output;
-use bannkreis_cli::commands::{ban, bans, check, cluster, status, unban, why};
+use bannkreis_cli::commands::{ban, bans, check, cluster, status, token, unban, why};
 use bannkreis_cli::failure::Exit;
 use bannkreis_cli::run::Shown;
 use bannkreis_cli::text::{COLUMNS, Style};
 use bannkreis_filter::tree::MemoryTree;
+use bannkreis_proto::v1::ListTokensResponse;
 use jiff::tz::TimeZone;
 use std::path::PathBuf;
 
@@ -134,6 +135,15 @@ fn cluster_of_three_with_one_down() {
 #[test]
 fn joined() {
     expect("cluster-join", Exit::Done, &cluster::show_join(&answers::joined(), &style()));
+}
+
+#[test]
+fn tokens_are_made_listed_and_taken_back() {
+    expect("token-create", Exit::Done, &token::show_created(&answers::created_token(), &style()));
+    expect("token-list", Exit::Done, &token::show_list(&answers::tokens(), &style()));
+    let none = ListTokensResponse { tokens: Vec::new(), ..answers::tokens() };
+    expect("token-list-none", Exit::Done, &token::show_list(&none, &style()));
+    expect("token-revoke", Exit::Done, &token::show_revoked(&answers::revoked_token(), &style()));
 }
 
 #[test]

@@ -3,17 +3,21 @@
 //! Usually there is one life. A join ends it and begins the next, as a member of another cluster, while the
 //! kernel keeps every block.
 
+use crate::admissions::Admissions;
 use crate::config::NodeConfig;
 use crate::control::ControlSocket;
 use crate::door::Door;
 use crate::host::HostFacts;
 use crate::joining;
 use crate::local_store::LocalStore;
+use crate::pki::{JoinToken, PkiError};
 use crate::running::Running;
-use crate::security;
 use crate::startup::{self, StartupError};
+use crate::way_in::{self, WayIn};
 use crate::wire::Security;
-use bannkreis_raft::{JoinInfo, join_info};
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,6 +25,8 @@ use tokio::sync::{Mutex, watch};
 
 /// How long a join may take before the operator is told that it goes on in the background.
 const JOIN_WAIT: Duration = Duration::from_secs(30);
+/// Pause before the cluster in the configuration is asked again.
+const CONFIGURED_JOIN_PAUSE: Duration = Duration::from_secs(3);
 /// How often a joining node looks whether it is a member.
 const JOIN_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -30,6 +36,8 @@ pub struct Lives {
     host: HostFacts,
     store: Arc<LocalStore>,
     current: RwLock<Arc<Running>>,
+    /// Whether somebody comes while this node goes.
+    admissions: Arc<Admissions>,
     /// One join at a time; a stop waits for it.
     changing: Mutex<()>,
     /// Why the process must end although nobody asked it to.
@@ -49,23 +57,22 @@ impl Lives {
         &self.config
     }
 
-    /// Joins the cluster that `host_port` belongs to; returns when this node is a member.
+    /// Joins the cluster that `host_port` belongs to, by `token` where one is needed; returns when this node is a
+    /// member.
     ///
     /// # Errors
     /// A sentence with cause and remedy. Before anything was changed, or, when it says so, after.
-    pub async fn join(&self, host_port: &str) -> Result<(), String> {
+    pub async fn join(&self, host_port: &str, token: Option<&JoinToken>) -> Result<(), String> {
         let only_one = self.changing.lock().await;
         let solo = self.current();
-        let connect = security::connect(&solo.security);
-        let info = join_info(&*connect, host_port).await;
-        let info = info.map_err(|error| format!("{error}{}", security::why_strangers(&solo.security)))?;
-        solo.raft.may_join(&info).map_err(|error| error.to_string())?;
-        tracing::info!("joining the cluster {} by {host_port}", info.cluster);
+        let way = way_in::find(&solo, &self.config, &self.admissions, host_port, token).await?;
+        tracing::info!("joining the cluster {} by {host_port}", way.info.cluster);
         solo.stop().await;
         // Only now: what was acknowledged until the end comes along. When it can not be prepared, the
         // directory still is the solo node's, and it lives on.
-        let prepared = self.prepare(&solo, info, host_port).await;
-        match Running::start(&self.config, &self.host, self.store.clone()).await {
+        let prepared = self.prepare(&solo, &way, host_port).await;
+        drop(way);
+        match Running::start(&self.config, &self.host, self.store.clone(), self.admissions.clone()).await {
             Ok(running) => *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(running),
             Err(error) => {
                 self.broken.send_replace(Some(error.clone()));
@@ -79,13 +86,39 @@ impl Lives {
     }
 
     /// Asks again whether it may join, for others may have joined it meanwhile, and prepares the directory.
-    async fn prepare(&self, solo: &Arc<Running>, info: JoinInfo, target: &str) -> Result<(), String> {
-        solo.raft.may_join(&info).map_err(|error| error.to_string())?;
+    async fn prepare(&self, solo: &Arc<Running>, way: &WayIn<'_>, target: &str) -> Result<(), String> {
+        solo.raft.may_join(&way.info).map_err(|error| error.to_string())?;
+        way.leaving.check()?;
+        let identity = way.identity;
         let (state_dir, target) = (self.config.state_dir.clone(), target.to_owned());
         let (view, node) = (solo.raft.view(), solo.raft.node_id());
-        let prepared =
-            tokio::task::spawn_blocking(move || joining::prepare(&state_dir, &view, node, &info, &target));
+        let prepared = tokio::task::spawn_blocking(move || {
+            joining::prepare(&state_dir, &view, node, &identity, &target)
+        });
         prepared.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    /// Joins the cluster that the configuration names, as long as this node is alone. Never returns before it is not.
+    async fn join_as_configured(self: Arc<Self>, target: String) {
+        let mut said = String::new();
+        while self.current().raft.is_alone() {
+            // A task of its own: this one may be aborted, a join must not be.
+            let (lives, to) = (self.clone(), target.clone());
+            let joining = tokio::spawn(async move {
+                let token = read_token(lives.config.token_file.as_deref()).await?;
+                lives.join(&to, token.as_ref()).await
+            });
+            match joining.await.unwrap_or_else(|error| Err(error.to_string())) {
+                Ok(()) => return,
+                // Once is enough for what does not change.
+                Err(why) if why != said => {
+                    tracing::warn!("join = \"{target}\": not joined yet: {why}; it is tried again");
+                    said = why;
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(CONFIGURED_JOIN_PAUSE).await;
+        }
     }
 
     async fn await_membership(&self, host_port: &str) -> Result<(), String> {
@@ -109,6 +142,15 @@ impl Lives {
     }
 }
 
+async fn read_token(file: Option<&Path>) -> Result<Option<JoinToken>, String> {
+    let Some(file) = file else { return Ok(None) };
+    let failed = |why: &dyn std::fmt::Display| format!("token_file = \"{}\": {why}", file.display());
+    let path = file.to_owned();
+    let read = tokio::task::spawn_blocking(move || fs::read_to_string(path)).await;
+    let text = read.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| failed(&error))?;
+    text.parse().map(Some).map_err(|error: PkiError| failed(&error))
+}
+
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
@@ -120,7 +162,8 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(StartupError::of)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartupError::of)?;
     let store = Arc::new(startup::open_store(&config.state_dir)?);
-    let running = Running::start(&config, &host, store.clone()).await?;
+    let admissions = Arc::new(Admissions::default());
+    let running = Running::start(&config, &host, store.clone(), admissions.clone()).await?;
     tracing::info!(
         node = %running.raft.node_id(),
         cluster = %running.raft.cluster_id(),
@@ -143,9 +186,11 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
         host,
         store,
         current: RwLock::new(Arc::new(running)),
+        admissions,
         changing: Mutex::new(()),
         broken,
     });
+    let configured = lives.config.join.clone().map(|to| tokio::spawn(lives.clone().join_as_configured(to)));
     let (stop, mut stopped) = watch::channel(false);
     let door = Arc::new(Door { lives: lives.clone(), started });
     let serving = tokio::spawn(socket.serve(door, async move {
@@ -159,6 +204,9 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     };
     tracing::info!("stopping; every block stays in the kernel");
     stop.send_replace(true);
+    if let Some(joining) = configured {
+        joining.abort();
+    }
     if let Ok(Err(error)) = serving.await {
         tracing::error!("{error}");
     }

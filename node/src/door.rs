@@ -5,12 +5,14 @@
 use crate::app::Lives;
 use crate::borders::Clock;
 use crate::control::{
-    ClusterFacts, ColdRecord, Committed, Inspection, MemberFacts, NodeApi, NodeFacts, ProposeFailure,
-    SourceFacts,
+    ClusterFacts, ColdRecord, Committed, Inspection, MemberFacts, NewToken, NodeApi, NodeFacts,
+    ProposeFailure, SourceFacts,
 };
 use crate::local_store::ColdKey;
+use crate::pki::JoinToken;
 use crate::raft_observer::decode_cold;
 use crate::running::Running;
+use crate::security;
 use crate::source::FileSourcesHandle;
 use bannkreis_core::ban_list::{BanView, Cause};
 use bannkreis_core::command::Op;
@@ -106,11 +108,21 @@ impl NodeApi for Door {
         Some(ColdRecord { at, op })
     }
 
-    async fn join(&self, host_port: &str) -> Result<(), String> {
+    async fn join(&self, host_port: &str, token: &str) -> Result<(), String> {
+        let token = match token {
+            "" => None,
+            text => Some(text.parse::<JoinToken>().map_err(|error| error.to_string())?),
+        };
         // A task of its own: a client that hangs up must not leave the node between two lives.
         let (lives, target) = (self.lives.clone(), host_port.to_owned());
-        let joined = tokio::spawn(async move { lives.join(&target).await }).await;
+        let joined = tokio::spawn(async move { lives.join(&target, token.as_ref()).await }).await;
         joined.unwrap_or_else(|error| Err(format!("joining has failed ({error}); restart bannkreisd")))
+    }
+
+    fn make_token(&self) -> Result<NewToken, String> {
+        let authority = security::authority(&self.running().security)?;
+        let token = JoinToken::make(authority).map_err(|error| error.to_string())?;
+        Ok(NewToken { text: token.to_string(), hash: token.hash() })
     }
 }
 

@@ -21,8 +21,10 @@ use std::time::Duration;
 const IMPORT_FILE: &str = "join-import";
 /// Where the cluster was asked to take this node in, and the name of the solo life's archive, a line each.
 const TARGET_FILE: &str = "join-target";
-/// The node's identity, in the state directory and in the archive.
+/// The node's identity, in the state directory, in the archive, and as an applicant.
 const IDENTITY_FILE: &str = "identity";
+/// Holds the identity under which the node asks to be let in, until it is a member.
+const APPLICANT_DIR: &str = "join-applicant";
 /// The Raft log.
 const LOG_DIR: &str = "raft";
 /// The snapshots.
@@ -32,7 +34,26 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 /// Pause before an unanswered question to the cluster is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(300);
 
-/// Prepares the directory for the first start as a member of `info`'s cluster. `node`: who the node was until
+/// Who this node will be in `info`'s cluster: the same for every attempt until it is a member, so that a join that
+/// was interrupted goes on with the token it has used.
+///
+/// # Errors
+/// A sentence that names the file.
+pub fn applicant(state_dir: &Path, info: &JoinInfo) -> Result<Identity, String> {
+    let dir = state_dir.join(APPLICANT_DIR);
+    let known = Identity::read(&dir).map_err(|error| error.to_string())?;
+    if let Some(known) =
+        known.filter(|known| (known.cluster, known.generation) == (info.cluster, info.generation))
+    {
+        return Ok(known);
+    }
+    let identity = Identity::for_joining(info.cluster, info.generation)
+        .map_err(|error| format!("{}: {error}", dir.display()))?;
+    identity.write(&dir).map_err(|error| error.to_string())?;
+    Ok(identity)
+}
+
+/// Prepares the directory for the first start under the new `identity`. `node`: who the node was until
 /// now. The Raft log must be closed. Writing the new identity is what begins the new life: what comes after it
 /// is done by the next start as well, see [`move_aside`].
 ///
@@ -42,7 +63,7 @@ pub fn prepare(
     state_dir: &Path,
     view: &BanView,
     node: NodeId,
-    info: &JoinInfo,
+    identity: &Identity,
     target: &str,
 ) -> Result<(), String> {
     let failed = |what: &str, error: &io::Error| format!("{}: {error}", state_dir.join(what).display());
@@ -54,8 +75,6 @@ pub fn prepare(
         .map_err(|error| failed(IDENTITY_FILE, &error))?;
     write_synced(state_dir, TARGET_FILE, format!("{target}\n{archive}\n").as_bytes())
         .map_err(|error| failed(TARGET_FILE, &error))?;
-    let identity = Identity::for_joining(info.cluster, info.generation)
-        .map_err(|error| failed(IDENTITY_FILE, &error))?;
     identity.write(state_dir).map_err(|error| error.to_string())?;
     move_aside(state_dir)
 }
@@ -195,7 +214,8 @@ fn read_target(state_dir: &Path) -> Result<Option<(String, String)>, String> {
 }
 
 fn forget_join(state_dir: &Path) -> Result<(), String> {
-    for name in [IMPORT_FILE, TARGET_FILE] {
+    let identity = Path::new(APPLICANT_DIR).join(IDENTITY_FILE);
+    for name in [&identity, Path::new(IMPORT_FILE), Path::new(TARGET_FILE)] {
         match fs::remove_file(state_dir.join(name)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

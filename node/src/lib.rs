@@ -5,6 +5,7 @@
 
 pub mod borders;
 
+pub mod admissions;
 pub mod config;
 pub mod control;
 pub mod host;
@@ -30,6 +31,7 @@ pub mod security;
 pub mod startup;
 pub mod stored;
 pub mod told;
+pub mod way_in;
 
 pub mod app;
 pub mod door;

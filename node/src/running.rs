@@ -4,6 +4,7 @@
 //! A node that joins a cluster ends one life and begins another in the same process; the kernel keeps every
 //! block in between. Not for the operator's door, which outlives both (`app.rs`).
 
+use crate::admissions::Admissions;
 use crate::borders::{Clock, Names};
 use crate::clock::SystemClock;
 use crate::config::NodeConfig;
@@ -73,7 +74,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts everything. The local store outlives a join, so it is opened once for all lives.
+    /// Starts everything. The local store and the admissions outlive a join: they are the same for all lives.
     ///
     /// # Errors
     /// The first thing that keeps the node from running, as one sentence with its remedy.
@@ -81,6 +82,7 @@ impl Running {
         config: &NodeConfig,
         host: &HostFacts,
         store: Arc<LocalStore>,
+        admissions: Arc<Admissions>,
     ) -> Result<Running, StartupError> {
         let clock = Arc::new(SystemClock::new());
         let listener = Listener::bind(config.listen).await.map_err(StartupError)?;
@@ -128,7 +130,7 @@ impl Running {
         let facts = self_facts(&raft, &firewall, &clock, &counts, observe);
         let links = Arc::new(Links::new(
             raft.clone(),
-            connect,
+            connect.clone(),
             facts,
             firewall.watch_enforced(),
             tokio::runtime::Handle::current(),
@@ -166,6 +168,8 @@ impl Running {
             on_notice,
             clock: clock.clone(),
             security: security.clone(),
+            connect: connect.clone(),
+            admissions,
         };
         let mut tasks = vec![tokio::spawn({
             let raft = raft.clone();

@@ -7,7 +7,7 @@ use crate::borders::Clock;
 use crate::clock::SystemClock;
 use crate::config::{NodeConfig, TlsMode};
 use crate::pki::keyring::Changed;
-use crate::pki::{Keyring, Origin, PkiError, Who};
+use crate::pki::{Fingerprint, Keyring, Origin, PkiError, Who};
 use crate::startup::StartupError;
 use crate::wire::{PlainConnect, Security, Tls, ask_for_authority, ask_to_sign, is_voter};
 use bannkreis_core::time::Timestamp;
@@ -41,18 +41,6 @@ pub fn connect(security: &Security) -> Arc<dyn Connect> {
     }
 }
 
-/// What an operator must know when another cluster can not be talked to, behind the cause.
-#[must_use]
-pub fn why_strangers(security: &Security) -> &'static str {
-    match security {
-        Security::Tls(tls) if tls.keyring().is_own() => {
-            "; with tls.mode = \"own\" a node believes its own cluster only: set \"files\" with certificates of one \
-             authority on all nodes, or \"insecure\" on a network that nobody else is on, and start it again"
-        }
-        _ => "",
-    }
-}
-
 /// Reads this node's keys and certificates; from then on peers are believed by the node's own ban list.
 ///
 /// # Errors
@@ -64,13 +52,25 @@ pub async fn open(
     now: Timestamp,
 ) -> Result<(), StartupError> {
     let Security::Tls(tls) = security else { return Ok(()) };
-    let status = raft.status();
-    let is_alone =
-        status.learners.is_empty() && matches!(&status.voters[..], [voter] if voter.node == raft.node_id());
+    let is_alone = raft.is_alone();
     let who = Who { cluster: raft.cluster_id(), node: raft.node_id(), name: config.name.clone(), is_alone };
     on_keyring(tls, move |keyring| keyring.open(who, now)).await.map_err(StartupError::of)?;
     tls.follow(raft);
     Ok(())
+}
+
+/// The name of the cluster's own authority, for a join token; zeros where no host needs to know it.
+///
+/// # Errors
+/// When the authority's certificate is not open yet: a sentence.
+pub fn authority(security: &Security) -> Result<Fingerprint, String> {
+    let Security::Tls(tls) = security else { return Ok(Fingerprint([0; 32])) };
+    if !tls.keyring().is_own() {
+        return Ok(Fingerprint([0; 32]));
+    }
+    let sessions = tls.keyring().sessions().ok_or("this node's certificates are not open yet")?;
+    let authority = sessions.authorities.first().ok_or("this node knows no authority")?;
+    Ok(authority.fingerprint)
 }
 
 /// SHA-256 of this node's public key, as its record names it; empty in insecure mode.

@@ -20,7 +20,7 @@ use crate::inside::in_lab;
 const HOST: &str = "mx1";
 const SOON: Duration = Duration::from_secs(10);
 /// What is before the settings of a test in the configuration.
-const FIRST_LINE_OF_SETTINGS: usize = 8;
+const FIRST_LINE_OF_SETTINGS: usize = 7;
 /// A jail that works, beside the one with the mistake.
 const GOOD_JAIL: &str = "[postfix]\nenabled = true\n\n";
 /// A jail's lines without its name and filter.

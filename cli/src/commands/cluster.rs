@@ -12,6 +12,8 @@ use bannkreis_proto::v1::{
     ClusterStatusRequest, ClusterStatusResponse, JoinRequest, JoinResponse, MemberStatus,
 };
 use serde_json::{Value, json};
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 /// A node that joins takes over the other cluster's bans before it answers.
@@ -28,12 +30,38 @@ pub async fn status(client: &mut Client, style: &Style) -> Result<Shown, Failure
     answer.map(|answer| show_status(&answer, style)).map_err(|status| client::read_failure(&status))
 }
 
-/// Makes the node join another cluster, and shows the answer.
+/// The token that was typed, or stands in a file; empty when there is none.
+///
+/// # Errors
+/// When the file can not be read.
+pub fn token(typed: Option<&str>, file: Option<&Path>) -> Result<String, Failure> {
+    let Some(file) = file else { return Ok(typed.unwrap_or_default().trim().to_owned()) };
+    let read = if file == Path::new("-") {
+        io::read_to_string(io::stdin().lock())
+    } else {
+        std::fs::read_to_string(file)
+    };
+    let text = read.map_err(|error| {
+        Failure::new(
+            Exit::Refused,
+            format!("the token can not be read from {}: {error}; name another file", file.display()),
+        )
+    })?;
+    Ok(text.trim().to_owned())
+}
+
+/// Makes the node join another cluster, and shows the answer. `token` may be empty.
 ///
 /// # Errors
 /// When there is no answer, or it is refused.
-pub async fn join(client: &mut Client, address: &str, style: &Style) -> Result<Shown, Failure> {
-    let answer = client::within(JOIN_TIMEOUT, client.join(JoinRequest { address: address.to_owned() })).await;
+pub async fn join(
+    client: &mut Client,
+    address: &str,
+    token: String,
+    style: &Style,
+) -> Result<Shown, Failure> {
+    let request = JoinRequest { address: address.to_owned(), token };
+    let answer = client::within(JOIN_TIMEOUT, client.join(request)).await;
     answer.map(|answer| show_join(&answer, style)).map_err(|status| client::read_failure(&status))
 }
 

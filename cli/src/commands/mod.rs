@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod outcome;
 pub mod regex;
 pub mod status;
+pub mod token;
 pub mod unban;
 pub mod why;
 

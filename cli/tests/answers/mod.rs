@@ -2,9 +2,10 @@
 
 use bannkreis_proto::v1::{
     BanInfo, BanKind, BanOrigin, BanResponse, ClusterStatusResponse, CommandOutcome, CommandResult,
-    EnforcementState, JailStatus, JoinResponse, ListBansResponse, MemberRole, MemberStatus, NodeEnforcement,
-    NodeMode, NodeState, RemainingBan, SourceStatus, StatusResponse, UnbanResponse, WhyBan, WhyEvidence,
-    WhyFailures, WhyLine, WhyPast, WhyProtection, WhyResponse,
+    CreateTokenResponse, EnforcementState, JailStatus, JoinResponse, ListBansResponse, ListTokensResponse,
+    MemberRole, MemberStatus, NodeEnforcement, NodeMode, NodeState, RemainingBan, RevokeTokenResponse,
+    SourceStatus, StatusResponse, TokenStatus, UnbanResponse, WhyBan, WhyEvidence, WhyFailures, WhyLine,
+    WhyPast, WhyProtection, WhyResponse,
 };
 
 /// 2026-03-01 12:00:00 UTC.
@@ -360,4 +361,29 @@ pub(crate) fn joined() -> JoinResponse {
         cluster_id: "01234567-89ab-cdef-0123-456789abcdef".to_owned(),
         n_members: 2,
     }
+}
+
+/// A token, as it is shown once.
+pub(crate) fn created_token() -> CreateTokenResponse {
+    CreateTokenResponse {
+        state: Some(state()),
+        token: format!("bkt1_{}", "A".repeat(64)),
+        status: Some(token_status("5e", 3_600_000)),
+        address: "kopano.example:7420".to_owned(),
+    }
+}
+
+/// Two that count, and none.
+pub(crate) fn tokens() -> ListTokensResponse {
+    let tokens = vec![token_status("5e", 59_000), token_status("a1", 3_600_000)];
+    ListTokensResponse { state: Some(state()), tokens }
+}
+
+/// One that was taken back.
+pub(crate) fn revoked_token() -> RevokeTokenResponse {
+    RevokeTokenResponse { state: Some(state()), status: Some(token_status("5e", 59_000)) }
+}
+
+fn token_status(digits: &str, left_ms: u64) -> TokenStatus {
+    TokenStatus { id: digits.repeat(32), expires_ms: state().now_ms + left_ms }
 }

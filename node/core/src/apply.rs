@@ -331,8 +331,9 @@ impl BanList {
     fn token(&mut self, hash: &[u8], expires: Timestamp) -> Outcome {
         let tokens = Arc::make_mut(&mut self.tokens);
         if expires == Timestamp::ZERO {
-            let n_affected = u32::from(tokens.remove(hash).is_some());
-            return Outcome::Done { n_affected };
+            // One that is over and not swept away yet lets nobody in.
+            let is_good = tokens.remove(hash).is_some_and(|end| end > self.now);
+            return Outcome::Done { n_affected: u32::from(is_good) };
         }
         if tokens.len() >= TOKENS_MAX
             && let Some(first) = tokens.iter().min_by_key(|(_, end)| **end).map(|(hash, _)| hash.clone())

@@ -6,9 +6,9 @@
 //! enough learners have caught up   → voters grow 1 → 3 → 5
 //! ```
 //!
-//! The number of voters never shrinks here: a cluster that loses its voters one by one must not end
-//! as a majority of one that nobody has asked for. Pure: time comes in as ages. Not for carrying a decision
-//! out; that is `voters.rs`.
+//! A node whose vote an operator has taken away gets none here. The number of voters never shrinks here: a cluster
+//! that loses its voters one by one must not end as a majority of one that nobody has asked for. Pure: time comes in
+//! as ages. Not for carrying a decision out; that is `voters.rs`.
 
 use bannkreis_core::ids::NodeId;
 use std::collections::BTreeSet;
@@ -36,6 +36,8 @@ pub(crate) struct Seen {
     pub(crate) silent_ms: u64,
     /// It lacks next to nothing of the log.
     pub(crate) is_caught_up: bool,
+    /// An operator has taken its vote away.
+    pub(crate) is_demoted: bool,
 }
 
 /// What is to be done.
@@ -65,7 +67,8 @@ pub(crate) fn decide(members: &[Seen], since_replaced_ms: Option<u64>) -> Decisi
     if n_alive * 2 <= voters.len() {
         return wait(format!("{n_alive} of {} voters answer: no majority, nothing is changed", voters.len()));
     }
-    let ready: Vec<&Seen> = members.iter().filter(|member| !member.is_voter && is_ready(member)).collect();
+    let may_vote = |member: &&Seen| !member.is_voter && !member.is_demoted && is_ready(member);
+    let ready: Vec<&Seen> = members.iter().filter(may_vote).collect();
     if let Some(decision) = succeed(members, &ready) {
         return decision;
     }
@@ -164,6 +167,7 @@ mod tests {
             is_alive: true,
             silent_ms: 0,
             is_caught_up: true,
+            is_demoted: false,
         }
     }
 
@@ -236,9 +240,10 @@ mod tests {
     }
 
     fn members() -> impl Strategy<Value = Vec<Seen>> {
-        let member = (any::<bool>(), any::<bool>(), any::<bool>(), 0..2 * DEAD_AFTER_MS, 0u64..4);
+        let member =
+            (any::<bool>(), any::<bool>(), any::<bool>(), 0..2 * DEAD_AFTER_MS, 0u64..4, any::<bool>());
         prop::collection::vec(member, 1..9).prop_map(|members| {
-            let seen = |(node, (is_voter, is_alive, is_caught_up, silent_ms, place))| Seen {
+            let seen = |(node, (is_voter, is_alive, is_caught_up, silent_ms, place, is_demoted))| Seen {
                 node: NodeId(node),
                 name: String::new(),
                 address: format!("mx{place}:7420"),
@@ -246,6 +251,7 @@ mod tests {
                 is_alive,
                 silent_ms,
                 is_caught_up,
+                is_demoted,
             };
             (1..).zip(members).map(seen).collect()
         })

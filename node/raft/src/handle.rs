@@ -6,6 +6,7 @@ use crate::identity::Identity;
 use crate::membership::{self, JoinError, JoinInfo};
 use crate::network::{MESSAGE_BYTES_MAX, Peers};
 use crate::options::{RaftOptions, Timing};
+use crate::orders::{self, Order, OrderError};
 use crate::progress::Progress;
 use crate::proposer::{ProposeError, Proposed, Request};
 use crate::server::RaftService;
@@ -15,7 +16,7 @@ use crate::types::{Member, Metrics, Raft};
 use crate::voters;
 use bannkreis_core::ban_list::BanView;
 use bannkreis_core::command::Op;
-use bannkreis_core::ids::{ClusterId, NodeId};
+use bannkreis_core::ids::{ClusterId, NodeId, Operator};
 use bannkreis_core::settings::Settings;
 use bannkreis_proto::v1::raft_server::RaftServer;
 use openraft::ServerState;
@@ -207,6 +208,22 @@ impl RaftNode {
         RaftServer::new(RaftService { inner: self.inner.clone() })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Has an operator's order about a member carried out by the leader. `by`: whose word it is; the same id for
+    /// the same order, given again.
+    ///
+    /// # Errors
+    /// Why not, and whether giving it again may help.
+    pub async fn order(&self, order: &Order, by: &Operator) -> Result<(), OrderError> {
+        orders::carry_out_or_forward(&self.inner, order, by, false).await
+    }
+
+    /// Whether this node is the only member of its cluster.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        let status = self.status();
+        status.learners.is_empty() && matches!(&status.voters[..], [voter] if voter.node == self.node_id())
     }
 
     /// Whether this node may leave its own cluster for that one.

@@ -41,6 +41,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
             continue;
         }
         voters::steer(&inner, &mut memory).await;
+        voters::forget_gone(&inner, &mut memory).await;
         let (view, now) = (inner.views.borrow().clone(), inner.time.now());
         let since_tick = now.ms_since(view.last_tick());
         let tick_due = since_tick >= TICK_INTERVAL_MIN_MS

@@ -38,6 +38,7 @@ pub mod import;
 pub mod membership;
 
 mod autopilot;
+pub mod orders;
 mod voters;
 
 mod network;
@@ -60,6 +61,7 @@ pub use import::import_ops;
 pub use membership::{JoinError, JoinInfo, join_info};
 pub use observer::{AppliedBatch, AppliedEntry, NoObserver, Observer};
 pub use options::{RaftOptions, Store, Timing};
+pub use orders::{Order, OrderError};
 pub use peer::{Connect, ConnectError, KeyFingerprint, NotAdmitted, Peer, Role};
 pub use progress::Progress;
 pub use proposer::{ProposeError, Proposed};

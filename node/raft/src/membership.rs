@@ -5,7 +5,7 @@
 //! stranger ── Join ──▶ any member ──▶ leader     (learner at once)
 //! ```
 //!
-//! Not for who votes and who leads: that is `voters.rs`.
+//! Not for who votes and who leads (`voters.rs`), nor for what an operator orders (`orders.rs`).
 
 pub use crate::autopilot::VOTERS_MAX;
 use crate::handle::Inner;
@@ -181,9 +181,13 @@ pub(crate) async fn take_in_or_forward(
 
 async fn take_in(inner: &Inner, request: &v1::RaftJoinRequest) -> Result<v1::RaftJoined, JoinError> {
     check_request(request, inner.views.borrow().level())?;
-    let member = Member { address: request.address.clone(), name: request.name.clone() };
     let metrics = inner.metrics();
     let known = members(&metrics);
+    let member = Member {
+        address: request.address.clone(),
+        name: request.name.clone(),
+        is_demoted: known.get(&request.node).is_some_and(|held| held.is_demoted),
+    };
     let nodes = BTreeMap::from([(request.node, member.clone())]);
     if !known.contains_key(&request.node) {
         bind_key(inner, request).await?;
@@ -249,7 +253,7 @@ fn check_request(request: &v1::RaftJoinRequest, level: u32) -> Result<(), JoinEr
 /// Sees to it that the membership says where this node is really reached.
 pub(crate) async fn keep_address(inner: &Inner) {
     let own = inner.identity.node.0;
-    if members(&inner.metrics()).get(&own).is_none_or(|held| *held == inner.member) {
+    if members(&inner.metrics()).get(&own).is_none_or(|held| held.is_at(&inner.member)) {
         return;
     }
     if let Err(error) = take_in_or_forward(inner, request(inner)).await {

@@ -8,6 +8,7 @@
 use crate::handle::Inner;
 use crate::membership::{self, JoinError};
 use crate::network::{AppendAnswer, CHUNK_BYTES, to_message};
+use crate::orders;
 use crate::peer::KeyFingerprint;
 use crate::proposer::{ENTRY_BYTES_MAX, LocalError, ProposeError, Proposed, REQUEST_OPS_MAX};
 use crate::snapshot::{self, SnapshotFile, UNFINISHED_SUFFIX};
@@ -217,6 +218,14 @@ impl RaftRpc for RaftService {
             Err(error) => v1::raft_join_response::Outcome::NoLeader(error.to_string()),
         };
         Ok(Response::new(v1::RaftJoinResponse { outcome: Some(outcome) }))
+    }
+
+    async fn order(
+        &self,
+        request: Request<v1::RaftOrderRequest>,
+    ) -> Result<Response<v1::RaftOrderResponse>, Status> {
+        let caller = self.check(&request)?;
+        Ok(Response::new(orders::answer(&self.inner, request.get_ref(), caller).await))
     }
 }
 

@@ -125,7 +125,7 @@ pub(crate) async fn start(
     let raft = Raft::new(identity.node.0, config, network, log, machine)
         .await
         .map_err(|fatal| StartError::Spectator { identity, why: fatal.to_string() })?;
-    let member = Member { address: options.advertise.clone(), name: options.name.clone() };
+    let member = Member { address: options.advertise.clone(), name: options.name.clone(), is_demoted: false };
     let is_newborn = identity.stage == Stage::Founding && is_pristine;
     if is_newborn {
         raft.initialize(BTreeMap::from([(identity.node.0, member.clone())]))

@@ -91,6 +91,15 @@ pub(crate) struct Member {
     pub(crate) address: String,
     /// Its host's name, for people.
     pub(crate) name: String,
+    /// An operator has taken its vote away: it gets none without an operator's word.
+    pub(crate) is_demoted: bool,
+}
+
+impl Member {
+    /// Whether both say the same of where the node is.
+    pub(crate) fn is_at(&self, other: &Member) -> bool {
+        (&self.address, &self.name) == (&other.address, &other.name)
+    }
 }
 
 /// Encodes one of openraft's structures: the format byte, then postcard.

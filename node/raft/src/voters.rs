@@ -12,15 +12,18 @@ use crate::autopilot::{self, Decision, Seen, Step};
 use crate::handle::Inner;
 use crate::membership::change_keeping;
 use crate::types::{Member, Metrics};
-use bannkreis_core::ids::NodeId;
+use bannkreis_core::command::Op;
+use bannkreis_core::ids::{CommandId, NodeId, Operator};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{ChangeMembers, Instant as _, ServerState};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// A node this many entries behind, or fewer, has caught up.
 const CAUGHT_UP_LAG_MAX: u64 = 16;
+/// A record is kept for so long when its node is no member: one that joins has it before it is.
+const RECORD_OUTLIVES: Duration = Duration::from_secs(60);
 /// A leader that stops waits so long for another one to take over.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -33,6 +36,38 @@ pub(crate) struct Memory {
     replaced: Option<Instant>,
     /// The last reason, which is logged when it changes.
     why: String,
+    /// Nodes with a record and without a membership, since when.
+    gone: BTreeMap<NodeId, Instant>,
+}
+
+/// The leader takes back the records of nodes that are no members any more, so that nothing is believed of them
+/// and their addresses are nobody's.
+pub(crate) async fn forget_gone(inner: &Inner, memory: &mut Memory) {
+    let metrics = inner.metrics();
+    if metrics.state != ServerState::Leader {
+        memory.gone.clear();
+        return;
+    }
+    let is_member = |node: NodeId| metrics.membership_config.membership().get_node(&node.0).is_some();
+    let view = inner.views.borrow().clone();
+    let gone = view.nodes().filter(|(node, entry)| !entry.revoked && !is_member(*node));
+    let gone: BTreeSet<NodeId> = gone.map(|(node, _)| node).collect();
+    memory.gone.retain(|node, _| gone.contains(node));
+    for node in gone {
+        if memory.gone.entry(node).or_insert_with(Instant::now).elapsed() < RECORD_OUTLIVES {
+            continue;
+        }
+        let operator = Operator {
+            // The same for every attempt.
+            command_id: CommandId(u128::from(node.0) << 64 | u128::from(inner.identity.generation)),
+            node: inner.identity.node,
+            author: "autopilot".to_owned(),
+            reason: "no member any more".to_owned(),
+        };
+        if inner.propose_here(vec![Op::Revoke { operator, node }]).await.is_ok() {
+            tracing::info!("{node} is no member any more: its key and its addresses count no longer");
+        }
+    }
 }
 
 /// The leader looks at its voters and does what [`autopilot`] decides.
@@ -75,7 +110,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// The members as this leader, which leads `since` then, sees them.
-fn seen(inner: &Inner, metrics: &Metrics, since: Instant) -> Vec<Seen> {
+pub(crate) fn seen(inner: &Inner, metrics: &Metrics, since: Instant) -> Vec<Seen> {
     let wanted = metrics.last_log_index.unwrap_or(0).saturating_sub(CAUGHT_UP_LAG_MAX);
     let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
     let see = |(node, member): (&u64, &Member)| {
@@ -91,6 +126,7 @@ fn seen(inner: &Inner, metrics: &Metrics, since: Instant) -> Vec<Seen> {
             is_alive: is_own || (heard.is_some() && silent < inner.timing.election_max()),
             silent_ms: if is_own { 0 } else { millis(silent) },
             is_caught_up: is_own || matching.is_some_and(|log_id| log_id.index >= wanted),
+            is_demoted: member.is_demoted,
         }
     };
     metrics.membership_config.nodes().map(see).collect()
@@ -99,27 +135,36 @@ fn seen(inner: &Inner, metrics: &Metrics, since: Instant) -> Vec<Seen> {
 /// Before a leader stops: hands over to the voter that lacks the least, so that the next commit waits for
 /// one message instead of an election. Gives up after [`HAND_OVER_TIMEOUT`]; the others elect then.
 pub(crate) async fn hand_over(inner: &Inner) {
+    match transfer(inner, None).await {
+        Ok(heir) => tracing::info!("{heir} leads now"),
+        Err(why) => tracing::debug!("nobody takes over the lead: {why}"),
+    }
+}
+
+/// This leader hands over to `wanted`, or to the voter that lacks the least. Gives the new leader's name.
+///
+/// # Errors
+/// A sentence: this node does not lead, or nobody could.
+pub(crate) async fn transfer(inner: &Inner, wanted: Option<NodeId>) -> Result<String, String> {
     let metrics = inner.metrics();
     if metrics.state != ServerState::Leader {
-        return;
+        return Err("this node does not lead".to_owned());
     }
     let members = seen(inner, &metrics, Instant::now());
     let voters = || members.iter().filter(|member| member.is_voter);
     let others = voters().filter(|member| member.is_alive && member.node != inner.identity.node);
     if others.count() * 2 <= voters().count() {
-        // Without this node there is no majority: nobody could lead.
-        return;
+        return Err("without this node there is no majority, and nobody could lead".to_owned());
     }
-    let candidates = members.iter();
     let matching = |node: NodeId| metrics.replication.as_ref().and_then(|nodes| nodes.get(&node.0)).copied();
-    let heir = candidates
+    let heir = members
+        .iter()
         .filter(|member| member.is_voter && member.is_alive && member.is_caught_up)
         .filter(|member| member.node != inner.identity.node)
+        .filter(|member| wanted.is_none_or(|wanted| member.node == wanted))
         .max_by_key(|member| matching(member.node).flatten());
-    let Some(heir) = heir else { return };
-    if inner.raft.trigger().transfer_leader(heir.node.0).await.is_err() {
-        return;
-    }
+    let heir = heir.ok_or("no voter that answers has caught up")?;
+    inner.raft.trigger().transfer_leader(heir.node.0).await.map_err(|error| error.to_string())?;
     let mut watched = inner.raft.metrics();
     let handed_over = async {
         while watched.borrow_watched().current_leader == Some(inner.identity.node.0) {
@@ -128,8 +173,9 @@ pub(crate) async fn hand_over(inner: &Inner) {
             }
         }
     };
+    let timeout = HAND_OVER_TIMEOUT.as_millis();
     match tokio::time::timeout(HAND_OVER_TIMEOUT, handed_over).await {
-        Ok(()) => tracing::info!("{} leads now", heir.name),
-        Err(_) => tracing::warn!("{} has not taken over the lead; the others elect", heir.name),
+        Ok(()) => Ok(heir.name.clone()),
+        Err(_) => Err(format!("{} has not taken over within {timeout} ms; the others elect", heir.name)),
     }
 }

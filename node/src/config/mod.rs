@@ -141,6 +141,10 @@ pub struct NodeConfig {
     pub listen: SocketAddr,
     /// What other nodes are told to connect to, when it is not `listen`.
     pub advertise: Option<String>,
+    /// A member of the cluster that this node joins by itself while it is alone.
+    pub join: Option<String>,
+    /// Where the join token is read from.
+    pub token_file: Option<PathBuf>,
     /// How nodes prove to each other who they are.
     pub tls: TlsConfig,
     /// What people call this node.
@@ -179,6 +183,8 @@ impl NodeConfig {
             config_dir: "/etc/fail2ban".into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 7420)),
             advertise: None,
+            join: None,
+            token_file: None,
             tls: TlsConfig {
                 mode: TlsMode::Own,
                 ca: "/etc/bannkreis/tls/ca.crt".into(),

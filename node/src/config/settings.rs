@@ -39,7 +39,7 @@ impl Setting {
 }
 
 /// All settings. Those of a section follow one another.
-pub static SETTINGS: [Setting; 19] = [
+pub static SETTINGS: [Setting; 21] = [
     Setting {
         key: "state_dir",
         default: "\"/var/lib/bannkreis\"",
@@ -76,6 +76,22 @@ pub static SETTINGS: [Setting; 19] = [
                   of `listen`, or this node's name when it listens everywhere.",
         allowed: "a host and a port, such as \"kopano.example.org:7420\", or \"\"",
         set: |config, given| put(&mut config.advertise, host_and_port(given)),
+    },
+    Setting {
+        key: "join",
+        default: "\"\"",
+        purpose: "A member of the cluster that this node joins by itself as long as it is alone, for images and \
+                  Ansible; the same as `bannkreis cluster join`. Empty: it waits to be told.",
+        allowed: "a host and a port, such as \"kopano.example.org:7420\", or \"\"",
+        set: |config, given| put(&mut config.join, host_and_port(given)),
+    },
+    Setting {
+        key: "token_file",
+        default: "\"\"",
+        purpose: "With `join`: the file with the join token (`bannkreis token create` on a member). It is read \
+                  again before each attempt, and never written. Empty: no token is needed there.",
+        allowed: "an absolute path, or \"\"",
+        set: |config, given| put(&mut config.token_file, optional_path(given)),
     },
     Setting {
         key: "name",
@@ -222,6 +238,10 @@ fn text(given: &Given) -> Result<&str, String> {
 fn path(given: &Given) -> Result<PathBuf, String> {
     let path = PathBuf::from(text(given)?);
     if path.is_absolute() { Ok(path) } else { Err("it does not begin with /".into()) }
+}
+
+fn optional_path(given: &Given) -> Result<Option<PathBuf>, String> {
+    if text(given)?.is_empty() { Ok(None) } else { path(given).map(Some) }
 }
 
 fn boolean(given: &Given) -> Result<bool, String> {

@@ -35,10 +35,14 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What came of one operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Settled {
+pub(super) enum Settled {
+    /// It was done to so many.
     Done { n_affected: u32 },
+    /// It was not done, and will not be.
     Refused { why: String },
+    /// It was done or not.
     Unknown { why: String },
+    /// It was not done; later it may be.
     NotNow { why: String },
 }
 
@@ -239,20 +243,25 @@ fn operator(
 
 fn new_or_given_id(text: &str) -> Result<u128, Status> {
     if text.is_empty() {
-        let mut bytes = [0; 16];
-        // random(4): never blocks, and fit for keys once the system is up.
-        let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes));
-        read.map_err(|error| Status::internal(format!("no id for the command: /dev/urandom: {error}")))?;
-        return Ok(u128::from_le_bytes(bytes));
+        return new_id();
     }
     let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let id = if is_hex { u128::from_str_radix(text, 16).ok() } else { None };
     id.ok_or_else(|| Status::invalid_argument("a command's id is 32 hexadecimal digits"))
 }
 
+/// The id of a new command.
+pub(super) fn new_id() -> Result<u128, Status> {
+    let mut bytes = [0; 16];
+    // random(4): never blocks, and fit for keys once the system is up.
+    let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes));
+    read.map_err(|error| Status::internal(format!("no id for the command: /dev/urandom: {error}")))?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
 /// Proposes until everything is settled or the time is over. Gives one outcome per operation, and how far a
 /// kernel must be to enforce them.
-async fn commit(api: &dyn NodeApi, ops: &[Op], deadline: Instant) -> (Vec<Settled>, Position) {
+pub(super) async fn commit(api: &dyn NodeApi, ops: &[Op], deadline: Instant) -> (Vec<Settled>, Position) {
     let all = |settled: Settled| ops.iter().map(|_| settled.clone()).collect();
     let mut may_be_written = false;
     loop {
@@ -309,8 +318,10 @@ fn outcome(view: &BanList, op: &Op) -> Option<Settled> {
 
 fn command_id(op: &Op) -> CommandId {
     match op {
-        Op::OperatorBan { operator, .. } | Op::Unban { operator, .. } => operator.command_id,
-        other => unreachable!("only made of bans and unbans: {other:?}"),
+        Op::OperatorBan { operator, .. } | Op::Unban { operator, .. } | Op::Token { operator, .. } => {
+            operator.command_id
+        }
+        other => unreachable!("no command proposes this: {other:?}"),
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! In the order of suggested reading: the trait here, then [`inspection`] (what the warden knows),
 //! `service` (each call) and the files it hands them to, `answers` (from core types to messages),
-//! `enforcement` (who enforces what), `remaining` (what an unban leaves), `peer` (who asks), [`socket`] (where the door is).
+//! `enforcement` (who enforces what), `remaining` (what an unban leaves), `tokens`, `peer` (who asks), [`socket`] (where the door is).
 
 mod answers;
 mod bans;
@@ -19,6 +19,7 @@ pub mod socket;
 mod status;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod why;
 
 pub use inspection::Inspection;
@@ -61,8 +62,21 @@ pub trait NodeApi: Send + Sync + 'static {
     async fn cold_record(&self, cause: Cause) -> Option<ColdRecord>;
 
     /// Joins the cluster that this `host:port` belongs to, and returns when this node is a member and has
-    /// asked for its bans to be taken over. The error is a sentence with cause and remedy.
-    async fn join(&self, host_port: &str) -> Result<(), String>;
+    /// asked for its bans to be taken over; `token` lets it in, and may be empty where none is needed. The error is
+    /// a sentence with cause and remedy.
+    async fn join(&self, host_port: &str, token: &str) -> Result<(), String>;
+
+    /// A new join token, which the cluster does not know yet. The error is a sentence.
+    fn make_token(&self) -> Result<NewToken, String>;
+}
+
+/// A join token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// For whoever joins.
+    pub text: String,
+    /// For the cluster.
+    pub hash: Vec<u8>,
 }
 
 /// Operations that were committed and applied.

@@ -1,6 +1,6 @@
 //! The gRPC service: finds out who asks, and hands each call to the file that answers it.
 
-use super::{NodeApi, Peer, bans, commands, status, why};
+use super::{NodeApi, Peer, bans, commands, status, tokens, why};
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::control_server::Control;
 use std::sync::Arc;
@@ -79,5 +79,29 @@ impl Control for ControlService {
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
         self.peer(&request)?;
         status::join(&*self.api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<v1::CreateTokenRequest>,
+    ) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        let peer = self.peer(&request)?;
+        tokens::create(&*self.api, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<v1::ListTokensRequest>,
+    ) -> Result<Response<v1::ListTokensResponse>, Status> {
+        self.peer(&request)?;
+        tokens::list(&*self.api).await.map(Response::new)
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
+        let peer = self.peer(&request)?;
+        tokens::revoke(&*self.api, &peer, request.into_inner()).await.map(Response::new)
     }
 }

@@ -224,7 +224,7 @@ pub(super) async fn join(api: &dyn NodeApi, request: v1::JoinRequest) -> Result<
             "`{address}` is no HOST:PORT, such as mx1.example.org:7420"
         )));
     }
-    api.join(&request.address).await.map_err(Status::failed_precondition)?;
+    api.join(&request.address, &request.token).await.map_err(Status::failed_precondition)?;
     let snapshot = Snapshot::take_counts(api).await?;
     Ok(v1::JoinResponse {
         state: Some(snapshot.state()),

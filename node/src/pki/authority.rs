@@ -3,15 +3,16 @@
 //! Whoever has the key can make members of the cluster: every voter has it, so that whichever of them leads
 //! can sign. Not for who is entitled to a certificate: that is decided before it is asked.
 
-use super::PkiError;
 use super::certificate::{Certificate, role_name};
 use super::files::{self, Secrecy, failed};
+use super::{Fingerprint, PkiError};
 use bannkreis_core::ids::{ClusterId, NodeId};
 use bannkreis_core::time::Timestamp;
 use bannkreis_raft::Role;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType,
+    SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
@@ -95,9 +96,7 @@ impl Authority {
         }
         let failed = |error: rcgen::Error| PkiError(format!("the authority's key can not be read: {error}"));
         let key = KeyPair::from_pem(&key_pem).map_err(failed)?;
-        if super::Fingerprint::of_public_key(&rcgen::PublicKeyData::subject_public_key_info(&key))
-            != named.fingerprint
-        {
+        if Fingerprint::of_public_key(&key.subject_public_key_info()) != named.fingerprint {
             return Err(PkiError("the authority's key does not belong to its certificate".to_owned()));
         }
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(failed)?;
@@ -150,15 +149,7 @@ impl Authority {
         now: Timestamp,
         days: u32,
     ) -> Result<String, PkiError> {
-        if request.len() > REQUEST_BYTES_MAX {
-            let size = request.len();
-            return Err(PkiError(format!(
-                "a certificate request of {size} bytes is over {REQUEST_BYTES_MAX}"
-            )));
-        }
-        let refused = |error: rcgen::Error| PkiError(format!("the certificate request is refused: {error}"));
-        let asked = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))
-            .map_err(refused)?;
+        let asked = read_request(request)?;
         let mut params = template(self.cluster, now, days)?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -178,8 +169,30 @@ impl Authority {
         params.distinguished_name.push(DnType::OrganizationalUnitName, role_name(role));
         params.distinguished_name.push(DnType::CommonName, common_name);
         let signed = CertificateSigningRequestParams { params, public_key: asked.public_key };
-        Ok(signed.signed_by(&self.issuer).map_err(refused)?.pem())
+        Ok(signed.signed_by(&self.issuer).map_err(|error| refused(&error))?.pem())
     }
+}
+
+/// The name of the key that a certificate request (in DER) is for.
+///
+/// # Errors
+/// When it is no request, its signature is wrong, or its key is of a kind that is not known.
+pub fn requested_key(request: &[u8]) -> Result<Fingerprint, PkiError> {
+    let asked = read_request(request)?;
+    Ok(Fingerprint::of_public_key(&asked.public_key.subject_public_key_info()))
+}
+
+fn read_request(request: &[u8]) -> Result<CertificateSigningRequestParams, PkiError> {
+    if request.len() > REQUEST_BYTES_MAX {
+        let size = request.len();
+        return Err(PkiError(format!("a certificate request of {size} bytes is over {REQUEST_BYTES_MAX}")));
+    }
+    CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))
+        .map_err(|error| refused(&error))
+}
+
+fn refused(error: &rcgen::Error) -> PkiError {
+    PkiError(format!("the certificate request is refused: {error}"))
 }
 
 /// What all certificates of a cluster have in common.

@@ -5,20 +5,24 @@
 //! belongs to (the ban list's node records say that, and `wire` asks them), nor sockets, nor settings, nor
 //! the time: that is told. In the order of suggested reading: [`fingerprint`], [`certificate`],
 //! [`host_key`], [`authority`], [`sessions`] (what TLS needs), [`keyring`] (what is in use now, and its
-//! renewal), `files`.
+//! renewal), [`join_token`] and [`knocking`] (the
+//! way in), `files`.
 
 pub mod authority;
 pub mod certificate;
 mod files;
 pub mod fingerprint;
 pub mod host_key;
+pub mod join_token;
 pub mod keyring;
+pub mod knocking;
 pub mod sessions;
 
 pub use authority::{Authority, Subject};
 pub use certificate::Certificate;
 pub use fingerprint::Fingerprint;
 pub use host_key::HostKey;
+pub use join_token::JoinToken;
 pub use keyring::{Keyring, Origin, Who};
 pub use sessions::Sessions;
 

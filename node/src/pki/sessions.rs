@@ -1,5 +1,6 @@
 //! What TLS is made of: this node's certificate and key, and whose certificates it believes, as rustls wants
-//! them. TLS 1.3 only, and both sides show a certificate.
+//! them. TLS 1.3 only, and both sides show a certificate; where the authority is our own, a host that has none yet
+//! may knock (`knocking`), and the server shows the authority as well, so that the host can know it by its name.
 //!
 //! A session is never resumed: each connection is a whole handshake, so that a certificate that has ended or
 //! was replaced is noticed. Not for who the peer is among the nodes: that is `wire`'s.
@@ -14,7 +15,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::sync::Arc;
 
 /// HTTP/2, as gRPC needs it (RFC 7301).
-const ALPN: &[u8] = b"h2";
+pub(super) const ALPN: &[u8] = b"h2";
 
 /// How a server's certificate must be named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +68,7 @@ impl Sessions {
             PkiError("this node's certificate can not be read: there is none in the file".to_owned())
         })??;
         let read = authorities.iter().map(|der| Certificate::read(der)).collect::<Result<_, _>>()?;
+        let own_authorities = authorities.clone();
         let mut roots = RootCertStore::empty();
         for authority in authorities {
             roots
@@ -78,14 +80,16 @@ impl Sessions {
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let roots = Arc::new(roots);
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
-            .build()
-            .map_err(|error| refused(&error))?;
+        let is_own = matches!(naming, Naming::Cluster(_));
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
+        let verifier = if is_own { verifier.allow_unauthenticated() } else { verifier };
+        let verifier = verifier.build().map_err(|error| refused(&error))?;
+        let shown = if is_own { [&chain[..], &own_authorities].concat() } else { chain.clone() };
         let mut server = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&TLS13])
             .map_err(|error| refused(&error))?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(chain.clone(), key()?)
+            .with_single_cert(shown, key()?)
             .map_err(|error| refused(&error))?;
         server.alpn_protocols = vec![ALPN.to_vec()];
         server.send_tls13_tickets = 0;

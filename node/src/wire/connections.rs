@@ -8,13 +8,17 @@ use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// Open at most, both ways together; further ones are closed after their handshake.
 const CONNECTIONS_MAX: usize = 512;
+/// Of these, at most so many without a certificate.
+const STRANGERS_MAX: usize = 16;
 
 struct Open {
-    key: Fingerprint,
+    /// What the other end has shown; `None` when it has no certificate.
+    key: Option<Fingerprint>,
     socket: std::net::TcpStream,
 }
 
@@ -31,12 +35,19 @@ pub(super) struct Listed {
 }
 
 impl Connections {
-    /// Lists a connection whose other end has shown `key`.
-    pub(super) fn list(self: &Arc<Self>, key: Fingerprint, socket: &TcpStream) -> Result<Listed, String> {
+    /// Lists a connection whose other end has shown `key`, or no certificate.
+    pub(super) fn list(
+        self: &Arc<Self>,
+        key: Option<Fingerprint>,
+        socket: &TcpStream,
+    ) -> Result<Listed, String> {
         let socket = socket.as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
         let mut open = self.lock();
         if open.1.len() >= CONNECTIONS_MAX {
             return Err(format!("there are {CONNECTIONS_MAX} connections already"));
+        }
+        if key.is_none() && open.1.values().filter(|open| open.key.is_none()).count() >= STRANGERS_MAX {
+            return Err(format!("there are {STRANGERS_MAX} connections without a certificate already"));
         }
         open.0 += 1;
         let number = open.0;
@@ -46,14 +57,33 @@ impl Connections {
 
     /// Ends all connections whose key `is_out`.
     pub(super) fn cut(&self, is_out: impl Fn(Fingerprint) -> bool) {
-        for open in self.lock().1.values().filter(|open| is_out(open.key)) {
+        for open in self.lock().1.values().filter(|open| open.key.is_some_and(&is_out)) {
             // It may have ended by itself.
+            let _ = open.socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn end(&self, number: u64) {
+        if let Some(open) = self.lock().1.get(&number) {
             let _ = open.socket.shutdown(Shutdown::Both);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Open>)> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Listed {
+    /// Ends the connection when `after` is over, if it is still there.
+    pub(super) fn end_after(&self, after: Duration) {
+        let (number, connections) = (self.number, Arc::downgrade(&self.connections));
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            if let Some(connections) = connections.upgrade() {
+                connections.end(number);
+            }
+        });
     }
 }
 

@@ -22,13 +22,21 @@ pub(super) struct Identify {
 impl Interceptor for Identify {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let claimed = Peer::claimed(request.metadata());
-        let Some(Shown(certificate)) = request.extensions().get::<Shown>().cloned() else {
-            // Insecure mode. A call without any claim passes without an identity: only the questions of a
-            // node that wants to join are answered then.
-            if let Some(peer) = claimed {
-                request.extensions_mut().insert(peer);
+        let certificate = match request.extensions().get::<Shown>().cloned() {
+            Some(Shown::Certificate(certificate)) => certificate,
+            Some(Shown::Nothing) => {
+                let why = "no certificate was shown: this host has to join first".to_owned();
+                request.extensions_mut().insert(NotAdmitted { why, applicant: None });
+                return Ok(request);
             }
-            return Ok(request);
+            None => {
+                // Insecure mode. A call without any claim passes without an identity: only the questions of a
+                // node that wants to join are answered then.
+                if let Some(peer) = claimed {
+                    request.extensions_mut().insert(peer);
+                }
+                return Ok(request);
+            }
         };
         let extensions = request.extensions_mut();
         extensions.insert(KeyFingerprint(certificate.fingerprint.0));

@@ -3,17 +3,19 @@
 //! Before any handler runs, it is found out who calls (`identify`), and what the call says of itself is
 //! checked against that: this cluster, this generation, that node.
 
+use super::admission;
 use super::heartbeat::PeerTable;
 use super::identify::Identify;
 use super::signing;
 use super::tls::Tls;
+use crate::admissions::Admissions;
 use crate::borders::Clock;
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::proposal::Notice;
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::peer_message::Message;
 use bannkreis_proto::v1::peers_server::{Peers, PeersServer};
-use bannkreis_raft::RaftNode;
+use bannkreis_raft::{Connect, RaftNode};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -67,6 +69,10 @@ pub struct PeersService {
     pub clock: Arc<dyn Clock>,
     /// Whether peers must prove who they are.
     pub security: Security,
+    /// How the leader is reached.
+    pub connect: Arc<dyn Connect>,
+    /// Whether somebody may come in now.
+    pub admissions: Arc<Admissions>,
 }
 
 #[tonic::async_trait]
@@ -103,10 +109,19 @@ impl Peers for PeersService {
         signing::renew(self.tls(), &self.raft, caller, request.get_ref(), self.clock.wall())
             .map(Response::new)
     }
+
+    async fn admit(&self, request: Request<v1::AdmitRequest>) -> Result<Response<v1::AdmitResponse>, Status> {
+        // Only members forward for others.
+        if request.get_ref().forwarded {
+            self.raft.check(&request)?;
+        }
+        let now = self.clock.now().cluster;
+        Ok(Response::new(admission::admit(self, request.into_inner(), now).await))
+    }
 }
 
 impl PeersService {
-    fn tls(&self) -> Option<&Tls> {
+    pub(super) fn tls(&self) -> Option<&Tls> {
         match &self.security {
             Security::Insecure => None,
             Security::Tls(tls) => Some(tls),

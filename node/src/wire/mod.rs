@@ -4,6 +4,7 @@
 //! Not for what the messages mean (the warden, openraft), nor for operators (`control`), nor for keys and
 //! certificates (`pki`). In the mode that is called `insecure`, identity is claimed and not proved.
 
+mod admission;
 mod connect;
 mod connections;
 mod heartbeat;
@@ -14,6 +15,7 @@ mod secured;
 mod signing;
 mod tls;
 
+pub use admission::{Applicant, Knock, NotLetIn, ask_to_be_let_in};
 pub use connect::PlainConnect;
 pub use heartbeat::{HEARTBEAT_INTERVAL, PeerFacts, PeerTable, SelfFacts};
 pub use links::{Links, Member};

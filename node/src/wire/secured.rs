@@ -1,4 +1,4 @@
-//! A connection on which both ends have shown a certificate.
+//! A connection with TLS, and what its other end has shown.
 
 use super::connections::Listed;
 use crate::pki::Certificate;
@@ -13,7 +13,12 @@ use tonic::transport::server::Connected;
 
 /// What the other end has shown: in the extensions of every request on the connection.
 #[derive(Clone, Debug)]
-pub(super) struct Shown(pub(super) Arc<Certificate>);
+pub(super) enum Shown {
+    /// Its certificate.
+    Certificate(Arc<Certificate>),
+    /// Nothing: a host that wants to become a member.
+    Nothing,
+}
 
 /// The bytes of such a connection.
 pub(super) struct Secured {

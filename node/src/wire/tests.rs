@@ -1,5 +1,7 @@
 //! Real sockets, real TLS, real Raft nodes in one process: who is let in, and who is not.
 
+mod admission;
+
 use super::signing::{ask_for_authority, ask_to_sign, is_voter};
 use super::{Listener, PeerTable, PeersService, Security, Tls, serve};
 use crate::borders::Clock;
@@ -66,7 +68,7 @@ impl Node {
             store: Store::Memory,
         };
         let raft = RaftNode::start(options, Settings::at_birth).await.unwrap();
-        let is_alone = raft.status().voters.len() == 1;
+        let is_alone = raft.is_alone();
         let who =
             Who { cluster: raft.cluster_id(), node: raft.node_id(), name: "kopano".to_owned(), is_alone };
         tls.keyring().open(who, now()).unwrap();
@@ -78,6 +80,8 @@ impl Node {
             on_notice: Arc::new(|_| {}),
             clock,
             security: Security::Tls(tls.clone()),
+            connect: Arc::new(tls.clone()),
+            admissions: Arc::default(),
         };
         let served = raft.clone();
         tokio::spawn(async move { serve(listener, &served, peers, stopped).await });
@@ -339,7 +343,10 @@ async fn a_renewed_certificate_is_shown_without_a_restart() {
     let caller = founder.certify(NodeId(77));
     let seen = |tls: Tls, address: String| async move {
         let secured = tls.reach(&address, None).await.unwrap();
-        secured.shown.0.serial.clone()
+        match &secured.shown {
+            super::secured::Shown::Certificate(shown) => shown.serial.clone(),
+            super::secured::Shown::Nothing => unreachable!("a server shows its certificate"),
+        }
     };
     let before = seen(caller.tls.clone(), founder.address.clone()).await;
     let open = caller.tls.connect(&founder.address, None).await.unwrap();

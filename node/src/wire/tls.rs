@@ -25,6 +25,8 @@ use tonic::transport::{Channel, Uri};
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Handshakes at once; who comes while there are so many waits in the kernel's queue.
 const HANDSHAKES_MAX: usize = 64;
+/// A connection without a certificate ends so long after its handshake.
+const STRANGER_LIFE: Duration = Duration::from_secs(30);
 /// After the kernel could not give a connection (too many open files), the next one is asked for this late.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -126,8 +128,10 @@ impl Tls {
         let handshake = TlsConnector::from(sessions.client.clone()).connect(name, tcp);
         let stream = within_time(handshake).await?;
         let secured = self.secured(TlsStream::Client(stream))?;
-        if let Some(expected) = expect {
-            self.check_server(&secured.shown.0, expected)?;
+        match (&secured.shown, expect) {
+            (Shown::Certificate(shown), Some(expected)) => self.check_server(shown, expected)?,
+            (Shown::Certificate(_), None) => {}
+            (Shown::Nothing, _) => return Err("the other end has shown no certificate".to_owned()),
         }
         Ok(secured)
     }
@@ -135,10 +139,19 @@ impl Tls {
     fn secured(&self, stream: TlsStream<TcpStream>) -> Result<Secured, String> {
         let (tcp, session) = stream.get_ref();
         let leaf = session.peer_certificates().and_then(<[_]>::first);
-        let leaf = leaf.ok_or("the other end has shown no certificate")?;
-        let certificate = Certificate::read(leaf).map_err(|error| error.to_string())?;
-        let listed = self.connections.list(certificate.fingerprint, tcp)?;
-        Ok(Secured { shown: Shown(Arc::new(certificate)), _listed: listed, stream })
+        let (shown, listed) = match leaf {
+            Some(leaf) => {
+                let certificate = Certificate::read(leaf).map_err(|error| error.to_string())?;
+                let listed = self.connections.list(Some(certificate.fingerprint), tcp)?;
+                (Shown::Certificate(Arc::new(certificate)), listed)
+            }
+            None => {
+                let listed = self.connections.list(None, tcp)?;
+                listed.end_after(STRANGER_LIFE);
+                (Shown::Nothing, listed)
+            }
+        };
+        Ok(Secured { shown, _listed: listed, stream })
     }
 
     /// Whether who answers may be `expected`, as far as this node knows.

@@ -97,6 +97,17 @@ impl Told {
         self.json_in_any_case()
     }
 
+    /// A text in the answer, by its JSON pointer (RFC 6901).
+    ///
+    /// # Errors
+    /// When the answer is none, or has no such text.
+    pub fn text_at(&self, pointer: &str) -> Result<String> {
+        let answer = self.json()?;
+        let text = answer.pointer(pointer).and_then(Value::as_str);
+        text.map(str::to_owned)
+            .ok_or_else(|| Failed(format!("bannkreis {}: nothing at {pointer}", self.question)))
+    }
+
     /// Whether a `ban` or `unban` is known to be done: committed, and not only asked for.
     #[must_use]
     pub fn is_done(&self) -> bool {

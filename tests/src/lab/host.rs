@@ -204,6 +204,26 @@ impl Host {
         Told::ask(&self.file("run/control.sock"), arguments)
     }
 
+    /// A join token of this node's cluster.
+    ///
+    /// # Errors
+    /// When none is made.
+    pub fn token(&self) -> Result<String> {
+        let told = self.cli(&["--output", "json", "token", "create"])?;
+        told.text_at("/token")
+    }
+
+    /// Joins the cluster of `other`, with a token from there.
+    ///
+    /// # Errors
+    /// When no token is made, or the join is refused.
+    pub fn join(&self, other: &Host) -> Result<()> {
+        let token = other.token()?;
+        self.cli(&["cluster", "join", &other.cluster_address(), "--token", &token])?
+            .expect_success()
+            .map(drop)
+    }
+
     /// The cluster as this node sees it.
     ///
     /// # Errors
@@ -293,14 +313,12 @@ impl Host {
     fn write_config(&self) -> Result<()> {
         let text = format!(
             "name = \"{name}\"\nstate_dir = \"{state}\"\nrun_dir = \"{run}\"\nconfig_dir = \"{tree}\"\n\
-             listen = \"{cluster}\"\nadvertise = \"{cluster}\"\n{tls}{settings}",
+             listen = \"{cluster}\"\nadvertise = \"{cluster}\"\n{settings}",
             name = self.plan.name,
             state = self.file("state").display(),
             run = self.file("run").display(),
             tree = self.file("fail2ban").display(),
             cluster = self.cluster_address(),
-            // A namespace has no strangers, and a join without certificates needs no token.
-            tls = if self.plan.settings.contains("tls") { "" } else { "tls.mode = \"insecure\"\n" },
             settings = self.plan.settings,
         );
         let path = self.file("config.toml");

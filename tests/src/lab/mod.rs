@@ -110,9 +110,8 @@ impl Lab {
         for host in &mut self.hosts {
             host.start()?;
         }
-        let first = self.hosts[0].cluster_address();
         for host in &self.hosts[1..] {
-            host.cli(&["cluster", "join", &first])?.expect_success()?;
+            host.join(&self.hosts[0])?;
         }
         self.wait_whole()?;
         Ok(began.elapsed())

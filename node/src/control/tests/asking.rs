@@ -215,8 +215,14 @@ async fn the_cluster_is_listed_by_name_and_joining_fails_with_the_reason() {
         .collect();
     assert_eq!(members, [("kerio", true, true), ("kopano", false, true), ("mx1", false, false)]);
     assert_eq!((answer.n_quorum, answer.members[1].node_id.as_str()), (2, HERE.to_string().as_str()));
-    let refused = status::join(&api, v1::JoinRequest { address: "mx1".to_owned() }).await.unwrap_err();
+    let refused =
+        status::join(&api, v1::JoinRequest { address: "mx1".to_owned(), ..v1::JoinRequest::default() })
+            .await
+            .unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
-    let failed = status::join(&api, v1::JoinRequest { address: "mx1:7420".to_owned() }).await.unwrap_err();
+    let failed =
+        status::join(&api, v1::JoinRequest { address: "mx1:7420".to_owned(), ..v1::JoinRequest::default() })
+            .await
+            .unwrap_err();
     assert_eq!((failed.code(), failed.message()), (Code::FailedPrecondition, "nobody answers at mx1:7420"));
 }

@@ -1,8 +1,8 @@
 //! A node whose cluster answers as a test wants it.
 
 use crate::control::{
-    ClusterFacts, ColdRecord, Committed, Inspection, MemberFacts, NodeApi, NodeFacts, Peer, ProposeFailure,
-    Role,
+    ClusterFacts, ColdRecord, Committed, Inspection, MemberFacts, NewToken, NodeApi, NodeFacts, Peer,
+    ProposeFailure, Role,
 };
 use bannkreis_core::ban_list::{BanList, BanView, Cause};
 use bannkreis_core::command::{Command, LEVEL, Op};
@@ -43,6 +43,7 @@ struct State {
     members: Vec<MemberFacts>,
     fates: VecDeque<Fate>,
     n_proposals: usize,
+    n_tokens: u8,
     /// Member, and how many looks at the cluster it takes until it enforces everything.
     catching_up: Vec<(NodeId, u32)>,
 }
@@ -86,6 +87,7 @@ impl MadeUp {
             members: names.map(member).to_vec(),
             fates: VecDeque::new(),
             n_proposals: 0,
+            n_tokens: 0,
             catching_up: names.map(|(node, _)| (node, 0)).to_vec(),
         };
         MadeUp { state: Mutex::new(state), inspection, backend: "nftables" }
@@ -231,7 +233,14 @@ impl NodeApi for MadeUp {
         self.with(|state| state.cold.get(&cause).cloned())
     }
 
-    async fn join(&self, host_port: &str) -> Result<(), String> {
+    async fn join(&self, host_port: &str, _token: &str) -> Result<(), String> {
         Err(format!("nobody answers at {host_port}"))
+    }
+
+    fn make_token(&self) -> Result<NewToken, String> {
+        self.with(|state| {
+            state.n_tokens += 1;
+            Ok(NewToken { text: format!("bkt1_{}", state.n_tokens), hash: vec![state.n_tokens; 32] })
+        })
     }
 }

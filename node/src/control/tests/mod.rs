@@ -4,3 +4,4 @@ mod asking;
 mod commanding;
 mod door;
 mod made_up;
+mod tokens;
