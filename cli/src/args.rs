@@ -108,7 +108,7 @@ pub enum Command {
     /// Test a filter or an expression on a log, as fail2ban-regex does. Needs no daemon.
     #[command(version)]
     Regex(Box<RegexArgs>),
-    /// The cluster: how it is, and joining one.
+    /// The cluster: how it is, who is in it, who votes and leads.
     #[command(subcommand)]
     Cluster(ClusterCommand),
     /// Join tokens: each lets one host into the cluster.
@@ -132,6 +132,32 @@ pub enum ClusterCommand {
         /// Reads the token from this file; - for standard input. So it is in no list of processes.
         #[arg(long, value_name = "FILE", conflicts_with = "token")]
         token_file: Option<PathBuf>,
+    },
+    /// Take this node out of its cluster. It goes on alone, with all bans.
+    Leave {
+        /// Also when the cluster can not be asked, or has thrown this node out.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take another node out of the cluster, and its key with it: a host that is gone, or not trusted any more.
+    Remove {
+        /// Its name or id.
+        node: String,
+    },
+    /// Give a node a vote.
+    Promote {
+        /// Its name or id.
+        node: String,
+    },
+    /// Take a node's vote, until it is promoted.
+    Demote {
+        /// Its name or id.
+        node: String,
+    },
+    /// Let another node lead: before maintenance of the leader's host. The next commit waits for one message.
+    TransferLeader {
+        /// Its name or id; without it, the one that is up to date.
+        node: Option<String>,
     },
 }
 

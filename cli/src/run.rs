@@ -86,6 +86,15 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
                 let token = commands::cluster::token(token.as_deref(), token_file.as_deref())?;
                 commands::cluster::join(&mut client, address, token, style).await.map(Ended::With)
             }
+            Command::Cluster(ClusterCommand::Leave { force }) => {
+                commands::members::leave(&mut client, *force, style).await.map(Ended::With)
+            }
+            Command::Cluster(order) => match commands::members::order_in(order) {
+                Some((order, node)) => {
+                    commands::members::order(&mut client, order, node, style).await.map(Ended::With)
+                }
+                None => unreachable!("every other command of the cluster has an arm of its own"),
+            },
             Command::Token(TokenCommand::Create { ttl }) => {
                 commands::token::create(&mut client, *ttl, style).await.map(Ended::With)
             }

@@ -6,12 +6,12 @@
 mod answers;
 
 use bannkreis_cli::args::Output;
-use bannkreis_cli::commands::{ban, bans, check, cluster, status, token, unban, why};
+use bannkreis_cli::commands::{ban, bans, check, cluster, members, status, token, unban, why};
 use bannkreis_cli::failure::Exit;
 use bannkreis_cli::run::Shown;
 use bannkreis_cli::text::{COLUMNS, Style};
 use bannkreis_filter::tree::MemoryTree;
-use bannkreis_proto::v1::ListTokensResponse;
+use bannkreis_proto::v1::{ListTokensResponse, MemberOrder};
 use jiff::tz::TimeZone;
 use std::path::PathBuf;
 
@@ -135,6 +135,19 @@ fn cluster_of_three_with_one_down() {
 #[test]
 fn joined() {
     expect("cluster-join", Exit::Done, &cluster::show_join(&answers::joined(), &style()));
+}
+
+#[test]
+fn orders_about_members() {
+    for (name, order) in [
+        ("cluster-remove", MemberOrder::Remove),
+        ("cluster-promote", MemberOrder::Promote),
+        ("cluster-demote", MemberOrder::Demote),
+        ("cluster-transfer-leader", MemberOrder::TransferLeader),
+    ] {
+        expect(name, Exit::Done, &members::show_order(order, &answers::ordered(), &style()));
+    }
+    expect("cluster-leave", Exit::Done, &members::show_leave(&answers::left(), &style()));
 }
 
 #[test]

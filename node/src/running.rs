@@ -127,7 +127,7 @@ impl Running {
         let (firewall, firewall_thread) =
             FirewallWorker::start(firewall, clock.clone(), on_damage).map_err(StartupError::of)?;
         let counts = Arc::new(OwnCounts::default());
-        let facts = self_facts(&raft, &firewall, &clock, &counts, observe);
+        let facts = self_facts(&raft, &firewall, &clock, &counts, observe, &security);
         let links = Arc::new(Links::new(
             raft.clone(),
             connect.clone(),
@@ -315,8 +315,9 @@ fn self_facts(
     clock: &Arc<SystemClock>,
     counts: &Arc<OwnCounts>,
     observe: bool,
+    security: &Security,
 ) -> Arc<dyn Fn() -> SelfFacts + Send + Sync> {
-    let (raft, firewall) = (raft.clone(), firewall.clone());
+    let (raft, firewall, security) = (raft.clone(), firewall.clone(), security.clone());
     let (clock, counts) = (clock.clone(), counts.clone());
     Arc::new(move || SelfFacts {
         applied: raft.view().position(),
@@ -326,5 +327,6 @@ fn self_facts(
         n_overrides: counts.n_overrides(),
         n_waiting: counts.n_waiting(),
         observe,
+        has_authority: security::has_authority(&security),
     })
 }

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// How often it is looked whether this node needs a key or a certificate.
 const FRESH_INTERVAL: Duration = Duration::from_secs(10);
+/// The same for a node that could not sign if it led: until it can, nobody new gets in under it.
+const AUTHORITY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What the configuration says; no certificate is read yet.
 #[must_use]
@@ -73,6 +75,12 @@ pub fn authority(security: &Security) -> Result<Fingerprint, String> {
     Ok(authority.fingerprint)
 }
 
+/// Whether this node can sign for its cluster.
+#[must_use]
+pub fn has_authority(security: &Security) -> bool {
+    matches!(security, Security::Tls(tls) if tls.keyring().authority().is_some())
+}
+
 /// SHA-256 of this node's public key, as its record names it; empty in insecure mode.
 #[must_use]
 pub fn fingerprint(security: &Security) -> Vec<u8> {
@@ -123,17 +131,18 @@ pub async fn on_keyring<T: Send + 'static>(
 /// thirds of its life are over. Open connections keep the old one; the key stays the same, so nobody has to
 /// hear of it.
 pub async fn keep_fresh(tls: Tls, raft: RaftNode, clock: Arc<SystemClock>) {
-    let mut look = tokio::time::interval(FRESH_INTERVAL);
+    let mut said = String::new();
     loop {
-        look.tick().await;
         if !tls.keyring().is_own() {
             return;
         }
         if tls.keyring().authority().is_none()
             && is_voter(&raft, raft.node_id())
             && let Err(why) = fetch_authority(&tls, &raft, clock.wall()).await
+            && said != why
         {
             tracing::warn!("this node votes and does not have the authority's key yet: {why}");
+            said = why;
         }
         if tls.keyring().is_due(clock.wall()) {
             match renew(&tls, &raft, clock.wall()).await {
@@ -143,6 +152,8 @@ pub async fn keep_fresh(tls: Tls, raft: RaftNode, clock: Arc<SystemClock>) {
                 }
             }
         }
+        let can_sign = tls.keyring().authority().is_some();
+        tokio::time::sleep(if can_sign { FRESH_INTERVAL } else { AUTHORITY_INTERVAL }).await;
     }
 }
 

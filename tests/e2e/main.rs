@@ -20,4 +20,5 @@ mod story;
 mod all_killed;
 mod catch_up;
 mod leader_kills;
+mod members;
 mod pair;

@@ -2,10 +2,10 @@
 
 use bannkreis_proto::v1::{
     BanInfo, BanKind, BanOrigin, BanResponse, ClusterStatusResponse, CommandOutcome, CommandResult,
-    CreateTokenResponse, EnforcementState, JailStatus, JoinResponse, ListBansResponse, ListTokensResponse,
-    MemberRole, MemberStatus, NodeEnforcement, NodeMode, NodeState, RemainingBan, RevokeTokenResponse,
-    SourceStatus, StatusResponse, TokenStatus, UnbanResponse, WhyBan, WhyEvidence, WhyFailures, WhyLine,
-    WhyPast, WhyProtection, WhyResponse,
+    CreateTokenResponse, EnforcementState, JailStatus, JoinResponse, LeaveResponse, ListBansResponse,
+    ListTokensResponse, MemberRole, MemberStatus, NodeEnforcement, NodeMode, NodeState, OrderMemberResponse,
+    RemainingBan, RevokeTokenResponse, SourceStatus, StatusResponse, TokenStatus, UnbanResponse, WhyBan,
+    WhyEvidence, WhyFailures, WhyLine, WhyPast, WhyProtection, WhyResponse,
 };
 
 /// 2026-03-01 12:00:00 UTC.
@@ -360,6 +360,28 @@ pub(crate) fn joined() -> JoinResponse {
         state: Some(state()),
         cluster_id: "01234567-89ab-cdef-0123-456789abcdef".to_owned(),
         n_members: 2,
+    }
+}
+
+/// An order about a member was carried out.
+pub(crate) fn ordered() -> OrderMemberResponse {
+    OrderMemberResponse {
+        state: Some(state()),
+        node_id: "000000000000000c".to_owned(),
+        name: "mx1".to_owned(),
+        leader: "kerio".to_owned(),
+        n_voters: 3,
+        n_members: 4,
+    }
+}
+
+/// It is alone now.
+pub(crate) fn left() -> LeaveResponse {
+    LeaveResponse {
+        state: Some(state()),
+        left_cluster_id: "01234567-89ab-cdef-0123-456789abcdef".to_owned(),
+        cluster_id: "76543210-89ab-cdef-0123-456789abcdef".to_owned(),
+        n_bans: 1_214,
     }
 }
 

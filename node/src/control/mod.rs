@@ -5,13 +5,15 @@
 //!
 //! In the order of suggested reading: the trait here, then [`inspection`] (what the warden knows),
 //! `service` (each call) and the files it hands them to, `answers` (from core types to messages),
-//! `enforcement` (who enforces what), `remaining` (what an unban leaves), `tokens`, `peer` (who asks), [`socket`] (where the door is).
+//! `enforcement` (who enforces what), `remaining` (what an unban leaves), `members`,
+//! `tokens`, `peer` (who asks), [`socket`] (where the door is).
 
 mod answers;
 mod bans;
 mod commands;
 mod enforcement;
 pub mod inspection;
+mod members;
 mod peer;
 mod remaining;
 mod service;
@@ -29,7 +31,7 @@ pub use socket::{ControlSocket, SocketError};
 use bannkreis_core::ban_list::{BanView, Cause};
 use bannkreis_core::change::OpResult;
 use bannkreis_core::command::Op;
-use bannkreis_core::ids::{ClusterId, NodeId, Position};
+use bannkreis_core::ids::{ClusterId, NodeId, Operator, Position};
 use bannkreis_core::jail::JailName;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{Now, Timestamp};
@@ -68,6 +70,57 @@ pub trait NodeApi: Send + Sync + 'static {
 
     /// A new join token, which the cluster does not know yet. The error is a sentence.
     fn make_token(&self) -> Result<NewToken, String>;
+
+    /// Has the leader carry out an order about a member. Carrying it out twice changes nothing more.
+    async fn order(&self, order: MemberOrder, by: &Operator) -> Result<(), OrderFailure>;
+
+    /// Leaves the cluster, and returns when this node goes on alone with all bans; `force`: whatever the cluster
+    /// says. The error is a sentence with cause and remedy.
+    async fn leave(&self, by: Operator, force: bool) -> Result<(), String>;
+}
+
+/// An order about a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberOrder {
+    /// It is no member any more, and its key is out.
+    Remove(NodeId),
+    /// It votes.
+    Promote(NodeId),
+    /// It votes no more, until it is promoted.
+    Demote(NodeId),
+    /// Another node leads.
+    Lead {
+        /// The one that led when the order was given.
+        from: Option<NodeId>,
+        /// The one that is to lead; `None`: any other.
+        to: Option<NodeId>,
+    },
+}
+
+impl MemberOrder {
+    /// Whom it is about.
+    #[must_use]
+    pub fn node(self) -> Option<NodeId> {
+        match self {
+            MemberOrder::Remove(node) | MemberOrder::Promote(node) | MemberOrder::Demote(node) => Some(node),
+            MemberOrder::Lead { to, .. } => to,
+        }
+    }
+}
+
+/// Why an order was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrderFailure {
+    /// Given again, it may be.
+    NotNow {
+        /// A sentence.
+        why: String,
+    },
+    /// It will not be.
+    Refused {
+        /// A sentence.
+        why: String,
+    },
 }
 
 /// A join token.

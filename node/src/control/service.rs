@@ -1,6 +1,6 @@
 //! The gRPC service: finds out who asks, and hands each call to the file that answers it.
 
-use super::{NodeApi, Peer, bans, commands, status, tokens, why};
+use super::{NodeApi, Peer, bans, commands, members, status, tokens, why};
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::control_server::Control;
 use std::sync::Arc;
@@ -79,6 +79,19 @@ impl Control for ControlService {
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
         self.peer(&request)?;
         status::join(&*self.api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn order_member(
+        &self,
+        request: Request<v1::OrderMemberRequest>,
+    ) -> Result<Response<v1::OrderMemberResponse>, Status> {
+        let peer = self.peer(&request)?;
+        members::order(&*self.api, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn leave(&self, request: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveResponse>, Status> {
+        let peer = self.peer(&request)?;
+        members::leave(&*self.api, &peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn create_token(

@@ -275,6 +275,14 @@ pub fn adopt(state_dir: &Path, cluster: ClusterId, signed: &Signed) -> Result<()
     files::write(&dir, HOST_CERTIFICATE_FILE, &signed.certificate, Secrecy::Certificate)
 }
 
+/// Removes this host's key; the next [`Keyring::open`] makes another. For a node whose key was revoked.
+///
+/// # Errors
+/// When it can not be removed.
+pub fn forget_key(state_dir: &Path) -> Result<(), PkiError> {
+    HostKey::remove(&state_dir.join(DIR))
+}
+
 fn cluster_dir(state_dir: &Path, cluster: ClusterId) -> PathBuf {
     state_dir.join(DIR).join(cluster.to_string())
 }

@@ -127,7 +127,7 @@ impl Node {
             author: "root".to_owned(),
             reason: "stolen".to_owned(),
         };
-        self.raft.propose(vec![Op::Revoke { operator, node }]).await.unwrap();
+        self.raft.propose(vec![Op::Revoke { operator, node, keeps_key: false }]).await.unwrap();
     }
 
     /// What this node answers to a vote that comes over `tls` in the name of `claimed`.

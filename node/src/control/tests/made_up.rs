@@ -1,12 +1,12 @@
 //! A node whose cluster answers as a test wants it.
 
 use crate::control::{
-    ClusterFacts, ColdRecord, Committed, Inspection, MemberFacts, NewToken, NodeApi, NodeFacts, Peer,
-    ProposeFailure, Role,
+    ClusterFacts, ColdRecord, Committed, Inspection, MemberFacts, MemberOrder, NewToken, NodeApi, NodeFacts,
+    OrderFailure, Peer, ProposeFailure, Role,
 };
 use bannkreis_core::ban_list::{BanList, BanView, Cause};
 use bannkreis_core::command::{Command, LEVEL, Op};
-use bannkreis_core::ids::{ClusterId, NodeId, Position};
+use bannkreis_core::ids::{ClusterId, NodeId, Operator, Position};
 use bannkreis_core::jail::JailName;
 use bannkreis_core::node_record::NodeRecord;
 use bannkreis_core::settings::Settings;
@@ -44,6 +44,9 @@ struct State {
     fates: VecDeque<Fate>,
     n_proposals: usize,
     n_tokens: u8,
+    /// What becomes of the next orders; those after them are carried out.
+    order_failures: VecDeque<OrderFailure>,
+    leader: NodeId,
     /// Member, and how many looks at the cluster it takes until it enforces everything.
     catching_up: Vec<(NodeId, u32)>,
 }
@@ -88,6 +91,8 @@ impl MadeUp {
             fates: VecDeque::new(),
             n_proposals: 0,
             n_tokens: 0,
+            order_failures: VecDeque::new(),
+            leader: NodeId(2),
             catching_up: names.map(|(node, _)| (node, 0)).to_vec(),
         };
         MadeUp { state: Mutex::new(state), inspection, backend: "nftables" }
@@ -97,6 +102,17 @@ impl MadeUp {
     pub(super) fn fated(self, fates: &[Fate]) -> MadeUp {
         self.with(|state| state.fates.extend(fates));
         self
+    }
+
+    /// The next orders end like this; those after them are carried out.
+    pub(super) fn reluctant(self, failures: &[OrderFailure]) -> MadeUp {
+        self.with(|state| state.order_failures.extend(failures.iter().cloned()));
+        self
+    }
+
+    /// Another one leads now.
+    pub(super) fn lead(&self, node: NodeId) {
+        self.with(|state| state.leader = node);
     }
 
     /// This node has no firewall.
@@ -202,7 +218,7 @@ impl NodeApi for MadeUp {
                 cluster: ClusterId([3; 16]),
                 generation: 1,
                 term: 4,
-                leader: Some(NodeId(2)),
+                leader: Some(state.leader),
                 no_quorum_since: None,
                 members: state.members.clone(),
             }
@@ -235,6 +251,31 @@ impl NodeApi for MadeUp {
 
     async fn join(&self, host_port: &str, _token: &str) -> Result<(), String> {
         Err(format!("nobody answers at {host_port}"))
+    }
+
+    async fn order(&self, order: MemberOrder, _by: &Operator) -> Result<(), OrderFailure> {
+        self.with(|state| {
+            if let Some(failure) = state.order_failures.pop_front() {
+                return Err(failure);
+            }
+            match order {
+                MemberOrder::Remove(node) => state.members.retain(|member| member.node != node),
+                MemberOrder::Promote(node) | MemberOrder::Demote(node) => {
+                    let member = state.members.iter_mut().find(|member| member.node == node).unwrap();
+                    member.is_voter = matches!(order, MemberOrder::Promote(_));
+                }
+                MemberOrder::Lead { to, .. } => state.leader = to.unwrap_or(NodeId(3)),
+            }
+            Ok(())
+        })
+    }
+
+    async fn leave(&self, _by: Operator, force: bool) -> Result<(), String> {
+        if !force {
+            return Err("the cluster does not let this node go".to_owned());
+        }
+        self.with(|state| state.members.retain(|member| member.node == HERE));
+        Ok(())
     }
 
     fn make_token(&self) -> Result<NewToken, String> {

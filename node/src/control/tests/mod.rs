@@ -4,4 +4,5 @@ mod asking;
 mod commanding;
 mod door;
 mod made_up;
+mod members;
 mod tokens;
