@@ -3,16 +3,14 @@
 //! Usually there is one life. Joining or leaving a cluster ends it and begins the next, while the kernel keeps every
 //! block.
 
-use crate::admissions::Admissions;
 use crate::borders::Clock;
 use crate::config::NodeConfig;
-use crate::control::ControlSocket;
+use crate::control::{ControlSocket, NodeApi};
 use crate::door::Door;
 use crate::host::HostFacts;
 use crate::joining;
-use crate::local_store::LocalStore;
 use crate::pki::{JoinToken, PkiError, keyring};
-use crate::running::Running;
+use crate::running::{Lasting, Running};
 use crate::security;
 use crate::startup::{self, StartupError};
 use crate::way_in::{self, WayIn};
@@ -42,10 +40,8 @@ const JOIN_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 pub struct Lives {
     config: NodeConfig,
     host: HostFacts,
-    store: Arc<LocalStore>,
+    lasting: Lasting,
     current: RwLock<Arc<Running>>,
-    /// Whether somebody comes while this node goes.
-    admissions: Arc<Admissions>,
     /// One change of lives at a time; a stop waits for it.
     changing: Mutex<()>,
     /// Why the process must end although nobody asked it to.
@@ -73,7 +69,7 @@ impl Lives {
     pub async fn join(&self, host_port: &str, token: Option<&JoinToken>) -> Result<(), String> {
         let only_one = self.changing.lock().await;
         let solo = self.current();
-        let way = way_in::find(&solo, &self.config, &self.admissions, host_port, token).await?;
+        let way = way_in::find(&solo, &self.config, &self.lasting.admissions, host_port, token).await?;
         tracing::info!("joining the cluster {} by {host_port}", way.info.cluster);
         solo.stop().await;
         // Only now: what was acknowledged until the end comes along. When it can not be prepared, the
@@ -134,7 +130,7 @@ impl Lives {
             }
         });
         let prepared = prepared.await.unwrap_or_else(|error| Err(error.to_string()));
-        self.admissions.forget();
+        self.lasting.admissions.forget();
         self.begin_next().await?;
         prepared?;
         drop(only_one);
@@ -143,7 +139,7 @@ impl Lives {
 
     /// Starts the next life in the directory as it is now.
     async fn begin_next(&self) -> Result<(), String> {
-        match Running::start(&self.config, &self.host, self.store.clone(), self.admissions.clone()).await {
+        match Running::start(&self.config, &self.host, &self.lasting).await {
             Ok(running) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(running);
                 Ok(())
@@ -264,9 +260,12 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     let socket = ControlSocket::bind(&config.control_socket()).map_err(StartupError::of)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StartupError::of)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartupError::of)?;
-    let store = Arc::new(startup::open_store(&config.state_dir)?);
-    let admissions = Arc::new(Admissions::default());
-    let running = Running::start(&config, &host, store.clone(), admissions.clone()).await?;
+    let lasting = Lasting {
+        store: Arc::new(startup::open_store(&config.state_dir)?),
+        admissions: Arc::default(),
+        door: Arc::default(),
+    };
+    let running = Running::start(&config, &host, &lasting).await?;
     tracing::info!(
         node = %running.raft.node_id(),
         cluster = %running.raft.cluster_id(),
@@ -287,15 +286,15 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     let lives = Arc::new(Lives {
         config,
         host,
-        store,
+        lasting,
         current: RwLock::new(Arc::new(running)),
-        admissions,
         changing: Mutex::new(()),
         broken,
     });
     let configured = lives.config.join.clone().map(|to| tokio::spawn(lives.clone().join_as_configured(to)));
     let (stop, mut stopped) = watch::channel(false);
-    let door = Arc::new(Door { lives: lives.clone(), started });
+    let door: Arc<dyn NodeApi> = Arc::new(Door { lives: lives.clone(), started });
+    lives.lasting.door.get_or_init(|| door.clone());
     let serving = tokio::spawn(socket.serve(door, async move {
         // An error means that the daemon is gone.
         let _ = stopped.wait_for(|stop| *stop).await;

@@ -5,8 +5,8 @@
 use crate::app::Lives;
 use crate::borders::Clock;
 use crate::control::{
-    ClusterFacts, ColdRecord, Committed, Inspection, MemberFacts, MemberOrder, NewToken, NodeApi, NodeFacts,
-    OrderFailure, ProposeFailure, SourceFacts,
+    ClusterFacts, ColdRecord, Committed, Inspection, IssuedCertificate, KeyFacts, MemberFacts, MemberOrder,
+    NewToken, NodeApi, NodeFacts, OrderFailure, ProposeFailure, Role, SourceFacts,
 };
 use crate::local_store::ColdKey;
 use crate::pki::JoinToken;
@@ -14,6 +14,7 @@ use crate::raft_observer::decode_cold;
 use crate::running::Running;
 use crate::security;
 use crate::source::FileSourcesHandle;
+use crate::wire::Security;
 use bannkreis_core::ban_list::{BanView, Cause};
 use bannkreis_core::command::Op;
 use bannkreis_core::ids::Operator;
@@ -118,6 +119,29 @@ impl NodeApi for Door {
         let (lives, target) = (self.lives.clone(), host_port.to_owned());
         let joined = tokio::spawn(async move { lives.join(&target, token.as_ref()).await }).await;
         joined.unwrap_or_else(|error| Err(format!("joining has failed ({error}); restart bannkreisd")))
+    }
+
+    fn keys(&self) -> Result<KeyFacts, String> {
+        security::key_facts(&self.running().security)
+    }
+
+    async fn renew_certificate(&self) -> Result<(), String> {
+        let running = self.running();
+        match &running.security {
+            Security::Insecure => Err(security::NO_CERTIFICATES.to_owned()),
+            Security::Tls(tls) => security::renew(tls, &running.raft, running.clock.wall()).await,
+        }
+    }
+
+    async fn issue_certificate(
+        &self,
+        role: Role,
+        name: String,
+        request: Vec<u8>,
+        days: u32,
+    ) -> Result<IssuedCertificate, String> {
+        let running = self.running();
+        security::issue(&running.security, role, name, request, days, running.clock.wall()).await
     }
 
     async fn order(&self, order: MemberOrder, by: &Operator) -> Result<(), OrderFailure> {

@@ -7,6 +7,7 @@ pub mod check;
 pub mod cluster;
 pub mod members;
 pub mod outcome;
+pub mod pki;
 pub mod regex;
 pub mod status;
 pub mod token;

@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
+use tonic::service::Routes;
 use tonic::{Code, Request, Status};
 
 /// What is waited for takes milliseconds; this is for a loaded machine.
@@ -84,7 +85,7 @@ impl Node {
             admissions: Arc::default(),
         };
         let served = raft.clone();
-        tokio::spawn(async move { serve(listener, &served, peers, stopped).await });
+        tokio::spawn(async move { serve(listener, &served, peers, Routes::default(), stopped).await });
         Node { dir, address, raft, tls, _stop: stop }
     }
 

@@ -1,8 +1,8 @@
 //! A node whose cluster answers as a test wants it.
 
 use crate::control::{
-    ClusterFacts, ColdRecord, Committed, Inspection, MemberFacts, MemberOrder, NewToken, NodeApi, NodeFacts,
-    OrderFailure, Peer, ProposeFailure, Role,
+    CertificateFacts, ClusterFacts, ColdRecord, Committed, Inspection, IssuedCertificate, KeyFacts,
+    MemberFacts, MemberOrder, NewToken, NodeApi, NodeFacts, OrderFailure, Peer, ProposeFailure, Role,
 };
 use bannkreis_core::ban_list::{BanList, BanView, Cause};
 use bannkreis_core::command::{Command, LEVEL, Op};
@@ -207,8 +207,10 @@ impl NodeApi for MadeUp {
         self.with(|state| {
             let position = state.list.position();
             for (node, n_looks) in &mut state.catching_up {
+                let Some(member) = state.members.iter_mut().find(|member| member.node == *node) else {
+                    continue;
+                };
                 if *n_looks == 0 {
-                    let member = state.members.iter_mut().find(|member| member.node == *node).unwrap();
                     (member.applied, member.enforced) = (Some(position), Some(position));
                 } else {
                     *n_looks -= 1;
@@ -251,6 +253,35 @@ impl NodeApi for MadeUp {
 
     async fn join(&self, host_port: &str, _token: &str) -> Result<(), String> {
         Err(format!("nobody answers at {host_port}"))
+    }
+
+    fn keys(&self) -> Result<KeyFacts, String> {
+        let (own, authorities) = (None, Vec::new());
+        Ok(KeyFacts { mode: "insecure", has_authority: false, own, authorities, renew_at: None })
+    }
+
+    async fn renew_certificate(&self) -> Result<(), String> {
+        Err("there are no certificates".to_owned())
+    }
+
+    async fn issue_certificate(
+        &self,
+        role: Role,
+        name: String,
+        _request: Vec<u8>,
+        days: u32,
+    ) -> Result<IssuedCertificate, String> {
+        let facts = CertificateFacts {
+            subject: name,
+            role: role.name(),
+            issuer: "the cluster".to_owned(),
+            fingerprint: String::new(),
+            serial: String::new(),
+            names: Vec::new(),
+            not_before: NOW,
+            not_after: NOW.plus_ms(u64::from(days) * 24 * HOUR_MS),
+        };
+        Ok(IssuedCertificate { certificate_pem: String::new(), authority_pem: String::new(), facts })
     }
 
     async fn order(&self, order: MemberOrder, _by: &Operator) -> Result<(), OrderFailure> {
