@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bannkreis_tests::failed::{Result, expect};
+use bannkreis_tests::failed::{Context, Result, expect};
 use bannkreis_tests::lab::Lab;
 use bannkreis_tests::lab::answers::committed;
 use bannkreis_tests::lab::flood::Flood;
@@ -160,5 +160,46 @@ fn votes_are_given_and_taken_and_a_leader_hands_over() -> Result<()> {
             wait_blocked(lab, host, NEW)?;
         }
         Ok(())
+    })
+}
+
+/// The id under which `host` is a member.
+fn node_id(host: &Host) -> Result<String> {
+    host.cli(&["--output", "json", "status"])?.text_at("/state/node_id")
+}
+
+#[test]
+fn a_host_that_was_wiped_takes_its_old_place_and_one_that_moves_is_found() -> Result<()> {
+    let name = "members::a_host_that_was_wiped_takes_its_old_place_and_one_that_moves_is_found";
+    in_lab(name, three_quiet_hosts, |lab| {
+        lab.form_cluster()?;
+        ban(lab.host("kopano"), OLD)?;
+        let before = node_id(lab.host("mx1"))?;
+        lab.host_mut("mx1").kill_9();
+        let state = lab.host("mx1").file("state");
+        std::fs::remove_dir_all(&state).context(|| format!("cannot remove {}", state.display()))?;
+        lab.host_mut("mx1").start()?;
+        lab.host("mx1").join(lab.host("kopano"))?;
+        expect(node_id(lab.host("mx1"))? != before, || format!("it is {before} again"))?;
+        for host in ["kopano", "kerio", "mx1"] {
+            wait_nodes(lab.host(host), 3, 3)?;
+        }
+        wait_blocked(lab, lab.host("mx1"), OLD)?;
+
+        // Another port is as good as another address: nobody reaches it where it was.
+        let address = lab.host("mx1").cluster_address().replace(":7420", ":7421");
+        let moved = [("BANNKREIS_LISTEN", address.clone()), ("BANNKREIS_ADVERTISE", address.clone())];
+        lab.host_mut("mx1").stop()?;
+        lab.host_mut("mx1").change_environment(&moved);
+        lab.host_mut("mx1").start()?;
+        for host in ["kopano", "kerio"] {
+            wait_for("the new address is known", LATER, || {
+                let told = lab.host(host).cli(&["--output", "json", "cluster", "status"])?;
+                expect(told.stdout.contains(&address), || told.stdout.clone())
+            })?;
+        }
+        lab.wait_whole()?;
+        ban(lab.host("kerio"), NEW)?;
+        wait_blocked(lab, lab.host("mx1"), NEW)
     })
 }
