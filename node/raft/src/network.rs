@@ -423,3 +423,33 @@ fn read_answer(message: &v1::RaftMessage) -> io::Result<StreamAppendResult<TypeC
         AppendAnswer::Conflict(log_id) => Err(StreamAppendError::Conflict(log_id)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{Identity, Stage};
+    use bannkreis_core::ids::ClusterId;
+    use std::time::Instant;
+
+    /// Nobody is there.
+    struct Refusing;
+
+    #[tonic::async_trait]
+    impl Connect for Refusing {
+        async fn connect(&self, address: &str, _expect: Option<NodeId>) -> Result<Channel, ConnectError> {
+            Err(ConnectError { address: address.to_string(), why: "connection refused".to_string() })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_can_not_be_opened_is_not_opened_again_at_once() {
+        let (cluster, stage) = (ClusterId([7; 16]), Stage::Member);
+        let sender = Sender::new(&Identity { cluster, generation: 1, node: NodeId(1), stage });
+        let peers = Peers::new(Arc::new(Refusing), sender, Duration::from_secs(1));
+        let mut link = Link { peers, node: NodeId(2), address: "mx1:7420".to_string() };
+        let began = Instant::now();
+        let option = RPCOption::new(Duration::from_secs(1));
+        assert!(link.stream_append(futures::stream::empty(), option).await.is_err());
+        assert!(began.elapsed() >= OPEN_PAUSE);
+    }
+}
