@@ -31,7 +31,7 @@ use bannkreis_core::ids::NodeId;
 use bannkreis_core::settings::Settings;
 use bannkreis_core::time::Timestamp;
 use bannkreis_core::warden::Warden;
-use bannkreis_raft::{Connect, RaftNode, RaftOptions, Store, Timing};
+use bannkreis_raft::{Connect, RaftNode, RaftOptions, Release, Store, Timing};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -306,6 +306,7 @@ fn raft_options(
             election_max_ms: config.raft.election_max_ms,
         },
         store: Store::Sled,
+        release: Release::default(),
     }
 }
 

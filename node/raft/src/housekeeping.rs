@@ -6,6 +6,7 @@
 //! and frees memory.
 
 use crate::handle::Inner;
+use crate::level;
 use crate::membership;
 use crate::proposer::submit;
 use crate::voters;
@@ -34,14 +35,18 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     let mut memory = voters::Memory::default();
     for round in 0u64.. {
         rounds.tick().await;
+        level::stand_back(&inner);
         if round % ADDRESS_ROUNDS == 1 {
             membership::keep_address(&inner).await;
         }
         if inner.metrics().state != ServerState::Leader {
+            inner.decided(Vec::new());
             continue;
         }
-        voters::steer(&inner, &mut memory).await;
+        let mut decisions = voters::steer(&inner, &mut memory).await;
         voters::forget_gone(&inner, &mut memory).await;
+        decisions.extend(level::steer(&inner).await);
+        inner.decided(decisions);
         let (view, now) = (inner.views.borrow().clone(), inner.time.now());
         let since_tick = now.ms_since(view.last_tick());
         let tick_due = since_tick >= TICK_INTERVAL_MIN_MS
