@@ -229,6 +229,6 @@ async fn record_of(running: &Running, config: &NodeConfig, host: &HostFacts) -> 
         resolvers: bounded(&host.resolvers),
         jails: asked.await.ok().flatten().unwrap_or_default(),
         level_max: LEVEL,
-        role: NodeRole::Full,
+        role: if running.is_witness { NodeRole::Witness } else { NodeRole::Full },
     }
 }

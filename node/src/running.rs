@@ -7,7 +7,7 @@
 use crate::admissions::Admissions;
 use crate::borders::{Clock, Names};
 use crate::clock::SystemClock;
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, Role};
 use crate::event_loop::{EventLoop, LoopHandle};
 use crate::filter_sink::FilterSink;
 use crate::firewall_worker::FirewallWorker;
@@ -62,6 +62,8 @@ pub struct Running {
     pub warnings: Vec<String>,
     /// It counts and shows, but blocks nothing.
     pub observe: bool,
+    /// It votes and stores only.
+    pub is_witness: bool,
     /// What the heartbeats tell of this node's warden.
     pub counts: Arc<OwnCounts>,
     /// How it and its peers know each other.
@@ -191,6 +193,7 @@ impl Running {
             readers: Vec::new(),
             warnings,
             observe,
+            is_witness: config.role == Role::Witness,
             counts,
             security,
             links,

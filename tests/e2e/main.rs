@@ -21,3 +21,4 @@ mod all_killed;
 mod catch_up;
 mod leader_kills;
 mod pair;
+mod witness;

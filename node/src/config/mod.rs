@@ -41,6 +41,16 @@ pub enum Mode {
     Observe,
 }
 
+/// What this node is to the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It reads logs and blocks, and votes where there is room.
+    #[default]
+    Full,
+    /// It votes and stores: no logs, no firewall.
+    Witness,
+}
+
 /// What is written to the log at least.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
@@ -149,6 +159,8 @@ pub struct NodeConfig {
     pub tls: TlsConfig,
     /// What people call this node.
     pub name: String,
+    /// What this node is to the cluster.
+    pub role: Role,
     /// What to do with the kernel's firewall.
     pub backend: Backend,
     /// Whether this node acts.
@@ -193,6 +205,7 @@ impl NodeConfig {
                 certificate_days: 90,
             },
             name: hostname.to_owned(),
+            role: Role::Full,
             backend: Backend::Auto,
             mode: Mode::Enforce,
             catch_up: false,
@@ -298,6 +311,13 @@ impl Reader {
                  twice heartbeat_ms, and election_max_ms more than election_min_ms"
             );
             return Err(ConfigError { place: place(given), problem });
+        }
+        if self.config.role == Role::Witness && self.config.backend == Backend::Nftables {
+            let problem =
+                "`backend = \"nftables\"` does not go together with `role = \"witness\"`: a witness blocks \
+                           nobody; remove one of the two"
+                    .to_owned();
+            return Err(ConfigError { place: place("backend"), problem });
         }
         Ok(self.config)
     }

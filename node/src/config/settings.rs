@@ -4,7 +4,7 @@
 //! Not for where values come from (`document.rs`), nor for the jails: those stay in fail2ban's files.
 
 use super::document::Given;
-use super::{Backend, LogLevel, LogTarget, Mode, NodeConfig, TlsMode};
+use super::{Backend, LogLevel, LogTarget, Mode, NodeConfig, Role, TlsMode};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ impl Setting {
 }
 
 /// All settings. Those of a section follow one another.
-pub static SETTINGS: [Setting; 21] = [
+pub static SETTINGS: [Setting; 22] = [
     Setting {
         key: "state_dir",
         default: "\"/var/lib/bannkreis\"",
@@ -103,6 +103,16 @@ pub static SETTINGS: [Setting; 21] = [
                 config.name = name;
             }
             Ok(())
+        },
+    },
+    Setting {
+        key: "role",
+        default: "\"full\"",
+        purpose: "What this node is to the cluster. A `witness` votes and stores, reads no logs and has no firewall: \
+                  the third vote for a pair, on any small host. It needs neither root nor CAP_NET_ADMIN.",
+        allowed: "\"full\" or \"witness\"",
+        set: |config, given| {
+            put(&mut config.role, one_of(given, &[("full", Role::Full), ("witness", Role::Witness)]))
         },
     },
     Setting {
