@@ -10,7 +10,9 @@ use crate::door::Door;
 use crate::host::HostFacts;
 use crate::joining;
 use crate::local_store::LocalStore;
+use crate::notify::{Notifier, SOCKET_VARIABLE};
 use crate::pki::{JoinToken, PkiError};
+use crate::readiness;
 use crate::running::Running;
 use crate::startup::{self, StartupError};
 use crate::way_in::{self, WayIn};
@@ -49,6 +51,12 @@ impl Lives {
     #[must_use]
     pub fn current(&self) -> Arc<Running> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether one life ends and another begins.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        self.changing.try_lock().is_err()
     }
 
     /// The configuration that all lives share.
@@ -151,12 +159,24 @@ async fn read_token(file: Option<&Path>) -> Result<Option<JoinToken>, String> {
     text.parse().map(Some).map_err(|error: PkiError| failed(&error))
 }
 
+/// The way to the service manager, if one waits for this daemon.
+fn notifier() -> Option<Arc<Notifier>> {
+    match Notifier::from_environment(&|name| std::env::var_os(name)) {
+        Ok(notifier) => notifier.map(Arc::new),
+        Err(error) => {
+            tracing::warn!("{SOCKET_VARIABLE}: {error}; the service manager is told nothing");
+            None
+        }
+    }
+}
+
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
 /// The first thing that keeps it from running.
 pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     let started = Instant::now();
+    let notifier = notifier();
     let host = HostFacts::read();
     let socket = ControlSocket::bind(&config.control_socket()).map_err(StartupError::of)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StartupError::of)?;
@@ -193,16 +213,28 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     let configured = lives.config.join.clone().map(|to| tokio::spawn(lives.clone().join_as_configured(to)));
     let (stop, mut stopped) = watch::channel(false);
     let door = Arc::new(Door { lives: lives.clone(), started });
-    let serving = tokio::spawn(socket.serve(door, async move {
+    let (is_ready, ready) = watch::channel(true);
+    let serving = tokio::spawn(socket.serve(door.clone(), ready, async move {
         // An error means that the daemon is gone.
         let _ = stopped.wait_for(|stop| *stop).await;
     }));
+    let alive = lives.clone();
+    let is_alive = move || readiness::is_alive(alive.clone());
+    let mut told = vec![tokio::spawn(readiness::look_after(is_alive, notifier.clone(), is_ready))];
+    if let Some(notifier) = &notifier {
+        notifier.ready(&readiness::first_line(&*door, &lives));
+        told.push(tokio::spawn(readiness::tell_status(door, lives.clone(), notifier.clone())));
+    }
     let failure = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
         _ = is_broken.wait_for(Option::is_some) => lives.broken.borrow().clone(),
     };
     tracing::info!("stopping; every block stays in the kernel");
+    told.iter().for_each(tokio::task::JoinHandle::abort);
+    if let Some(notifier) = &notifier {
+        notifier.stopping();
+    }
     stop.send_replace(true);
     if let Some(joining) = configured {
         joining.abort();

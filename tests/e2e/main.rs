@@ -21,4 +21,5 @@ mod all_killed;
 mod catch_up;
 mod leader_kills;
 mod pair;
+mod readiness;
 mod witness;
