@@ -4,11 +4,13 @@
 //! kernel keeps every block.
 
 use crate::admissions::Admissions;
+use crate::by_lease;
 use crate::config::NodeConfig;
 use crate::control::ControlSocket;
 use crate::door::Door;
 use crate::host::HostFacts;
 use crate::joining;
+use crate::kubernetes::LeaseName;
 use crate::local_store::LocalStore;
 use crate::notify::{Notifier, SOCKET_VARIABLE};
 use crate::pki::{JoinToken, PkiError};
@@ -20,6 +22,7 @@ use crate::wire::Security;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -71,9 +74,27 @@ impl Lives {
     /// # Errors
     /// A sentence with cause and remedy. Before anything was changed, or, when it says so, after.
     pub async fn join(&self, host_port: &str, token: Option<&JoinToken>) -> Result<(), String> {
+        self.join_cluster(host_port, token, None).await
+    }
+
+    /// The same with the token that the configuration names, and only if that is the cluster `wanted`.
+    ///
+    /// # Errors
+    /// As [`Lives::join`].
+    pub async fn join_configured(&self, host_port: &str, wanted: Option<&str>) -> Result<(), String> {
+        let token = read_token(self.config.token_file.as_deref()).await?;
+        self.join_cluster(host_port, token.as_ref(), wanted).await
+    }
+
+    async fn join_cluster(
+        &self,
+        host_port: &str,
+        token: Option<&JoinToken>,
+        wanted: Option<&str>,
+    ) -> Result<(), String> {
         let only_one = self.changing.lock().await;
         let solo = self.current();
-        let way = way_in::find(&solo, &self.config, &self.admissions, host_port, token).await?;
+        let way = way_in::find(&solo, &self.config, &self.admissions, host_port, token, wanted).await?;
         tracing::info!("joining the cluster {} by {host_port}", way.info.cluster);
         solo.stop().await;
         // Only now: what was acknowledged until the end comes along. When it can not be prepared, the
@@ -112,10 +133,7 @@ impl Lives {
         while self.current().raft.is_alone() {
             // A task of its own: this one may be aborted, a join must not be.
             let (lives, to) = (self.clone(), target.clone());
-            let joining = tokio::spawn(async move {
-                let token = read_token(lives.config.token_file.as_deref()).await?;
-                lives.join(&to, token.as_ref()).await
-            });
+            let joining = tokio::spawn(async move { lives.join_configured(&to, None).await });
             match joining.await.unwrap_or_else(|error| Err(error.to_string())) {
                 Ok(()) => return,
                 // Once is enough for what does not change.
@@ -177,6 +195,8 @@ fn notifier() -> Option<Arc<Notifier>> {
 pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     let started = Instant::now();
     let notifier = notifier();
+    let lease = config.kubernetes.lease.as_deref().map(LeaseName::from_str).transpose();
+    let lease = lease.map_err(|why| StartupError(format!("kubernetes.lease: {why}")))?;
     let host = HostFacts::read();
     let socket = ControlSocket::bind(&config.control_socket()).map_err(StartupError::of)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StartupError::of)?;
@@ -210,7 +230,11 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
         changing: Mutex::new(()),
         broken,
     });
-    let configured = lives.config.join.clone().map(|to| tokio::spawn(lives.clone().join_as_configured(to)));
+    let configured = match (lease, lives.config.join.clone()) {
+        (Some(name), _) => Some(tokio::spawn(by_lease::follow(lives.clone(), name))),
+        (None, Some(to)) => Some(tokio::spawn(lives.clone().join_as_configured(to))),
+        (None, None) => None,
+    };
     let (stop, mut stopped) = watch::channel(false);
     let door = Arc::new(Door { lives: lives.clone(), started });
     let (is_ready, ready) = watch::channel(true);

@@ -9,12 +9,14 @@ pub mod admissions;
 pub mod config;
 pub mod control;
 pub mod host;
+pub mod kubernetes;
 pub mod local_store;
 pub mod pki;
 pub mod second_look;
 pub mod source;
 pub mod wire;
 
+pub mod by_lease;
 pub mod clock;
 pub mod event_loop;
 pub mod filter_sink;

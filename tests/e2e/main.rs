@@ -18,6 +18,8 @@ mod second_look;
 mod story;
 
 mod all_killed;
+mod api_server;
+mod by_lease;
 mod catch_up;
 mod leader_kills;
 mod pair;

@@ -29,6 +29,9 @@ const RECORD_OUTLIVES: Duration = Duration::from_secs(60);
 /// A leader that stops waits so long for another one to take over.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A leader that should not lead tries to hand over this often.
+const HAND_OVER_PAUSE: Duration = Duration::from_secs(30);
+
 /// What a leader remembers between two looks at its voters.
 #[derive(Default)]
 pub(crate) struct Memory {
@@ -38,6 +41,8 @@ pub(crate) struct Memory {
     replaced: Option<Instant>,
     /// The last reason, which is logged when it changes.
     why: String,
+    /// When it last tried to hand over to a node that should lead instead.
+    handed_over: Option<Instant>,
     /// Nodes with a record and without a membership, since when.
     gone: BTreeMap<NodeId, Instant>,
 }
@@ -87,8 +92,13 @@ pub(crate) async fn steer(inner: &Inner, memory: &mut Memory) -> Vec<Decided> {
     let members = seen(inner, &metrics, since);
     let cannot = inner.halted.is_set().then_some("can not read the log");
     if let Some((heir, why)) = autopilot::better_leader(&members, inner.identity.node, cannot) {
-        if let Err(error) = transfer(inner, Some(heir.node)).await {
-            tracing::debug!("{why}, but {error}");
+        // One that does not take over would cost the cluster an election each time.
+        let is_early = memory.handed_over.is_some_and(|tried| tried.elapsed() < HAND_OVER_PAUSE);
+        if !is_early {
+            memory.handed_over = Some(Instant::now());
+            if let Err(error) = transfer(inner, Some(heir.node)).await {
+                tracing::warn!("{why}, but {error}");
+            }
         }
         return vec![Decided::new("leader", "hand_over", why)];
     }

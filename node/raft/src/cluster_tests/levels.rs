@@ -2,7 +2,7 @@
 //! The newer release of these tests is this one with a level more, and with one operation that this one does not
 //! know. Not for when the level is raised in detail: `level.rs` has the table of cases.
 
-use super::hosts::{Host, ban, is_banned, propose_ban, propose_ban_patiently, three, until};
+use super::hosts::{Host, ban, is_banned, propose_ban, propose_ban_patiently, subnet, three, until};
 use super::*;
 use crate::level::Release;
 use crate::types::Payload;
@@ -14,9 +14,20 @@ use bytes::Bytes;
 /// `Command.ops`, with an operation of a kind that nobody has numbered yet.
 const UNKNOWN_OP: [u8; 5] = [0x1a, 0x03, 0xfa, 0x06, 0x00];
 
-/// To the newer release the unknown operation says nothing new; what stands before it counts.
+/// Whom the unknown operation bans, by the newer release.
+const BY_UNKNOWN_OP: u32 = 777;
+
+/// To the newer release the unknown operation is one more ban, like the one that stands before it.
 fn decode_newer(bytes: &[u8], level_max: u32) -> Result<Command, DecodeError> {
-    decode_command_up_to(bytes.strip_suffix(&UNKNOWN_OP).unwrap_or(bytes), level_max)
+    let Some(known) = bytes.strip_suffix(&UNKNOWN_OP) else { return decode_command_up_to(bytes, level_max) };
+    let mut command = decode_command_up_to(known, level_max)?;
+    let mut more = command.ops[0].clone();
+    if let Op::OperatorBan { operator, target, .. } = &mut more {
+        operator.command_id.0 += 1_000;
+        *target = subnet(BY_UNKNOWN_OP);
+    }
+    command.ops.push(more);
+    Ok(command)
 }
 
 fn newer() -> Release {
@@ -112,7 +123,10 @@ async fn an_unknown_operation_halts_an_older_node_which_goes_on_storing_and_voti
     hosts[2].stop().await;
     hosts[2].release = newer();
     nodes[2] = hosts[2].start().await;
-    until(&nodes[2], "everything", |node| (1..=4).all(|n| is_banned(node, n))).await;
+    // What passed through it untouched is there, the unknown operation included.
+    until(&nodes[2], "everything", |node| [1, 2, 3, 4, BY_UNKNOWN_OP].iter().all(|n| is_banned(node, *n)))
+        .await;
+    assert!(is_banned(&nodes[0], BY_UNKNOWN_OP));
     until(&nodes[2], "caught up", |node| node.progress().borrow().is_caught_up).await;
     assert_eq!(nodes[2].status().halted, None);
     propose_ban_patiently(&nodes[2], 5).await;
