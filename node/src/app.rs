@@ -45,6 +45,8 @@ pub struct Lives {
     admissions: Arc<Admissions>,
     /// One join at a time; a stop waits for it.
     changing: Mutex<()>,
+    /// Why this node is not where its configuration wants it, while it is not.
+    not_joined: RwLock<Option<String>>,
     /// Why the process must end although nobody asked it to.
     broken: watch::Sender<Option<StartupError>>,
 }
@@ -60,6 +62,21 @@ impl Lives {
     #[must_use]
     pub fn is_changing(&self) -> bool {
         self.changing.try_lock().is_err()
+    }
+
+    /// Why this node is not in the cluster that its configuration names, as a sentence, while it is not.
+    #[must_use]
+    pub fn not_joined(&self) -> Option<String> {
+        self.not_joined.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says why not, once for what does not change; `None`: it is there.
+    pub(crate) fn set_not_joined(&self, why: Option<String>) {
+        let mut held = self.not_joined.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = why.as_ref().filter(|why| held.as_ref() != Some(why)) {
+            tracing::warn!("{why}");
+        }
+        *held = why;
     }
 
     /// The configuration that all lives share.
@@ -129,22 +146,19 @@ impl Lives {
 
     /// Joins the cluster that the configuration names, as long as this node is alone. Never returns before it is not.
     async fn join_as_configured(self: Arc<Self>, target: String) {
-        let mut said = String::new();
         while self.current().raft.is_alone() {
             // A task of its own: this one may be aborted, a join must not be.
             let (lives, to) = (self.clone(), target.clone());
             let joining = tokio::spawn(async move { lives.join_configured(&to, None).await });
             match joining.await.unwrap_or_else(|error| Err(error.to_string())) {
-                Ok(()) => return,
-                // Once is enough for what does not change.
-                Err(why) if why != said => {
-                    tracing::warn!("join = \"{target}\": not joined yet: {why}; it is tried again");
-                    said = why;
-                }
-                Err(_) => {}
+                Ok(()) => break,
+                Err(why) => self.set_not_joined(Some(format!(
+                    "join = \"{target}\": not joined yet: {why}; it is tried again"
+                ))),
             }
             tokio::time::sleep(CONFIGURED_JOIN_PAUSE).await;
         }
+        self.set_not_joined(None);
     }
 
     async fn await_membership(&self, host_port: &str) -> Result<(), String> {
@@ -228,6 +242,7 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
         current: RwLock::new(Arc::new(running)),
         admissions,
         changing: Mutex::new(()),
+        not_joined: RwLock::default(),
         broken,
     });
     let configured = match (lease, lives.config.join.clone()) {

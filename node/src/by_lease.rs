@@ -17,17 +17,13 @@ const CONFLICT_PAUSE: Duration = Duration::from_millis(100);
 /// Does what the Lease says until this node belongs to the cluster that is named there, and is named there itself.
 /// Without an API server the node goes on alone, as it would anyway.
 pub(crate) async fn follow(lives: Arc<Lives>, name: LeaseName) {
-    let mut said = String::new();
     loop {
         let pause = match step(&lives, &name).await {
-            Ok(Next::Done) => return,
+            Ok(Next::Done) => return lives.set_not_joined(None),
             Ok(Next::LookAgain) => CONFLICT_PAUSE,
             Err(why) => {
-                // Once is enough for what does not change.
-                if why != said {
-                    tracing::warn!("kubernetes.lease = \"{name}\": {why}; it is tried again");
-                    said = why;
-                }
+                lives
+                    .set_not_joined(Some(format!("kubernetes.lease = \"{name}\": {why}; it is tried again")));
                 LOOK_PAUSE
             }
         };

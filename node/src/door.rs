@@ -59,7 +59,7 @@ impl NodeApi for Door {
             backend: running.firewall.name(),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             enforced: running.firewall.enforced(),
-            warnings: warnings(&running),
+            warnings: [warnings(&running), self.lives.not_joined().into_iter().collect()].concat(),
             halted: running.raft.status().halted,
             sources: sources(&running),
         }

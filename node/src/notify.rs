@@ -23,7 +23,7 @@ const STATUS_BYTES_MAX: usize = 400;
 #[derive(Debug)]
 pub struct Notifier {
     socket: UnixDatagram,
-    manager: SocketAddr,
+    supervisor: SocketAddr,
     /// It wants to hear from this process at least so often.
     watchdog: Option<Duration>,
 }
@@ -37,11 +37,11 @@ impl Notifier {
         let Some(name) = environment(SOCKET_VARIABLE).filter(|name| !name.is_empty()) else {
             return Ok(None);
         };
-        let manager = address(&name)?;
+        let supervisor = address(&name)?;
         let socket = UnixDatagram::unbound()?;
         // A manager that does not read must not hold this daemon up.
         socket.set_nonblocking(true)?;
-        Ok(Some(Notifier { socket, manager, watchdog: watchdog(environment, std::process::id()) }))
+        Ok(Some(Notifier { socket, supervisor, watchdog: watchdog(environment, std::process::id()) }))
     }
 
     /// How often it wants a word: a half of what it waits, as sd_watchdog_enabled(3) recommends.
@@ -72,7 +72,7 @@ impl Notifier {
 
     /// A word that is lost is no reason to stop blocking: the manager decides what its silence means.
     fn tell(&self, lines: &str) {
-        if let Err(error) = self.socket.send_to_addr(lines.as_bytes(), &self.manager) {
+        if let Err(error) = self.socket.send_to_addr(lines.as_bytes(), &self.supervisor) {
             tracing::debug!("{SOCKET_VARIABLE}: the service manager is not told {lines:?}: {error}");
         }
     }
@@ -117,34 +117,34 @@ mod tests {
         move |name| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
     }
 
-    fn heard(manager: &UnixDatagram) -> String {
-        manager.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    fn heard(supervisor: &UnixDatagram) -> String {
+        supervisor.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let mut datagram = [0; 1_024];
-        let n_bytes = manager.recv(&mut datagram).unwrap();
+        let n_bytes = supervisor.recv(&mut datagram).unwrap();
         String::from_utf8(datagram[..n_bytes].to_vec()).unwrap()
     }
 
     #[test]
-    fn a_manager_hears_it_by_a_file_and_by_an_abstract_name() {
+    fn a_supervisor_hears_it_by_a_file_and_by_an_abstract_name() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let by_file = (UnixDatagram::bind(&path).unwrap(), path.clone().into_os_string());
         let name = format!("bannkreis-notify-{}", std::process::id());
         let bound = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-        for (manager, socket) in [by_file, (bound, format!("@{name}").into())] {
+        for (supervisor, socket) in [by_file, (bound, format!("@{name}").into())] {
             let notifier =
                 Notifier::from_environment(&environment(vec![(SOCKET_VARIABLE, socket)])).unwrap().unwrap();
             assert_eq!(notifier.ping_interval(), None);
             notifier.ready("one of 3 nodes");
-            assert_eq!(heard(&manager), "READY=1\nSTATUS=one of 3 nodes");
+            assert_eq!(heard(&supervisor), "READY=1\nSTATUS=one of 3 nodes");
             notifier.status("a line\nREADY=0\r");
-            assert_eq!(heard(&manager), "STATUS=a line READY=0 ");
+            assert_eq!(heard(&supervisor), "STATUS=a line READY=0 ");
             notifier.status(&"ü".repeat(STATUS_BYTES_MAX));
-            assert!(heard(&manager).ends_with("ü…"));
+            assert!(heard(&supervisor).ends_with("ü…"));
             notifier.ping();
-            assert_eq!(heard(&manager), "WATCHDOG=1");
+            assert_eq!(heard(&supervisor), "WATCHDOG=1");
             notifier.stopping();
-            assert_eq!(heard(&manager), "STOPPING=1");
+            assert_eq!(heard(&supervisor), "STOPPING=1");
         }
     }
 

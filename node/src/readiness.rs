@@ -137,8 +137,8 @@ mod tests {
     async fn a_part_that_hangs_ends_the_pings_until_it_answers() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
-        let manager = UnixDatagram::bind(&path).unwrap();
-        manager.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let supervisor = UnixDatagram::bind(&path).unwrap();
+        supervisor.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         let environment = |name: &str| match name {
             "NOTIFY_SOCKET" => Some(path.clone().into_os_string()),
             // Pinged every 20 ms.
@@ -164,7 +164,7 @@ mod tests {
         let watching = tokio::spawn(look_after(is_alive, Some(Arc::new(notifier)), is_ready));
         let heard = || {
             let mut datagram = [0; 64];
-            tokio::task::block_in_place(|| manager.recv(&mut datagram)).map(|n| datagram[..n].to_vec())
+            tokio::task::block_in_place(|| supervisor.recv(&mut datagram)).map(|n| datagram[..n].to_vec())
         };
         for _ in 0..3 {
             assert_eq!(heard().unwrap(), b"WATCHDOG=1");

@@ -71,6 +71,10 @@ fn expect_one(lab: &Lab, api: &ApiServer, wanted: &BTreeSet<String>) -> Result<S
         api.lease().ok_or_else(|| Failed("there is no Lease".to_owned()))?;
     expect(n_created == 1, || format!("{n_created} Leases were created"))?;
     for host in lab.hosts() {
+        wait_for("nothing is amiss any more", SOON, || {
+            let told = host.cli(&["--output", "json", "status"])?;
+            expect(told.text_at("/state/warnings/0").is_err(), || told.stdout.clone())
+        })?;
         let own = cluster_of(host)?;
         expect(own == cluster, || format!("{} is in {own}, the Lease names {cluster}", host.name()))?;
         expect(members.contains(&host.cluster_address()), || {
@@ -176,8 +180,8 @@ fn a_pod_waits_for_a_dead_holder_and_a_holder_begins_anew_only_alone() -> Result
             let host = lab.host_mut(name);
             host.wait_ready()?;
             wait_for("it says what it waits for", LATER, || {
-                let words = host.words_since(0)?;
-                expect(words.contains("lets this node in by none of its members"), || words.clone())
+                let told = host.cli(&["--output", "json", "status"])?.text_at("/state/warnings/0")?;
+                expect(told.contains("lets this node in by none of its members"), || told.clone())
             })?;
             lab_alone(host, n)?;
         }

@@ -24,16 +24,16 @@ const HOUR_MS: u64 = 3_600_000;
 const WATCHDOG_USEC: &str = "2000000";
 
 /// The service manager of one daemon: keeps what it was told.
-struct Manager {
+struct Supervisor {
     socket: UnixDatagram,
     heard: String,
 }
 
-impl Manager {
-    fn at(path: &Path) -> Result<Manager> {
+impl Supervisor {
+    fn at(path: &Path) -> Result<Supervisor> {
         let socket = UnixDatagram::bind(path).context(|| format!("cannot bind {}", path.display()))?;
         socket.set_nonblocking(true).context(|| "cannot set up a socket".to_owned())?;
-        Ok(Manager { socket, heard: String::new() })
+        Ok(Supervisor { socket, heard: String::new() })
     }
 
     /// Everything that has come since it was forgotten.
@@ -68,8 +68,8 @@ fn a_node_booted_alone_is_ready_at_once_and_an_hour_later() -> Result<()> {
         for host in &mut hosts {
             host.environment.push(clock.clone());
         }
-        let manager = directory.join("notify").display().to_string();
-        hosts[1].environment.push(("NOTIFY_SOCKET".to_owned(), manager));
+        let supervisor = directory.join("notify").display().to_string();
+        hosts[1].environment.push(("NOTIFY_SOCKET".to_owned(), supervisor));
         hosts[1].environment.push(("WATCHDOG_USEC".to_owned(), WATCHDOG_USEC.to_owned()));
         hosts
     };
@@ -82,30 +82,30 @@ fn a_node_booted_alone_is_ready_at_once_and_an_hour_later() -> Result<()> {
             write().context(|| "cannot set the clock".to_owned())
         };
         set_clock(0)?;
-        let mut manager = Manager::at(&notify)?;
+        let mut supervisor = Supervisor::at(&notify)?;
         lab.form_cluster()?;
-        manager.wait("READY=1", SOON)?;
-        manager.wait("STATUS=kerio: one of 3 nodes", SOON)?;
+        supervisor.wait("READY=1", SOON)?;
+        supervisor.wait("STATUS=kerio: one of 3 nodes", SOON)?;
         lab.host("kopano").cli(&["ban", &KEPT.to_string(), "--for", "1d"])?.expect_success()?;
         let kept = (KEPT, lab.host("kerio").port(25, KEPT));
         lab.attacker.wait_silent(&[kept], SOON)?;
         for host in lab.hosts_mut() {
             host.kill_9();
         }
-        manager.forget();
+        supervisor.forget();
 
         // Alone, as after a power cut that the others have not survived.
         let began = Instant::now();
         lab.host_mut("kerio").launch()?;
-        manager.wait("READY=1", PROMISED)?;
+        supervisor.wait("READY=1", PROMISED)?;
         println!("ready {} ms after the start, without a quorum", began.elapsed().as_millis());
         lab.attacker.expect_silent(&[kept])?;
         let mail =
             |offender: IpAddr| [25, 465, 587].map(|port| (offender, lab.host("kerio").port(port, offender)));
         lab.host("kerio").append_log(seeds::KERIO_LOG, &[seeds::kerio_harvest(NEW)])?;
         lab.attacker.wait_silent(&mail(NEW), PROMISED)?;
-        manager.wait("STATUS=no quorum since ", SOON)?;
-        manager.wait("kopano and mx1 are not reachable; blocking locally, 1 ban waiting", SOON)?;
+        supervisor.wait("STATUS=no quorum since ", SOON)?;
+        supervisor.wait("kopano and mx1 are not reachable; blocking locally, 1 ban waiting", SOON)?;
         let first = lab.host("kerio").cli(&["status"])?.expect_success()?.stdout;
         let first = first.split_whitespace().collect::<Vec<_>>().join(" ");
         expect(first.starts_with("no quorum since "), || first.clone())?;
@@ -115,9 +115,9 @@ fn a_node_booted_alone_is_ready_at_once_and_an_hour_later() -> Result<()> {
 
         // An hour without anybody: the watchdog is served, nothing is said of an end, and both are blocked.
         set_clock(HOUR_MS)?;
-        manager.forget();
-        manager.wait("WATCHDOG=1\nWATCHDOG=1\nWATCHDOG=1", SOON)?;
-        expect(!manager.heard().contains("STOPPING"), || "it stops".to_owned())?;
+        supervisor.forget();
+        supervisor.wait("WATCHDOG=1\nWATCHDOG=1\nWATCHDOG=1", SOON)?;
+        expect(!supervisor.heard().contains("STOPPING"), || "it stops".to_owned())?;
         lab.attacker.expect_silent(&[kept])?;
         lab.attacker.expect_silent(&mail(NEW))?;
         lab.host("kerio").append_log(seeds::KERIO_LOG, &[seeds::kerio_harvest(LATER)])?;
@@ -131,12 +131,12 @@ fn a_node_booted_alone_is_ready_at_once_and_an_hour_later() -> Result<()> {
         let signal =
             |signal| rustix::process::kill_process(pid, signal).context(|| "cannot signal it".to_owned());
         signal(rustix::process::Signal::STOP)?;
-        manager.forget();
+        supervisor.forget();
         lab.attacker.expect_silent(&mail(LATER))?;
-        expect(!manager.heard().contains("WATCHDOG"), || "a stopped daemon pings".to_owned())?;
+        expect(!supervisor.heard().contains("WATCHDOG"), || "a stopped daemon pings".to_owned())?;
         signal(rustix::process::Signal::CONT)?;
-        manager.wait("WATCHDOG=1", SOON)?;
+        supervisor.wait("WATCHDOG=1", SOON)?;
         lab.host_mut("kerio").stop()?;
-        manager.wait("STOPPING=1", SOON)
+        supervisor.wait("STOPPING=1", SOON)
     })
 }

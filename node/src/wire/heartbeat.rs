@@ -53,7 +53,7 @@ impl SelfFacts {
         }
     }
 
-    fn from_wire(heartbeat: v1::Heartbeat) -> SelfFacts {
+    fn from_wire(heartbeat: &v1::Heartbeat) -> SelfFacts {
         SelfFacts {
             applied: position(heartbeat.applied),
             enforced: position(heartbeat.enforced),
@@ -71,12 +71,11 @@ fn position(wire: Option<v1::Position>) -> Position {
     wire.and_then(|wire| Position::try_from(wire).ok()).unwrap_or_default()
 }
 
-fn decisions(wire: &[v1::HeartbeatDecision]) -> Vec<Decided> {
+fn decisions(wire: Vec<v1::HeartbeatDecision>) -> Vec<Decided> {
     let fits = |text: &String| text.len() <= DECISION_BYTES_MAX;
-    let read =
-        wire.iter().take(DECISIONS_MAX).filter(|one| [&one.about, &one.step, &one.why].into_iter().all(fits));
-    read.map(|one| Decided { about: one.about.clone(), step: one.step.clone(), why: one.why.clone() })
-        .collect()
+    let wire = wire.into_iter().take(DECISIONS_MAX);
+    let read = wire.filter(|one| [&one.about, &one.step, &one.why].into_iter().all(fits));
+    read.map(|v1::HeartbeatDecision { about, step, why }| Decided { about, step, why }).collect()
 }
 
 /// A leader's decisions on their way to the peers.
@@ -119,7 +118,8 @@ pub struct PeerTable {
 
 impl PeerTable {
     pub(super) fn heard(&self, node: NodeId, heartbeat: v1::Heartbeat, boottime_ms: u64) {
-        let decided = decisions(&heartbeat.decisions);
+        let facts = SelfFacts::from_wire(&heartbeat);
+        let decided = decisions(heartbeat.decisions);
         {
             let mut decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
             if decided.is_empty() {
@@ -130,7 +130,6 @@ impl PeerTable {
         }
         let mut peers = self.lock();
         if peers.len() < PEERS_MAX || peers.contains_key(&node) {
-            let facts = SelfFacts::from_wire(heartbeat);
             peers.insert(node, PeerFacts { facts, heard_at_ms: boottime_ms });
         }
     }
