@@ -21,6 +21,7 @@ pub fn state(state: &NodeState) -> Value {
     let mode = match state.mode() {
         NodeMode::Enforce => "enforce",
         NodeMode::Observe => "observe",
+        NodeMode::Witness => "witness",
         NodeMode::Unspecified => "unknown",
     };
     json!({
@@ -36,6 +37,7 @@ pub fn state(state: &NodeState) -> Value {
         "applied": text(&state.applied),
         "enforced": text(&state.enforced),
         "warnings": state.warnings,
+        "halted": text(&state.halted),
     })
 }
 

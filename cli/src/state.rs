@@ -7,6 +7,12 @@ use bannkreis_proto::v1::{NodeMode, NodeState};
 #[must_use]
 pub fn lines(state: &NodeState, style: &Style) -> String {
     let mut lines = Vec::new();
+    if !state.halted.is_empty() {
+        lines.push((
+            Tone::Bad,
+            format!("{} does not follow the cluster: {}", shown(&state.name), shown(&state.halted)),
+        ));
+    }
     if let Some(since_ms) = state.no_quorum_since_ms {
         let since = format!("no quorum since {}", style.time(since_ms));
         let who = unreachable(state).map(|who| format!(": {who}")).unwrap_or_default();
@@ -20,7 +26,7 @@ pub fn lines(state: &NodeState, style: &Style) -> String {
             Tone::Warn,
             format!("{} only observes: it proposes and blocks nothing", shown(&state.name)),
         ));
-    } else if state.backend == "none" {
+    } else if state.backend == "none" && state.mode() != NodeMode::Witness {
         lines.push((
             Tone::Warn,
             format!("{} has no firewall (backend none): it blocks nothing", shown(&state.name)),

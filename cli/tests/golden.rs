@@ -63,6 +63,18 @@ fn status_without_quorum() {
 }
 
 #[test]
+fn status_of_a_node_that_can_not_read_the_log() {
+    let mut answer = answers::status();
+    answer.state = Some(answers::halted_state());
+    expect("status-halted", Exit::Done, &status::show(&answer, false, &style()));
+}
+
+#[test]
+fn status_of_a_witness() {
+    expect("status-witness", Exit::Done, &status::show(&answers::witness(), false, &style()));
+}
+
+#[test]
 fn status_of_one_jail() {
     let mut answer = answers::status();
     answer.jails.truncate(1);

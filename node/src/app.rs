@@ -4,12 +4,16 @@
 //! block.
 
 use crate::borders::Clock;
+use crate::by_lease;
 use crate::config::NodeConfig;
 use crate::control::{ControlSocket, NodeApi};
 use crate::door::Door;
 use crate::host::HostFacts;
 use crate::joining;
+use crate::kubernetes::LeaseName;
+use crate::notify::{Notifier, SOCKET_VARIABLE};
 use crate::pki::{JoinToken, PkiError, keyring};
+use crate::readiness;
 use crate::running::{Lasting, Running};
 use crate::security;
 use crate::startup::{self, StartupError};
@@ -20,6 +24,7 @@ use bannkreis_raft::{Order, OrderError, RaftNode};
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,6 +49,8 @@ pub struct Lives {
     current: RwLock<Arc<Running>>,
     /// One change of lives at a time; a stop waits for it.
     changing: Mutex<()>,
+    /// Why this node is not where its configuration wants it, while it is not.
+    not_joined: RwLock<Option<String>>,
     /// Why the process must end although nobody asked it to.
     broken: watch::Sender<Option<StartupError>>,
 }
@@ -53,6 +60,27 @@ impl Lives {
     #[must_use]
     pub fn current(&self) -> Arc<Running> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether one life ends and another begins.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        self.changing.try_lock().is_err()
+    }
+
+    /// Why this node is not in the cluster that its configuration names, as a sentence, while it is not.
+    #[must_use]
+    pub fn not_joined(&self) -> Option<String> {
+        self.not_joined.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says why not, once for what does not change; `None`: it is there.
+    pub(crate) fn set_not_joined(&self, why: Option<String>) {
+        let mut held = self.not_joined.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = why.as_ref().filter(|why| held.as_ref() != Some(why)) {
+            tracing::warn!("{why}");
+        }
+        *held = why;
     }
 
     /// The configuration that all lives share.
@@ -67,9 +95,28 @@ impl Lives {
     /// # Errors
     /// A sentence with cause and remedy. Before anything was changed, or, when it says so, after.
     pub async fn join(&self, host_port: &str, token: Option<&JoinToken>) -> Result<(), String> {
+        self.join_cluster(host_port, token, None).await
+    }
+
+    /// The same with the token that the configuration names, and only if that is the cluster `wanted`.
+    ///
+    /// # Errors
+    /// As [`Lives::join`].
+    pub async fn join_configured(&self, host_port: &str, wanted: Option<&str>) -> Result<(), String> {
+        let token = read_token(self.config.token_file.as_deref()).await?;
+        self.join_cluster(host_port, token.as_ref(), wanted).await
+    }
+
+    async fn join_cluster(
+        &self,
+        host_port: &str,
+        token: Option<&JoinToken>,
+        wanted: Option<&str>,
+    ) -> Result<(), String> {
         let only_one = self.changing.lock().await;
         let solo = self.current();
-        let way = way_in::find(&solo, &self.config, &self.lasting.admissions, host_port, token).await?;
+        let way =
+            way_in::find(&solo, &self.config, &self.lasting.admissions, host_port, token, wanted).await?;
         tracing::info!("joining the cluster {} by {host_port}", way.info.cluster);
         solo.stop().await;
         // Only now: what was acknowledged until the end comes along. When it can not be prepared, the
@@ -166,25 +213,19 @@ impl Lives {
 
     /// Joins the cluster that the configuration names, as long as this node is alone. Never returns before it is not.
     async fn join_as_configured(self: Arc<Self>, target: String) {
-        let mut said = String::new();
         while self.current().raft.is_alone() {
             // A task of its own: this one may be aborted, a join must not be.
             let (lives, to) = (self.clone(), target.clone());
-            let joining = tokio::spawn(async move {
-                let token = read_token(lives.config.token_file.as_deref()).await?;
-                lives.join(&to, token.as_ref()).await
-            });
+            let joining = tokio::spawn(async move { lives.join_configured(&to, None).await });
             match joining.await.unwrap_or_else(|error| Err(error.to_string())) {
-                Ok(()) => return,
-                // Once is enough for what does not change.
-                Err(why) if why != said => {
-                    tracing::warn!("join = \"{target}\": not joined yet: {why}; it is tried again");
-                    said = why;
-                }
-                Err(_) => {}
+                Ok(()) => break,
+                Err(why) => self.set_not_joined(Some(format!(
+                    "join = \"{target}\": not joined yet: {why}; it is tried again"
+                ))),
             }
             tokio::time::sleep(CONFIGURED_JOIN_PAUSE).await;
         }
+        self.set_not_joined(None);
     }
 
     async fn await_membership(&self, host_port: &str) -> Result<(), String> {
@@ -250,12 +291,26 @@ async fn read_token(file: Option<&Path>) -> Result<Option<JoinToken>, String> {
     text.parse().map(Some).map_err(|error: PkiError| failed(&error))
 }
 
+/// The way to the service manager, if one waits for this daemon.
+fn notifier() -> Option<Arc<Notifier>> {
+    match Notifier::from_environment(&|name| std::env::var_os(name)) {
+        Ok(notifier) => notifier.map(Arc::new),
+        Err(error) => {
+            tracing::warn!("{SOCKET_VARIABLE}: {error}; the service manager is told nothing");
+            None
+        }
+    }
+}
+
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
 /// The first thing that keeps it from running.
 pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     let started = Instant::now();
+    let notifier = notifier();
+    let lease = config.kubernetes.lease.as_deref().map(LeaseName::from_str).transpose();
+    let lease = lease.map_err(|why| StartupError(format!("kubernetes.lease: {why}")))?;
     let host = HostFacts::read();
     let socket = ControlSocket::bind(&config.control_socket()).map_err(StartupError::of)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StartupError::of)?;
@@ -289,22 +344,39 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
         lasting,
         current: RwLock::new(Arc::new(running)),
         changing: Mutex::new(()),
+        not_joined: RwLock::default(),
         broken,
     });
-    let configured = lives.config.join.clone().map(|to| tokio::spawn(lives.clone().join_as_configured(to)));
+    let configured = match (lease, lives.config.join.clone()) {
+        (Some(name), _) => Some(tokio::spawn(by_lease::follow(lives.clone(), name))),
+        (None, Some(to)) => Some(tokio::spawn(lives.clone().join_as_configured(to))),
+        (None, None) => None,
+    };
     let (stop, mut stopped) = watch::channel(false);
     let door: Arc<dyn NodeApi> = Arc::new(Door { lives: lives.clone(), started });
     lives.lasting.door.get_or_init(|| door.clone());
-    let serving = tokio::spawn(socket.serve(door, async move {
+    let (is_ready, ready) = watch::channel(true);
+    let serving = tokio::spawn(socket.serve(door.clone(), ready, async move {
         // An error means that the daemon is gone.
         let _ = stopped.wait_for(|stop| *stop).await;
     }));
+    let alive = lives.clone();
+    let is_alive = move || readiness::is_alive(alive.clone());
+    let mut told = vec![tokio::spawn(readiness::look_after(is_alive, notifier.clone(), is_ready))];
+    if let Some(notifier) = &notifier {
+        notifier.ready(&readiness::first_line(&*door, &lives));
+        told.push(tokio::spawn(readiness::tell_status(door, lives.clone(), notifier.clone())));
+    }
     let failure = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
         _ = is_broken.wait_for(Option::is_some) => lives.broken.borrow().clone(),
     };
     tracing::info!("stopping; every block stays in the kernel");
+    told.iter().for_each(tokio::task::JoinHandle::abort);
+    if let Some(notifier) = &notifier {
+        notifier.stopping();
+    }
     stop.send_replace(true);
     if let Some(joining) = configured {
         joining.abort();

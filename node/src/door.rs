@@ -5,8 +5,8 @@
 use crate::app::Lives;
 use crate::borders::Clock;
 use crate::control::{
-    ClusterFacts, ColdRecord, Committed, Inspection, IssuedCertificate, KeyFacts, MemberFacts, MemberOrder,
-    NewToken, NodeApi, NodeFacts, OrderFailure, ProposeFailure, Role, SourceFacts,
+    ClusterFacts, ColdRecord, Committed, DecisionFacts, Inspection, IssuedCertificate, KeyFacts, MemberFacts,
+    MemberOrder, NewToken, NodeApi, NodeFacts, OrderFailure, ProposeFailure, Role, SourceFacts,
 };
 use crate::local_store::ColdKey;
 use crate::pki::JoinToken;
@@ -17,11 +17,11 @@ use crate::source::FileSourcesHandle;
 use crate::wire::Security;
 use bannkreis_core::ban_list::{BanView, Cause};
 use bannkreis_core::command::Op;
-use bannkreis_core::ids::Operator;
+use bannkreis_core::ids::{NodeId, Operator};
 use bannkreis_core::node_record::NodeRole;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{Now, Timestamp};
-use bannkreis_raft::{MemberStatus, Order, OrderError, ProposeError};
+use bannkreis_raft::{Decided, MemberStatus, Order, OrderError, ProposeError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -56,10 +56,12 @@ impl NodeApi for Door {
             node: running.raft.node_id(),
             name: self.lives.config().name.clone(),
             observe: running.observe,
+            is_witness: running.is_witness,
             backend: running.firewall.name(),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             enforced: running.firewall.enforced(),
-            warnings: warnings(&running),
+            warnings: [warnings(&running), self.lives.not_joined().into_iter().collect()].concat(),
+            halted: running.raft.status().halted,
             sources: sources(&running),
         }
     }
@@ -79,6 +81,7 @@ impl NodeApi for Door {
             term: status.term,
             leader: running.raft.leader().map(|(node, _)| node),
             no_quorum_since: lost_ms.map(|ms| now.minus_ms(ms)),
+            decisions: decisions(&running, status.leader, &status.decisions),
             members: [members(&status.voters, true), members(&status.learners, false)].concat(),
         }
     }
@@ -174,9 +177,6 @@ impl NodeApi for Door {
 /// What the operator must know, the gravest first.
 fn warnings(running: &Running) -> Vec<String> {
     let firewall = running.firewall.state();
-    let status = running.raft.status();
-    let halted =
-        status.halted.map(|why| format!("the replicated log can not be followed any further: {why}"));
     let storage = running.store.error().map(|why| format!("this node's own store can not be written: {why}"));
     let refused = firewall.error.map(|why| format!("the firewall refuses: {why}"));
     let repaired = (firewall.n_repairs > 0).then(|| {
@@ -185,8 +185,19 @@ fn warnings(running: &Running) -> Vec<String> {
             firewall.n_repairs
         )
     });
-    let found: Vec<String> = [halted, storage, refused, repaired].into_iter().flatten().collect();
+    let found: Vec<String> = [storage, refused, repaired].into_iter().flatten().collect();
     [found, running.warnings.clone()].concat()
+}
+
+/// This leader's own decisions, or what the leader has told.
+fn decisions(running: &Running, leader: Option<NodeId>, own: &[Decided]) -> Vec<DecisionFacts> {
+    let decided = match leader {
+        Some(leader) if leader == running.raft.node_id() => own.to_vec(),
+        Some(leader) => running.peers.decisions(leader),
+        None => Vec::new(),
+    };
+    let facts = |Decided { about, step, why }| DecisionFacts { about, step, why };
+    decided.into_iter().map(facts).collect()
 }
 
 fn sources(running: &Running) -> Vec<SourceFacts> {

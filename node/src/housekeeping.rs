@@ -140,7 +140,9 @@ async fn announce(raft: RaftNode, mut record: NodeRecord, security: Security) {
         if let (true, Some(changed)) = (is_known, changed) {
             security::use_changed(&security, changed);
         }
-        tokio::time::sleep(if is_known { ANNOUNCE_INTERVAL } else { RETRY_PAUSE }).await;
+        // A node that applies nothing will not see it come back.
+        let is_enough = is_known || raft.status().halted.is_some();
+        tokio::time::sleep(if is_enough { ANNOUNCE_INTERVAL } else { RETRY_PAUSE }).await;
     }
 }
 
@@ -229,6 +231,6 @@ async fn record_of(running: &Running, config: &NodeConfig, host: &HostFacts) -> 
         resolvers: bounded(&host.resolvers),
         jails: asked.await.ok().flatten().unwrap_or_default(),
         level_max: LEVEL,
-        role: NodeRole::Full,
+        role: if running.is_witness { NodeRole::Witness } else { NodeRole::Full },
     }
 }

@@ -7,7 +7,7 @@
 use crate::admissions::Admissions;
 use crate::borders::{Clock, Names};
 use crate::clock::SystemClock;
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, Role};
 use crate::control::remote::{self, LateApi};
 use crate::event_loop::{EventLoop, LoopHandle};
 use crate::filter_sink::FilterSink;
@@ -32,7 +32,7 @@ use bannkreis_core::ids::NodeId;
 use bannkreis_core::settings::Settings;
 use bannkreis_core::time::Timestamp;
 use bannkreis_core::warden::Warden;
-use bannkreis_raft::{Connect, RaftNode, RaftOptions, Store, Timing};
+use bannkreis_raft::{Connect, RaftNode, RaftOptions, Release, Store, Timing};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -74,6 +74,8 @@ pub struct Running {
     pub warnings: Vec<String>,
     /// It counts and shows, but blocks nothing.
     pub observe: bool,
+    /// It votes and stores only.
+    pub is_witness: bool,
     /// What the heartbeats tell of this node's warden.
     pub counts: Arc<OwnCounts>,
     /// How it and its peers know each other.
@@ -204,6 +206,7 @@ impl Running {
             readers: Vec::new(),
             warnings,
             observe,
+            is_witness: config.role == Role::Witness,
             counts,
             security,
             links,
@@ -319,6 +322,7 @@ fn raft_options(
             election_max_ms: config.raft.election_max_ms,
         },
         store: Store::Sled,
+        release: Release::default(),
     }
 }
 

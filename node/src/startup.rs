@@ -2,7 +2,7 @@
 //! jails, the firewall, the store, and where each log is read from.
 
 use crate::config::jails::{LoadedJail, LogFile};
-use crate::config::{Backend, Mode, NodeConfig};
+use crate::config::{Backend, Mode, NodeConfig, Role};
 use crate::local_store::{Batch, Key, LocalStore};
 use crate::second_look::JailQuestions;
 use crate::source::{FileSourcesHandle, SourceCheckpoint, SourceSpec, Start};
@@ -72,11 +72,14 @@ pub struct Reader {
     pub source: SourceId,
 }
 
-/// Reads the fail2ban tree on top of our own base.
+/// Reads the fail2ban tree on top of our own base. A witness has no jails, and proposes nothing.
 ///
 /// # Errors
 /// When the jail configuration itself can not be read. A jail with a mistake is left out with a warning.
 pub fn read_jails(config: &NodeConfig) -> Result<Setup, StartupError> {
+    if config.role == Role::Witness {
+        return Ok(Setup { jails: Vec::new(), warnings: Vec::new(), observe: true });
+    }
     let loaded = crate::config::jails::load(&config.config_dir).map_err(StartupError::of)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -97,6 +100,7 @@ pub fn read_jails(config: &NodeConfig) -> Result<Setup, StartupError> {
 /// When a backend was asked for by name and can not work.
 pub fn open_firewall(config: &NodeConfig) -> Result<(Box<dyn Firewall>, Vec<String>), StartupError> {
     let choice = match config.backend {
+        _ if config.role == Role::Witness => BackendChoice::None,
         Backend::Nftables | Backend::Auto => BackendChoice::Nftables,
         Backend::None => BackendChoice::None,
     };

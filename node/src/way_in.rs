@@ -32,7 +32,7 @@ pub struct WayIn<'a> {
     pub leaving: Leaving<'a>,
 }
 
-/// Finds the way from `solo` into the cluster that `host_port` belongs to.
+/// Finds the way from `solo` into the cluster that `host_port` belongs to; `wanted`: only if it is that one.
 ///
 /// # Errors
 /// A sentence with cause and remedy; this node goes on as it was.
@@ -42,6 +42,7 @@ pub async fn find<'a>(
     admissions: &'a Admissions,
     host_port: &str,
     token: Option<&JoinToken>,
+    wanted: Option<&str>,
 ) -> Result<WayIn<'a>, String> {
     let own_tls = own_tls(&solo.security);
     let connect: Arc<dyn Connect> = match (own_tls, token) {
@@ -56,6 +57,9 @@ pub async fn find<'a>(
         (None, _) => security::connect(&solo.security),
     };
     let info = join_info(&*connect, host_port).await.map_err(|error| error.to_string())?;
+    if let Some(wanted) = wanted.filter(|wanted| info.cluster.to_string() != **wanted) {
+        return Err(format!("{host_port} belongs to the cluster {}, not to {wanted}", info.cluster));
+    }
     solo.raft.may_join(&info).map_err(|error| error.to_string())?;
     let leaving = admissions.leave_for(info.cluster)?;
     let dir = config.state_dir.clone();

@@ -32,7 +32,7 @@ pub use node_record::decode_node_role;
 
 use crate::v1;
 use bannkreis_core::change::OpResult;
-use bannkreis_core::command::{Command, Op};
+use bannkreis_core::command::{Command, LEVEL, Op};
 use bannkreis_core::event::{OutboxEntry, Override};
 use bannkreis_core::proposal::{Notice, Report};
 use bannkreis_core::record::Record;
@@ -56,8 +56,16 @@ pub fn encode_command(command: &Command) -> Bytes {
 /// [`DecodeError::Level`] when it belongs to a level above this release's, whatever else is in it;
 /// otherwise when it is longer than [`COMMAND_BYTES_MAX`], malformed, or a field has no meaning.
 pub fn decode_command(bytes: &[u8]) -> Result<Command, DecodeError> {
+    decode_command_up_to(bytes, LEVEL)
+}
+
+/// The command in `bytes`, as a release reads it that knows the levels up to `readable`.
+///
+/// # Errors
+/// As [`decode_command`].
+pub fn decode_command_up_to(bytes: &[u8], readable: u32) -> Result<Command, DecodeError> {
     let head: v1::CommandHead = parse(bytes, "command", COMMAND_BYTES_MAX)?;
-    check_level(head.level, "command.level")?;
+    check_level(head.level, readable, "command.level")?;
     let wire: v1::Command = parse(bytes, "command", COMMAND_BYTES_MAX)?;
     Command::try_from(wire).inside("command")
 }
@@ -104,7 +112,18 @@ pub fn encode_record(record: &Record) -> Bytes {
 /// [`DecodeError::Level`] when it is the head of a snapshot of a level above this release's;
 /// otherwise when it is longer than [`RECORD_BYTES_MAX`], malformed, or a field has no meaning.
 pub fn decode_record(bytes: &[u8]) -> Result<Record, DecodeError> {
+    decode_record_up_to(bytes, LEVEL)
+}
+
+/// The record in `bytes`, as a release reads it that knows the levels up to `readable`.
+///
+/// # Errors
+/// As [`decode_record`].
+pub fn decode_record_up_to(bytes: &[u8], readable: u32) -> Result<Record, DecodeError> {
     let wire: v1::Record = parse(bytes, "record", RECORD_BYTES_MAX)?;
+    if let Some(v1::record::Kind::Head(head)) = &wire.kind {
+        check_level(head.level, readable, "record.head.level")?;
+    }
     Record::try_from(wire).inside("record")
 }
 

@@ -18,8 +18,12 @@ mod second_look;
 mod story;
 
 mod all_killed;
+mod api_server;
+mod by_lease;
 mod catch_up;
 mod leader_kills;
 mod members;
 mod operators;
 mod pair;
+mod readiness;
+mod witness;

@@ -43,7 +43,7 @@ const EVERYTHING: [&str; 7] = [
 ];
 
 /// The adapters inside the node: each touches one piece of the world and knows no other of them.
-const ADAPTERS: [&str; 6] = ["source", "second_look", "control", "config", "wire", "action"];
+const ADAPTERS: [&str; 7] = ["source", "second_look", "control", "config", "wire", "action", "kubernetes"];
 
 /// Where the generated wire types may appear.
 const KNOWS_WIRE_TYPES: [&str; 7] =

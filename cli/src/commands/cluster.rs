@@ -9,7 +9,7 @@ use crate::state;
 use crate::table::{Cell, Column, Table};
 use crate::text::{Style, Tone, counted, length, listed, shown};
 use bannkreis_proto::v1::{
-    ClusterStatusRequest, ClusterStatusResponse, JoinRequest, JoinResponse, MemberStatus,
+    ClusterStatusRequest, ClusterStatusResponse, Decision, JoinRequest, JoinResponse, MemberStatus,
 };
 use serde_json::{Value, json};
 use std::io;
@@ -95,6 +95,14 @@ pub fn show_status(answer: &ClusterStatusResponse, style: &Style) -> Shown {
         table.row_with_note(row(member), Cell::toned(Tone::Warn, remarks(member)));
     }
     text.push_str(&table.render(style));
+    if !answer.decisions.is_empty() {
+        text.push('\n');
+    }
+    for decision in &answer.decisions {
+        let [about, step, why] = [&decision.about, &decision.step, &decision.why].map(|part| shown(part));
+        let line = format!("{about}: {}: {why}", step.replace('_', " "));
+        style.push_line(&mut text, Tone::Plain, 0, &line);
+    }
     if !answer.advice.is_empty() {
         text.push('\n');
     }
@@ -110,9 +118,14 @@ pub fn show_status(answer: &ClusterStatusResponse, style: &Style) -> Shown {
         "level": answer.level,
         "n_quorum": answer.n_quorum,
         "members": answer.members.iter().map(member_json).collect::<Value>(),
+        "decisions": answer.decisions.iter().map(decision_json).collect::<Value>(),
         "advice": answer.advice,
     });
     Shown { exit: Exit::Done, text, json }
+}
+
+fn decision_json(decision: &Decision) -> Value {
+    json!({ "about": decision.about, "step": decision.step, "why": decision.why })
 }
 
 fn row(member: &MemberStatus) -> Vec<Cell> {

@@ -9,7 +9,7 @@ use crate::run::Shown;
 use crate::state;
 use crate::table::{Cell, Column, Table};
 use crate::text::{Style, Tone, counted, length, shown, wrapped};
-use bannkreis_proto::v1::{JailStatus, StatusRequest, StatusResponse};
+use bannkreis_proto::v1::{JailStatus, NodeMode, StatusRequest, StatusResponse};
 use serde_json::{Value, json};
 
 /// Asks, and shows the answer.
@@ -57,9 +57,10 @@ fn overview(answer: &StatusResponse, style: &Style) -> String {
         (n, leader) if leader == state.name => format!("one of {n} nodes, and their leader"),
         (n, leader) => format!("one of {n} nodes, led by {}", shown(leader)),
     };
+    let witness = if state.mode() == NodeMode::Witness { "a witness, " } else { "" };
     let up = format!("bannkreisd {}, up {}", shown(&answer.version), length(answer.uptime_ms));
     let mut text = String::new();
-    style.push_line(&mut text, Tone::Bold, 0, &format!("{}: {cluster}; {up}", shown(&state.name)));
+    style.push_line(&mut text, Tone::Bold, 0, &format!("{}: {witness}{cluster}; {up}", shown(&state.name)));
     let waiting = match state.n_waiting {
         0 => String::new(),
         n => format!(", {} waiting for the cluster", n_bans(n)),

@@ -2,11 +2,11 @@
 
 use bannkreis_proto::v1::{
     BanInfo, BanKind, BanOrigin, BanResponse, CertificateInfo, ClusterStatusResponse, CommandOutcome,
-    CommandResult, CreateTokenResponse, EnforcementState, IssueCertificateResponse, JailStatus, JoinResponse,
-    LeaveResponse, ListBansResponse, ListTokensResponse, MemberRole, MemberStatus, NodeEnforcement, NodeMode,
-    NodeState, OrderMemberResponse, RemainingBan, RevokeTokenResponse, ShowCertificatesResponse,
-    SourceStatus, StatusResponse, TokenStatus, UnbanResponse, WhyBan, WhyEvidence, WhyFailures, WhyLine,
-    WhyPast, WhyProtection, WhyResponse,
+    CommandResult, CreateTokenResponse, Decision, EnforcementState, IssueCertificateResponse, JailStatus,
+    JoinResponse, LeaveResponse, ListBansResponse, ListTokensResponse, MemberRole, MemberStatus,
+    NodeEnforcement, NodeMode, NodeState, OrderMemberResponse, RemainingBan, RevokeTokenResponse,
+    ShowCertificatesResponse, SourceStatus, StatusResponse, TokenStatus, UnbanResponse, WhyBan, WhyEvidence,
+    WhyFailures, WhyLine, WhyPast, WhyProtection, WhyResponse,
 };
 
 /// 2026-03-01 12:00:00 UTC.
@@ -34,6 +34,21 @@ pub(crate) fn troubled_state() -> NodeState {
         warnings: vec!["the firewall refuses: out of \x1b[31mmemory".to_owned()],
         ..state()
     }
+}
+
+/// A node that can not read what the others write.
+pub(crate) fn halted_state() -> NodeState {
+    NodeState {
+        halted: "log entry 1.57 can not be read by this release (0.1.0): it is of level 2. Install the release that kerio \
+                 runs on this host and restart bannkreisd"
+            .to_owned(),
+        ..troubled_state()
+    }
+}
+
+pub(crate) fn witness() -> StatusResponse {
+    let state = NodeState { mode: NodeMode::Witness.into(), backend: "none".to_owned(), ..state() };
+    StatusResponse { state: Some(state), n_blocked: 0, n_overrides: 0, jails: Vec::new(), ..status() }
 }
 
 pub(crate) fn status() -> StatusResponse {
@@ -350,6 +365,19 @@ pub(crate) fn cluster() -> ClusterStatusResponse {
                 pending: vec!["192.0.2.1".to_owned()],
                 is_untrusted: true,
                 ..member("c", "mx1", MemberRole::Learner)
+            },
+        ],
+        decisions: vec![
+            Decision {
+                about: "voters".to_owned(),
+                step: "wait".to_owned(),
+                why: "voter mx1 has been silent for 120 s; it is replaced after 600 s".to_owned(),
+            },
+            Decision {
+                about: "level".to_owned(),
+                step: "wait".to_owned(),
+                why: "mx1 reads up to level 1, and this leader up to 2: install the newer release there"
+                    .to_owned(),
             },
         ],
         advice: vec!["The clock of mx1 is wrong: set it, for example with chrony.".to_owned()],

@@ -198,7 +198,7 @@ impl BanList {
             now: Timestamp::ZERO,
             last_tick: Timestamp::ZERO,
             voters_clocks: Arc::default(),
-            level: crate::command::LEVEL,
+            level: crate::command::LEVEL_FIRST,
             position: Position::default(),
         }
     }

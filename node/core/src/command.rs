@@ -18,6 +18,8 @@ use alloc::vec::Vec;
 
 /// The highest replicated level that this release can read and write.
 pub const LEVEL: u32 = 1;
+/// The level at which every cluster begins, whatever its nodes can read.
+pub const LEVEL_FIRST: u32 = 1;
 
 /// One entry of the replicated log.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -132,6 +134,15 @@ pub enum Op {
         /// The new level.
         level: u32,
     },
+}
+
+impl Op {
+    /// The level that it belongs to: where the cluster's is lower, some node can not read it.
+    #[must_use]
+    pub const fn level(&self) -> u32 {
+        // So far all of them. One that is added belongs to a new level, and is named here.
+        LEVEL_FIRST
+    }
 }
 
 /// Which bans an unban lifts.

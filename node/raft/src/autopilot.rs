@@ -4,8 +4,10 @@
 //! a host came back under a new id  → its old record goes: the address answers as somebody else
 //! a voter is dead for dead_after   → a learner that has caught up takes its place
 //! enough learners have caught up   → voters grow 1 → 3 → 5
+//! a witness leads                  → a full voter that has caught up leads
 //! ```
 //!
+//! A witness gets a vote like any other node, but a full node gets it first: its host is worth more to the cluster.
 //! A node whose vote an operator has taken away gets none here. The number of voters never shrinks here: a cluster
 //! that loses its voters one by one must not end as a majority of one that nobody has asked for. Pure: time comes in
 //! as ages. Not for carrying a decision out; that is `voters.rs`.
@@ -38,6 +40,8 @@ pub(crate) struct Seen {
     pub(crate) is_caught_up: bool,
     /// An operator has taken its vote away.
     pub(crate) is_demoted: bool,
+    /// It votes and stores only.
+    pub(crate) is_witness: bool,
 }
 
 /// What is to be done.
@@ -51,6 +55,18 @@ pub(crate) enum Step {
     Replace { dead: NodeId, by: NodeId },
     /// The learner is no member any more.
     Forget(NodeId),
+}
+
+impl Step {
+    /// In one word, for people and programs.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Step::Wait => "wait",
+            Step::Grow(_) => "grow",
+            Step::Replace { .. } => "replace",
+            Step::Forget(_) => "forget",
+        }
+    }
 }
 
 /// What is to be done, and why, as a sentence.
@@ -68,7 +84,8 @@ pub(crate) fn decide(members: &[Seen], since_replaced_ms: Option<u64>) -> Decisi
         return wait(format!("{n_alive} of {} voters answer: no majority, nothing is changed", voters.len()));
     }
     let may_vote = |member: &&Seen| !member.is_voter && !member.is_demoted && is_ready(member);
-    let ready: Vec<&Seen> = members.iter().filter(may_vote).collect();
+    let mut ready: Vec<&Seen> = members.iter().filter(may_vote).collect();
+    ready.sort_by_key(|member| member.is_witness);
     if let Some(decision) = succeed(members, &ready) {
         return decision;
     }
@@ -76,6 +93,28 @@ pub(crate) fn decide(members: &[Seen], since_replaced_ms: Option<u64>) -> Decisi
         return decision;
     }
     grow(&voters, &ready)
+}
+
+/// Who should lead instead of `own`, which does, and why. `cannot`: what keeps it from leading, if anything.
+pub(crate) fn better_leader<'a>(
+    members: &'a [Seen],
+    own: NodeId,
+    cannot: Option<&str>,
+) -> Option<(&'a Seen, String)> {
+    let me = members.iter().find(|member| member.node == own)?;
+    let could = |member: &&Seen| member.is_voter && member.node != own && is_ready(member);
+    let full = members.iter().filter(could).find(|member| !member.is_witness);
+    match cannot {
+        Some(cannot) => {
+            let heir = full.or_else(|| members.iter().find(could))?;
+            Some((heir, format!("{} leads and {cannot}: {} is to lead", me.name, heir.name)))
+        }
+        None if me.is_witness => {
+            let heir = full?;
+            Some((heir, format!("{} is a witness and leads: {} is to lead", me.name, heir.name)))
+        }
+        None => None,
+    }
 }
 
 fn wait(why: String) -> Decision {
@@ -139,14 +178,17 @@ fn grow(voters: &[&Seen], ready: &[&Seen]) -> Decision {
         return wait(format!("all {n_voters} voters answer, and more are not made"));
     }
     if ready.len() < n_missing {
-        let pair = if n_voters == 1 && ready.len() == 1 {
-            "; with a third node this pair survives the loss of any one"
-        } else {
-            ""
+        let odd = match (n_voters, ready.len()) {
+            (1, 1) => "; two voters would be weaker than one: both would have to answer, always".to_owned(),
+            (n, 1) if !n.is_multiple_of(2) => {
+                format!("; {} voters survive the loss of no more than {n} do", n + 1)
+            }
+            _ => String::new(),
         };
         return wait(format!(
-            "all voters answer; for {target} instead of {n_voters}, {n_missing} nodes must have caught up, {} have{pair}",
-            ready.len()
+            "all voters answer; for {target} instead of {n_voters}, {n_missing} more must have caught up, and {} {}{odd}",
+            ready.len(),
+            if ready.len() == 1 { "has" } else { "have" },
         ));
     }
     let grown = ready.iter().take(n_missing).map(|member| member.node.0).collect();
@@ -168,7 +210,12 @@ mod tests {
             silent_ms: 0,
             is_caught_up: true,
             is_demoted: false,
+            is_witness: false,
         }
+    }
+
+    fn witness(node: u64, is_voter: bool) -> Seen {
+        Seen { is_witness: true, ..seen(node, is_voter) }
     }
 
     fn dead(node: u64, silent_ms: u64) -> Seen {
@@ -206,6 +253,37 @@ mod tests {
     }
 
     #[test]
+    fn a_witness_votes_where_no_full_node_can() {
+        let grown = |nodes: [u64; 2]| Step::Grow(BTreeSet::from(nodes));
+        assert_eq!(step(&[seen(1, true), witness(2, false), seen(3, false)]), grown([2, 3]));
+        assert_eq!(step(&[seen(1, true), witness(2, false), seen(3, false), seen(4, false)]), grown([3, 4]));
+        let replaced = |by| Step::Replace { dead: NodeId(3), by: NodeId(by) };
+        let [one, two, gone] = [seen(1, true), seen(2, true), dead(3, DEAD_AFTER_MS)];
+        assert_eq!(
+            step(&[one.clone(), two.clone(), gone.clone(), witness(4, false), seen(5, false)]),
+            replaced(5)
+        );
+        assert_eq!(step(&[one, two, gone, witness(4, false)]), replaced(4));
+    }
+
+    #[test]
+    fn a_witness_leads_only_for_lack_of_others() {
+        let heir = |members: &[Seen], cannot| {
+            better_leader(members, NodeId(1), cannot).map(|(heir, why)| {
+                assert!(why.contains(&heir.name), "{why}");
+                heir.node.0
+            })
+        };
+        let late = Seen { is_caught_up: false, ..seen(2, true) };
+        assert_eq!(heir(&[witness(1, true), witness(3, true), seen(2, true)], None), Some(2));
+        assert_eq!(heir(&[witness(1, true), late, dead(3, 0), witness(4, true), seen(5, false)], None), None);
+        assert_eq!(heir(&[seen(1, true), seen(2, true)], None), None);
+        // One that can not lead prefers a full node, and takes a witness.
+        assert_eq!(heir(&[seen(1, true), witness(3, true), seen(2, true)], Some("is late")), Some(2));
+        assert_eq!(heir(&[seen(1, true), witness(3, true), dead(2, 0)], Some("is late")), Some(3));
+    }
+
+    #[test]
     fn a_dead_voter_is_replaced_when_it_has_been_dead_for_long_enough() {
         let with = |third: Seen, fourth: Seen| [seen(1, true), seen(2, true), third, fourth];
         let replaced = Step::Replace { dead: NodeId(3), by: NodeId(4) };
@@ -240,18 +318,21 @@ mod tests {
     }
 
     fn members() -> impl Strategy<Value = Vec<Seen>> {
-        let member =
-            (any::<bool>(), any::<bool>(), any::<bool>(), 0..2 * DEAD_AFTER_MS, 0u64..4, any::<bool>());
-        prop::collection::vec(member, 1..9).prop_map(|members| {
-            let seen = |(node, (is_voter, is_alive, is_caught_up, silent_ms, place, is_demoted))| Seen {
-                node: NodeId(node),
-                name: String::new(),
-                address: format!("mx{place}:7420"),
-                is_voter,
-                is_alive,
-                silent_ms,
-                is_caught_up,
-                is_demoted,
+        let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+        prop::collection::vec((flags, 0..2 * DEAD_AFTER_MS, 0u64..4), 1..9).prop_map(|members| {
+            let seen = |(node, (flags, silent_ms, place))| {
+                let (is_voter, is_alive, is_caught_up, is_demoted, is_witness) = flags;
+                Seen {
+                    node: NodeId(node),
+                    name: String::new(),
+                    address: format!("mx{place}:7420"),
+                    is_voter,
+                    is_alive,
+                    silent_ms,
+                    is_caught_up,
+                    is_demoted,
+                    is_witness,
+                }
             };
             (1..).zip(members).map(seen).collect()
         })

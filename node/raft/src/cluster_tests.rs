@@ -2,6 +2,8 @@
 
 #[path = "cluster_tests/hosts.rs"]
 mod hosts;
+#[path = "cluster_tests/levels.rs"]
+mod levels;
 #[path = "cluster_tests/voters.rs"]
 mod voters;
 

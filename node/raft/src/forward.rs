@@ -27,6 +27,14 @@ const LEADER_RETRY_DELAY: Duration = Duration::from_millis(5);
 impl Inner {
     /// Writes operations if this node leads.
     pub(crate) async fn propose_here(&self, ops: Vec<Op>) -> LocalResult {
+        let level = self.views.borrow().level();
+        if let Some(wanted) = ops.iter().map(Op::level).max().filter(|wanted| *wanted > level) {
+            let why = format!(
+                "it belongs to level {wanted}, and this cluster is at level {level}: `bannkreis cluster status` says \
+                 which node needs a newer release first"
+            );
+            return Err(LocalError::Failed(ProposeError::Refused { why }));
+        }
         submit(&self.queue, ops).await
     }
 

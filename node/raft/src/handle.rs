@@ -3,6 +3,7 @@
 use crate::cluster_time::ClusterTime;
 use crate::forward::portions;
 use crate::identity::Identity;
+use crate::level::{Halted, Release};
 use crate::membership::{self, JoinError, JoinInfo};
 use crate::network::{MESSAGE_BYTES_MAX, Peers};
 use crate::options::{RaftOptions, Timing};
@@ -11,7 +12,7 @@ use crate::progress::Progress;
 use crate::proposer::{ProposeError, Proposed, Request};
 use crate::server::RaftService;
 use crate::start::StartError;
-use crate::status::{Liveness, RaftStatus};
+use crate::status::{Decided, Liveness, RaftStatus};
 use crate::types::{Member, Metrics, Raft};
 use crate::voters;
 use bannkreis_core::ban_list::BanView;
@@ -58,6 +59,12 @@ pub(crate) struct Inner {
     pub(crate) receiving: Semaphore,
     pub(crate) snapshots_dir: PathBuf,
     pub(crate) started_ms: u64,
+    pub(crate) release: Release,
+    pub(crate) halted: Arc<Halted>,
+    /// Held for reading while a node is taken in, for writing while the level is raised.
+    pub(crate) joining: tokio::sync::RwLock<()>,
+    /// What this leader has decided in its last round.
+    pub(crate) decisions: Mutex<Vec<Decided>>,
 }
 
 /// What ends with the node.

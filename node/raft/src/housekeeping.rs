@@ -6,6 +6,7 @@
 //! and frees memory.
 
 use crate::handle::Inner;
+use crate::level;
 use crate::membership;
 use crate::proposer::submit;
 use crate::voters;
@@ -33,14 +34,18 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     let mut memory = voters::Memory::default();
     loop {
         rounds.tick().await;
+        level::stand_back(&inner);
         let members = membership::members(&inner.metrics()).into_iter();
         inner.peers.set_addresses(members.map(|(node, member)| (NodeId(node), member.address)));
         membership::keep_address(&inner).await;
         if inner.metrics().state != ServerState::Leader {
+            inner.decided(Vec::new());
             continue;
         }
-        voters::steer(&inner, &mut memory).await;
+        let mut decisions = voters::steer(&inner, &mut memory).await;
         voters::forget_gone(&inner, &mut memory).await;
+        decisions.extend(level::steer(&inner).await);
+        inner.decided(decisions);
         let (view, now) = (inner.views.borrow().clone(), inner.time.now());
         let since_tick = now.ms_since(view.last_tick());
         let tick_due = since_tick >= TICK_INTERVAL_MIN_MS

@@ -8,6 +8,7 @@
 //!   comes to life; [`status`] and [`progress`]: what it says about itself
 //! - [`observer`], `state_machine`, [`snapshot`]: committed entries become the ban list, the ban list
 //!   becomes a file
+//! - [`level`]: what a release reads of the log, and what becomes of a node that can not
 //! - `forward`, [`proposer`], `flight`, `housekeeping`: how operations get into the log
 //! - [`membership`], [`identity`], [`import`]: joining, and what a node takes along
 //! - `autopilot`, `voters`: which voters there should be, and making it so
@@ -27,6 +28,8 @@ pub mod observer;
 mod state_machine;
 
 pub mod snapshot;
+
+pub mod level;
 
 mod flight;
 mod forward;
@@ -58,6 +61,7 @@ mod types;
 pub use handle::RaftNode;
 pub use identity::{Identity, IdentityError, Stage};
 pub use import::import_ops;
+pub use level::Release;
 pub use membership::{JoinError, JoinInfo, join_info};
 pub use observer::{AppliedBatch, AppliedEntry, NoObserver, Observer};
 pub use options::{RaftOptions, Store, Timing};
@@ -69,4 +73,4 @@ pub use server::RaftService;
 pub use snapshot::newest_snapshot;
 pub use standing::Standing;
 pub use start::StartError;
-pub use status::{MemberStatus, RaftStatus};
+pub use status::{Decided, MemberStatus, RaftStatus};

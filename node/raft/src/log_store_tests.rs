@@ -30,8 +30,14 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Builder {
         };
         let (log, _) = LogStore::open(disk).unwrap();
         let time = Arc::new(ClusterTime::new(Arc::new(|| 0)));
-        let machine =
-            StateMachine::open(dir.path().join("snapshots"), 1, Box::new(NoObserver), time).unwrap();
+        let machine = StateMachine::open(
+            dir.path().join("snapshots"),
+            1,
+            Box::new(NoObserver),
+            time,
+            Default::default(),
+        )
+        .unwrap();
         Ok((dir, log, machine))
     }
 }

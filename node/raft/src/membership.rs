@@ -13,7 +13,7 @@ use crate::network::{client, connect};
 use crate::peer::{Connect, ConnectError};
 use crate::proposer::LocalError;
 use crate::types::{Member, Metrics, TypeConfig};
-use bannkreis_core::command::{LEVEL, Op};
+use bannkreis_core::command::Op;
 use bannkreis_core::ids::{ClusterId, NodeId};
 use bannkreis_core::node_record::NodeRecord;
 use bannkreis_proto::v1;
@@ -119,9 +119,10 @@ pub(crate) fn may_join(inner: &Inner, info: &JoinInfo) -> Result<(), JoinError> 
             inner.identity.cluster
         )));
     }
-    if info.level > LEVEL {
+    let readable = inner.release.level_max;
+    if info.level > readable {
         return Err(refused(format!(
-            "the cluster is at level {}, this release reads up to {LEVEL}: install a newer one first",
+            "the cluster is at level {}, this release reads up to {readable}: install a newer one first",
             info.level
         )));
     }
@@ -137,7 +138,7 @@ pub(crate) fn request(inner: &Inner) -> v1::RaftJoinRequest {
         node: inner.identity.node.0,
         address: inner.member.address.clone(),
         name: inner.member.name.clone(),
-        level_max: LEVEL,
+        level_max: inner.release.level_max,
         token: Bytes::new(),
         forwarded: false,
         // What the receiver sees on the connection counts.
@@ -180,6 +181,7 @@ pub(crate) async fn take_in_or_forward(
 }
 
 async fn take_in(inner: &Inner, request: &v1::RaftJoinRequest) -> Result<v1::RaftJoined, JoinError> {
+    let _level_stays = inner.joining.read().await;
     check_request(request, inner.views.borrow().level())?;
     let metrics = inner.metrics();
     let known = members(&metrics);
@@ -337,6 +339,7 @@ fn is_momentary(error: &ChangeError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bannkreis_core::command::LEVEL;
 
     #[test]
     fn requests_that_make_no_sense_are_refused_by_name() {

@@ -1,6 +1,7 @@
 //! What the daemon gives a node to live on: places, clocks, its way to peers, Raft's times.
 
 use crate::cluster_time::BoottimeMs;
+use crate::level::Release;
 use crate::observer::Observer;
 use crate::peer::Connect;
 use crate::proposer::Readings;
@@ -67,4 +68,6 @@ pub struct RaftOptions {
     pub timing: Timing,
     /// Where the log is kept.
     pub store: Store,
+    /// What is read of the log: the default, but for tests.
+    pub release: Release,
 }

@@ -4,8 +4,10 @@
 //! counts is what a leader has said in the lifetime of this process (alone: what this node has
 //! committed itself).
 
+use crate::level::Halted;
 use crate::types::{Metrics, Raft};
 use openraft::async_runtime::watch::WatchReceiver;
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// How far this node is.
@@ -33,13 +35,19 @@ impl Progress {
 }
 
 /// Follows openraft until it ends.
-pub(crate) async fn follow(raft: Raft, log_end: Option<u64>, progress: watch::Sender<Progress>) {
+pub(crate) async fn follow(
+    raft: Raft,
+    log_end: Option<u64>,
+    halted: Arc<Halted>,
+    progress: watch::Sender<Progress>,
+) {
     let mut metrics = raft.metrics();
     drop(raft);
     loop {
         let current = metrics.borrow_watched().clone();
         progress.send_if_modified(|progress| {
-            let next = progress.next(&current, log_end);
+            // What openraft believes to be applied was passed over.
+            let next = if halted.is_set() { *progress } else { progress.next(&current, log_end) };
             std::mem::replace(progress, next) != next
         });
         if metrics.changed().await.is_err() {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! callers here and on other nodes ─▶ queue ─▶ one flight: ≤ 16 entries, each ≤ 100 bans, ≤ 256 KiB
-//!                                               │  stamp = cluster time; clocks first when they are due
+//!                                               │  stamp = cluster time and level; clocks first when they are due
 //!                                               ▼
 //!                                             openraft ─▶ committed, applied ─▶ results, one per operation
 //! ```
@@ -18,7 +18,7 @@ use crate::types::{Payload, Raft};
 use bannkreis_core::apply::TICK_INTERVAL_MIN_MS;
 use bannkreis_core::ban_list::BanView;
 use bannkreis_core::change::OpResult;
-use bannkreis_core::command::{Command, LEVEL, Op};
+use bannkreis_core::command::{Command, Op};
 use bannkreis_core::ids::{NodeId, Position};
 use bannkreis_core::time::Timestamp;
 use bannkreis_proto::convert::{encode_command, encode_ops};
@@ -159,6 +159,7 @@ impl Proposer {
             flight.answer_all(&|| LocalError::NotLeader);
             return;
         };
+        let level = self.views.borrow().level();
         let (at, readings) = self.stamp(term);
         let ticks = !readings.is_empty();
         if ticks {
@@ -167,7 +168,7 @@ impl Proposer {
         let n_entries = flight.entries.len();
         let payloads = flight.entries.iter_mut().map(|entry| {
             let ops = std::mem::take(&mut entry.ops);
-            Payload(encode_command(&Command { at, level: LEVEL, ops, ..Command::default() }))
+            Payload(encode_command(&Command { at, level, ops, ..Command::default() }))
         });
         let payloads: Vec<Payload> = payloads.collect();
         if payloads.is_empty() {

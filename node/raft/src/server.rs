@@ -6,12 +6,13 @@
 //! Not for who the peer is (the daemon says that) nor for ports.
 
 use crate::handle::Inner;
+use crate::level::Halt;
 use crate::membership::{self, JoinError};
 use crate::network::{AppendAnswer, CHUNK_BYTES, to_message};
 use crate::orders;
 use crate::peer::KeyFingerprint;
 use crate::proposer::{ENTRY_BYTES_MAX, LocalError, ProposeError, Proposed, REQUEST_OPS_MAX};
-use crate::snapshot::{self, SnapshotFile, UNFINISHED_SUFFIX};
+use crate::snapshot::{self, SnapshotFile, TooHigh, UNFINISHED_SUFFIX};
 use crate::types::{SnapshotMeta, TypeConfig, Vote, decode};
 use bannkreis_core::command::Op;
 use bannkreis_core::ids::NodeId;
@@ -62,6 +63,13 @@ fn check_sender(vote: &Vote, caller: NodeId) -> Result<(), Status> {
 impl RaftService {
     fn check<T>(&self, request: &Request<T>) -> Result<NodeId, Status> {
         self.inner.peers.sender().check(request)
+    }
+
+    /// A snapshot that this release can not read: what it replaces counts on, and nothing newer.
+    fn halt(&self, too_high: TooHigh, index: u64) -> Status {
+        let what = format!("the leader's snapshot {}.{index}", self.inner.identity.generation);
+        self.inner.halted.set(Halt { what, level: Some(too_high.found), why: too_high.to_string() });
+        Status::failed_precondition(format!("the snapshot is not taken in: {too_high}"))
     }
 }
 
@@ -152,6 +160,11 @@ impl RaftRpc for RaftService {
             if chunk.len() > CHUNK_BYTES || chunk.len() as u64 > left {
                 return Err(malformed("a snapshot is longer than its opening says"));
             }
+            if left == opening.size_bytes
+                && let Some(too_high) = TooHigh::begins(&chunk, self.inner.release.level_max)
+            {
+                return Err(self.halt(too_high, meta.last_log_id.map_or(0, |last| last.index)));
+            }
             left -= chunk.len() as u64;
             file = tokio::task::spawn_blocking(move || (&*file).write_all(&chunk).map(|()| file))
                 .await
@@ -163,10 +176,10 @@ impl RaftRpc for RaftService {
         }
         drop(file);
         let (path, announced) = (received.path.clone(), meta.clone());
-        let generation = self.inner.identity.generation;
+        let (generation, level_max) = (self.inner.identity.generation, self.inner.release.level_max);
         let file = tokio::task::spawn_blocking(move || {
             let file = SnapshotFile::open(path)?;
-            snapshot::verify(&file.file, &announced, generation).map(|()| file)
+            snapshot::verify(&file.file, &announced, generation, level_max).map(|()| file)
         });
         let file = file.await.map_err(failed)?.map_err(malformed)?;
         let snapshot = openraft::alias::SnapshotOf::<TypeConfig, SnapshotFile> { meta, snapshot: file };

@@ -19,7 +19,7 @@ use bannkreis_core::ban_list::{BanList, BanView};
 use bannkreis_core::command::LEVEL;
 use bannkreis_core::settings::Settings;
 use bannkreis_proto::convert::bounds::RECORD_BYTES_MAX;
-use bannkreis_proto::convert::{decode_record, encode_record};
+use bannkreis_proto::convert::{decode_record_up_to, encode_record};
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -99,7 +99,7 @@ impl Header {
         Ok(bytes)
     }
 
-    fn read(input: &mut impl Read) -> io::Result<Header> {
+    fn read(input: &mut impl Read, level_max: u32) -> io::Result<Header> {
         let mut bytes = vec![0; HEAD_BYTES];
         input.read_exact(&mut bytes)?;
         if &bytes[..8] != MAGIC {
@@ -111,8 +111,11 @@ impl Header {
             return Err(invalid(&format!("it has format {format}, this release reads {FORMAT}")));
         }
         let level = u32::from_le_bytes(fields.take());
-        if level > LEVEL {
-            return Err(invalid(&format!("it has level {level}, this release reads up to {LEVEL}")));
+        if level > level_max {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                TooHigh { found: level, readable: level_max },
+            ));
         }
         let generation = u32::from_le_bytes(fields.take());
         let index = u64::from_le_bytes(fields.take());
@@ -135,6 +138,27 @@ impl Header {
         }
         let meta = decode(&bytes[HEAD_BYTES..])?;
         Ok(Header { level, generation, index, meta, hot, cold })
+    }
+}
+
+/// A snapshot of a level that this release does not read: nothing is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is of level {found}, and this release reads up to level {readable}")]
+pub(crate) struct TooHigh {
+    pub(crate) found: u32,
+    pub(crate) readable: u32,
+}
+
+impl TooHigh {
+    /// What `error` is about, if it is that.
+    pub(crate) fn of(error: &io::Error) -> Option<TooHigh> {
+        error.get_ref()?.downcast_ref::<TooHigh>().copied()
+    }
+
+    /// What the first bytes of a file say, when they are long enough to say it.
+    pub(crate) fn begins(bytes: &[u8], level_max: u32) -> Option<TooHigh> {
+        let level = bytes.strip_prefix(MAGIC)?.get(2..6)?.try_into().ok().map(u32::from_le_bytes)?;
+        (level > level_max).then_some(TooHigh { found: level, readable: level_max })
     }
 }
 
@@ -221,14 +245,14 @@ pub(crate) fn keep(dir: &Path, received: &SnapshotFile, header: &Header) -> io::
 }
 
 /// Reads the whole file: every record, every checksum.
-pub(crate) fn load(file: &File) -> io::Result<(Header, BanList)> {
+pub(crate) fn load(file: &File, level_max: u32) -> io::Result<(Header, BanList)> {
     let mut file = file;
     file.seek(SeekFrom::Start(0))?;
     let mut input = BufReader::with_capacity(64 * 1024, file);
-    let header = Header::read(&mut input)?;
+    let header = Header::read(&mut input, level_max)?;
     let mut list = empty_list();
     read_part(&mut input, header.hot, |record| {
-        list.restore(decode_record(record).map_err(|error| invalid(&error.to_string()))?);
+        list.restore(decode_record_up_to(record, level_max).map_err(|error| invalid(&error.to_string()))?);
         Ok(())
     })?;
     // Written by a newer release of the same format: nothing of it is needed to enforce.
@@ -248,11 +272,16 @@ pub(crate) fn load(file: &File) -> io::Result<(Header, BanList)> {
 }
 
 /// Whether a file is whole and what was announced, without taking its records in.
-pub(crate) fn verify(file: &File, announced: &SnapshotMeta, generation: u32) -> io::Result<()> {
+pub(crate) fn verify(
+    file: &File,
+    announced: &SnapshotMeta,
+    generation: u32,
+    level_max: u32,
+) -> io::Result<()> {
     let mut file = file;
     file.seek(SeekFrom::Start(0))?;
     let mut input = BufReader::with_capacity(64 * 1024, file);
-    let header = Header::read(&mut input)?;
+    let header = Header::read(&mut input, level_max)?;
     check_announced(&header, announced, generation)?;
     read_part(&mut input, header.hot, |_| Ok(()))?;
     read_part(&mut input, header.cold, |_| Ok(()))
@@ -307,15 +336,21 @@ pub(crate) fn empty_list() -> BanList {
     BanList::new(Settings::at_birth([0; 16]))
 }
 
-/// The newest snapshot of this generation that can be read. Damaged ones are put aside on the way.
-pub(crate) fn newest(dir: &Path, generation: u32) -> io::Result<Option<(SnapshotFile, Header, BanList)>> {
+/// The newest snapshot of this generation that can be read. Damaged ones are put aside on the way; one of a
+/// level that this release does not read is an error.
+pub(crate) fn newest(
+    dir: &Path,
+    generation: u32,
+    level_max: u32,
+) -> io::Result<Option<(SnapshotFile, Header, BanList)>> {
     for (of_generation, path) in complete(dir)? {
         if of_generation != generation {
             continue;
         }
         let snapshot = SnapshotFile::open(path.clone())?;
-        match load(&snapshot.file) {
+        match load(&snapshot.file, level_max) {
             Ok((header, list)) => return Ok(Some((snapshot, header, list))),
+            Err(error) if TooHigh::of(&error).is_some() => return Err(error),
             Err(error) => {
                 tracing::error!(path = %path.display(), %error, "a snapshot can not be read and is put aside");
                 let mut aside = path.clone().into_os_string();
@@ -333,7 +368,7 @@ pub(crate) fn newest(dir: &Path, generation: u32) -> io::Result<Option<(Snapshot
 pub fn newest_snapshot(dir: &Path) -> Option<BanView> {
     let snapshots = dir.join(crate::options::SNAPSHOTS_DIR);
     let paths = complete(&snapshots).ok()?;
-    let lists = paths.into_iter().filter_map(|(_, path)| load(&File::open(path).ok()?).ok());
+    let lists = paths.into_iter().filter_map(|(_, path)| load(&File::open(path).ok()?, LEVEL).ok());
     lists.map(|(_, list)| list.view()).next()
 }
 

@@ -48,16 +48,16 @@ fn what_is_written_is_read_and_the_newest_two_are_kept() {
     for index in [10, 20, 30] {
         let list = list_with(index as u32, Position { generation: 1, index });
         let file = write(dir.path(), 1, &meta(index), &list).unwrap();
-        let (header, back) = load(&file.file).unwrap();
+        let (header, back) = load(&file.file, LEVEL).unwrap();
         assert_eq!((header.index, header.meta), (index, meta(index)));
         assert!(back == list);
         assert_eq!(back.n_bans(), index as usize);
     }
     let names: Vec<_> = complete(dir.path()).unwrap().into_iter().map(|(_, path)| path).collect();
     assert_eq!(names.len(), 2, "{names:?}");
-    let (_, header, _) = newest(dir.path(), 1).unwrap().unwrap();
+    let (_, header, _) = newest(dir.path(), 1, LEVEL).unwrap().unwrap();
     assert_eq!(header.index, 30);
-    assert!(newest(dir.path(), 2).unwrap().is_none());
+    assert!(newest(dir.path(), 2, LEVEL).unwrap().is_none());
 }
 
 #[test]
@@ -69,18 +69,18 @@ fn every_cut_and_every_changed_byte_is_noticed() {
     let other = dir.path().join("other");
     for cut in 0..good.len() {
         fs::write(&other, &good[..cut]).unwrap();
-        assert!(load(&File::open(&other).unwrap()).is_err(), "cut at {cut}");
+        assert!(load(&File::open(&other).unwrap(), LEVEL).is_err(), "cut at {cut}");
     }
     for at in 0..good.len() {
         let mut bad = good.clone();
         bad[at] ^= 0x41;
         fs::write(&other, &bad).unwrap();
-        assert!(load(&File::open(&other).unwrap()).is_err(), "changed at {at}");
+        assert!(load(&File::open(&other).unwrap(), LEVEL).is_err(), "changed at {at}");
     }
     let mut longer = good;
     longer.push(0);
     fs::write(&other, &longer).unwrap();
-    assert!(load(&File::open(&other).unwrap()).is_err());
+    assert!(load(&File::open(&other).unwrap(), LEVEL).is_err());
 }
 
 #[test]
@@ -90,10 +90,10 @@ fn a_damaged_snapshot_is_put_aside_and_the_older_one_serves() {
         let list = list_with(3, Position { generation: 1, index });
         write(dir.path(), 1, &meta(index), &list).unwrap();
     }
-    let (file, _, _) = newest(dir.path(), 1).unwrap().unwrap();
+    let (file, _, _) = newest(dir.path(), 1, LEVEL).unwrap().unwrap();
     let bytes = fs::read(&file.path).unwrap();
     fs::write(&file.path, &bytes[..bytes.len() - 7]).unwrap();
-    let (_, header, list) = newest(dir.path(), 1).unwrap().unwrap();
+    let (_, header, list) = newest(dir.path(), 1, LEVEL).unwrap().unwrap();
     assert_eq!((header.index, list.n_bans()), (10, 3));
     let key = BanKey {
         subnet: Subnet::host(Ipv4Addr::from([203, 0, 113, 0]).into()),
@@ -108,6 +108,6 @@ fn what_was_left_unfinished_goes() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("building-1-5.tmp"), b"half").unwrap();
     remove_unfinished(dir.path()).unwrap();
-    assert!(newest(dir.path(), 1).unwrap().is_none());
+    assert!(newest(dir.path(), 1, LEVEL).unwrap().is_none());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }

@@ -22,6 +22,7 @@ use crate::progress::{self, Progress};
 use crate::proposer::{LocalError, Proposer, REQUESTS_WAITING_MAX, Readings, submit};
 use crate::random::random_bytes;
 use crate::sled_disk::SledDisk;
+use crate::snapshot::TooHigh;
 use crate::state_machine::StateMachine;
 use crate::status::Liveness;
 use crate::types::{Member, Raft};
@@ -91,6 +92,19 @@ pub enum StartError {
         /// The cause.
         error: io::Error,
     },
+    /// What this node has stored was written by a newer release. Nothing is wrong with it, and nothing was changed.
+    #[error(
+        "{path}: the newest snapshot is of level {found}, and this release reads up to level {readable}: install \
+         the newer release again; what the kernel blocks stays blocked meanwhile"
+    )]
+    Level {
+        /// Where the snapshots are.
+        path: PathBuf,
+        /// The snapshot's level.
+        found: u32,
+        /// What this release reads.
+        readable: u32,
+    },
     /// The timing makes no sense.
     #[error("raft timing: {why}")]
     Timing {
@@ -116,8 +130,11 @@ pub(crate) async fn start(
     let time = Arc::new(ClusterTime::new(options.clock.clone()));
     let snapshots_dir = options.dir.join(SNAPSHOTS_DIR);
     let observer = std::mem::replace(&mut options.observer, Box::new(crate::observer::NoObserver));
-    let machine = StateMachine::open(snapshots_dir.clone(), identity.generation, observer, time.clone())
-        .map_err(|error| StartError::Storage { path: snapshots_dir.clone(), error })?;
+    let release = options.release;
+    let machine =
+        StateMachine::open(snapshots_dir.clone(), identity.generation, observer, time.clone(), release)
+            .map_err(|error| unreadable(&snapshots_dir, error))?;
+    let halted = machine.halted();
     let views = machine.views().subscribe();
     let stall_max = Duration::from_millis(options.timing.election_min_ms);
     let peers = Peers::new(options.connect.clone(), Sender::new(&identity), stall_max);
@@ -161,10 +178,14 @@ pub(crate) async fn start(
         changes: tokio::sync::Mutex::default(),
         receiving: Semaphore::new(1),
         snapshots_dir,
+        release,
+        halted: halted.clone(),
+        joining: tokio::sync::RwLock::default(),
+        decisions: Mutex::default(),
     });
     let tasks = vec![
         tokio::spawn(proposer.run(requests)),
-        tokio::spawn(progress::follow(raft, log_end, progress)),
+        tokio::spawn(progress::follow(raft, log_end, halted, progress)),
         tokio::spawn(housekeeping::run(inner.clone())),
     ];
     let life = Life { tasks: Mutex::new(tasks), writer_ended, progress: progress_seen };
@@ -242,6 +263,13 @@ async fn open_log(options: &RaftOptions, identity: &Identity) -> Result<OpenLog,
     Ok((log, ended, log_end))
 }
 
+fn unreadable(dir: &Path, error: io::Error) -> StartError {
+    match TooHigh::of(&error) {
+        Some(TooHigh { found, readable }) => StartError::Level { path: dir.to_owned(), found, readable },
+        None => StartError::Storage { path: dir.to_owned(), error },
+    }
+}
+
 /// sled panics on some kinds of damage instead of saying so.
 fn open_sled(path: &Path) -> io::Result<SledDisk> {
     catch_unwind(AssertUnwindSafe(|| SledDisk::open(path)))
@@ -288,7 +316,7 @@ async fn lead_alone(
     }
     let leads = raft.wait(Some(SOLO_TIMEOUT)).state(ServerState::Leader, "alone").await;
     leads.map_err(|_| too_late("it does not lead"))?;
-    if node.view().settings().event_key != [0; 16] {
+    if node.view().settings().event_key != [0; 16] || node.inner.halted.is_set() {
         return Ok(());
     }
     let random = |error| StartError::Storage { path: PathBuf::from("/dev/urandom"), error };

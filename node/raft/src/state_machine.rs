@@ -7,19 +7,19 @@
 //! ```
 //!
 //! Views, observer and answers follow in this order, batch by batch, so whoever has an answer also
-//! sees its effect. An entry that can not be decoded stops applying for good: guessing would make
-//! this node differ from the others. What it has applied so far stays in force.
+//! sees its effect. An entry that can not be read halts it (`level.rs`): what follows is passed over and stays
+//! in the log. What was applied so far stays in force.
 //!
 //! Not for what applying means (`bannkreis-core`) nor for files (`snapshot.rs`).
 
 use crate::cluster_time::ClusterTime;
+use crate::level::{Halt, Halted, Release};
 use crate::observer::{AppliedBatch, AppliedEntry, Observer};
 use crate::snapshot::{self, SnapshotFile};
-use crate::types::{Answer, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig, invalid};
+use crate::types::{Answer, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use bannkreis_core::ban_list::{BanList, BanView};
 use bannkreis_core::ids::Position;
 use bannkreis_core::time::Timestamp;
-use bannkreis_proto::convert::decode_command;
 use futures::TryStreamExt;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
@@ -60,6 +60,8 @@ pub(crate) struct StateMachine {
     views: watch::Sender<BanView>,
     observer: Box<dyn Observer>,
     time: Arc<ClusterTime>,
+    release: Release,
+    halted: Arc<Halted>,
 }
 
 impl StateMachine {
@@ -69,9 +71,10 @@ impl StateMachine {
         generation: u32,
         observer: Box<dyn Observer>,
         time: Arc<ClusterTime>,
+        release: Release,
     ) -> io::Result<StateMachine> {
         snapshot::remove_unfinished(&dir)?;
-        let newest = snapshot::newest(&dir, generation)?;
+        let newest = snapshot::newest(&dir, generation, release.level_max)?;
         let (current, list) = match newest {
             Some((file, header, list)) => (Some((header.meta, file)), list),
             None => (None, snapshot::empty_list()),
@@ -84,6 +87,8 @@ impl StateMachine {
             snapshots: Arc::new(Snapshots { dir, generation, current: Mutex::new(current) }),
             observer,
             time,
+            release,
+            halted: Arc::default(),
         };
         machine.publish_installed();
         Ok(machine)
@@ -92,6 +97,11 @@ impl StateMachine {
     /// The views that will be published.
     pub(crate) fn views(&self) -> watch::Sender<BanView> {
         self.views.clone()
+    }
+
+    /// Whether it has halted.
+    pub(crate) fn halted(&self) -> Arc<Halted> {
+        self.halted.clone()
     }
 
     fn publish_installed(&mut self) {
@@ -106,7 +116,10 @@ impl StateMachine {
         entry: &Entry,
         responder: Option<ApplyResponder<TypeConfig>>,
         batch: &mut Batch,
-    ) -> io::Result<()> {
+    ) {
+        if self.halted.is_set() {
+            return;
+        }
         let position = Position { generation: self.snapshots.generation, index: entry.log_id.index };
         let mut results = Vec::new();
         match &entry.payload {
@@ -116,8 +129,10 @@ impl StateMachine {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
             }
             EntryPayload::Normal(payload) => {
-                let command = decode_command(&payload.0)
-                    .map_err(|error| invalid(&format!("log entry {position} can not be applied: {error}")))?;
+                let command = match self.release.read(&payload.0) {
+                    Ok(command) => command,
+                    Err(error) => return self.halted.set(Halt::of(format!("log entry {position}"), &error)),
+                };
                 let before = self.list.last_tick();
                 let applied = self.list.apply(position, &command);
                 let median = Some(self.list.last_tick()).filter(|median| *median != before);
@@ -132,7 +147,6 @@ impl StateMachine {
         if let Some(responder) = responder {
             batch.answers.push((responder, Answer { results }));
         }
-        Ok(())
     }
 
     fn publish(&mut self, batch: Batch) {
@@ -179,7 +193,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         while result.is_ok() {
             match entries.try_next().await {
                 Ok(None) => break,
-                Ok(Some((entry, responder))) => result = self.apply_entry(&entry, responder, &mut batch),
+                Ok(Some((entry, responder))) => self.apply_entry(&entry, responder, &mut batch),
                 Err(error) => result = Err(error),
             }
             if batch.n_entries >= BATCH_ENTRIES_MAX {
@@ -190,7 +204,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         result
     }
 
-    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<SnapshotBuilder> {
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<SnapshotBuilder> {
+        // After a snapshot openraft would let go of entries that were not applied here.
+        if self.halted.is_set() && !force {
+            return None;
+        }
         Some(self.get_snapshot_builder().await)
     }
 
@@ -205,8 +223,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         received: SnapshotFile,
     ) -> Result<(), io::Error> {
         let (snapshots, announced) = (self.snapshots.clone(), meta.clone());
+        let level_max = self.release.level_max;
         let loaded = tokio::task::spawn_blocking(move || {
-            let (header, list) = snapshot::load(&received.file)?;
+            let (header, list) = snapshot::load(&received.file, level_max)?;
             snapshot::check_announced(&header, &announced, snapshots.generation)?;
             let kept = snapshot::keep(&snapshots.dir, &received, &header)?;
             Ok::<_, io::Error>((header.meta, kept, list))
@@ -216,6 +235,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.membership = meta.last_membership.clone();
         self.list = list;
         self.snapshots.set_current(meta, file);
+        self.halted.clear();
         self.publish_installed();
         Ok(())
     }

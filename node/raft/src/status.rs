@@ -7,8 +7,8 @@ use crate::cluster_time::ClusterTime;
 use crate::handle::Inner;
 use bannkreis_core::ids::NodeId;
 use openraft::{Instant as _, ServerState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// What this node knows about its cluster.
@@ -39,6 +39,25 @@ pub struct RaftStatus {
     pub no_quorum_since_ms: Option<u64>,
     /// Why this node has stopped taking part, as a sentence: an entry it can not read, a broken disk.
     pub halted: Option<String>,
+    /// What this leader has decided of itself, and why; empty on other nodes.
+    pub decisions: Vec<Decided>,
+}
+
+/// What a leader does, or waits for, without being asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// `voters`, `leader` or `level`.
+    pub about: String,
+    /// In one word: `wait`, `grow`, `replace`, `forget`, `hand_over`, `raise`.
+    pub step: String,
+    /// Why, as a sentence.
+    pub why: String,
+}
+
+impl Decided {
+    pub(crate) fn new(about: &str, step: &str, why: String) -> Decided {
+        Decided { about: about.to_owned(), step: step.to_owned(), why }
+    }
 }
 
 /// What the leader, or the membership, knows about a node.
@@ -91,7 +110,9 @@ impl Inner {
         let leader = metrics.current_leader?;
         if leader == self.identity.node.0 {
             let is_leader = metrics.state == ServerState::Leader;
-            return is_leader.then(|| (self.identity.node, self.member.address.clone()));
+            // One that applies nothing can answer nobody.
+            let can_answer = is_leader && !self.halted.is_set();
+            return can_answer.then(|| (self.identity.node, self.member.address.clone()));
         }
         let patience_ms = millis(self.timing.election_max());
         let heard_ms = self.liveness.heard_ms()?;
@@ -122,6 +143,17 @@ impl Inner {
         (!has_quorum).then_some(last_ms)
     }
 
+    /// For how long no leader was heard of here, in ms.
+    pub(crate) fn without_leader_ms(&self) -> u64 {
+        let heard_ms = self.liveness.heard_ms().unwrap_or(self.started_ms);
+        self.time.boottime_ms().saturating_sub(heard_ms)
+    }
+
+    /// What this leader has decided now.
+    pub(crate) fn decided(&self, decisions: Vec<Decided>) {
+        *self.decisions.lock().unwrap_or_else(PoisonError::into_inner) = decisions;
+    }
+
     /// All of it.
     pub(crate) fn status(&self) -> RaftStatus {
         let metrics = self.metrics();
@@ -138,6 +170,8 @@ impl Inner {
             }
         };
         let membership = metrics.membership_config.membership();
+        let view = self.views.borrow().clone();
+        let halted = self.halted.get().map(|halt| halt.sentence(&view, self.identity.node));
         let is_voter = |node: &u64| membership.voter_ids().any(|voter| voter == *node);
         RaftStatus {
             term: metrics.current_term,
@@ -146,12 +180,13 @@ impl Inner {
             is_member: membership.get_node(&self.identity.node.0).is_some(),
             last_index: metrics.last_log_index,
             committed: metrics.local_committed.max(metrics.cluster_committed).map(|log_id| log_id.index),
-            applied: metrics.last_applied.map(|log_id| log_id.index),
+            applied: Some(view.position().index).filter(|index| *index > 0),
             snapshot: metrics.snapshot.map(|log_id| log_id.index),
             voters: membership.nodes().filter(|(node, _)| is_voter(node)).map(member).collect(),
             learners: membership.nodes().filter(|(node, _)| !is_voter(node)).map(member).collect(),
             no_quorum_since_ms: self.no_quorum_since_ms(),
-            halted: metrics.running_state.as_ref().err().map(ToString::to_string),
+            halted: metrics.running_state.as_ref().err().map(ToString::to_string).or(halted),
+            decisions: self.decisions.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 }

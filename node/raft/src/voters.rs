@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! leader, every second: looks at its members, decides, makes at most one change
-//! leader that stops ── TransferLeader ──▶ the voter that lacks the least
+//! leader that stops ── TransferLeader ──▶ the full voter that lacks the least
 //! ```
 //!
 //! Not for which voters there should be, nor for joining (`membership.rs`).
@@ -11,9 +11,11 @@
 use crate::autopilot::{self, Decision, Seen, Step};
 use crate::handle::Inner;
 use crate::membership::change_keeping;
+use crate::status::Decided;
 use crate::types::{Member, Metrics};
 use bannkreis_core::command::Op;
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
+use bannkreis_core::node_record::NodeRole;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{ChangeMembers, Instant as _, ServerState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +29,9 @@ const RECORD_OUTLIVES: Duration = Duration::from_secs(60);
 /// A leader that stops waits so long for another one to take over.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A leader that should not lead tries to hand over this often.
+const HAND_OVER_PAUSE: Duration = Duration::from_secs(30);
+
 /// What a leader remembers between two looks at its voters.
 #[derive(Default)]
 pub(crate) struct Memory {
@@ -36,6 +41,8 @@ pub(crate) struct Memory {
     replaced: Option<Instant>,
     /// The last reason, which is logged when it changes.
     why: String,
+    /// When it last tried to hand over to a node that should lead instead.
+    handed_over: Option<Instant>,
     /// Nodes with a record and without a membership, since when.
     gone: BTreeMap<NodeId, Instant>,
 }
@@ -70,11 +77,11 @@ pub(crate) async fn forget_gone(inner: &Inner, memory: &mut Memory) {
     }
 }
 
-/// The leader looks at its voters and does what [`autopilot`] decides.
-pub(crate) async fn steer(inner: &Inner, memory: &mut Memory) {
+/// The leader looks at its voters and does what [`autopilot`] decides. Says what that is.
+pub(crate) async fn steer(inner: &Inner, memory: &mut Memory) -> Vec<Decided> {
     let metrics = inner.metrics();
     if metrics.state != ServerState::Leader {
-        return;
+        return Vec::new();
     }
     let since = match memory.leading {
         Some((term, since)) if term == metrics.current_term => since,
@@ -82,14 +89,28 @@ pub(crate) async fn steer(inner: &Inner, memory: &mut Memory) {
     };
     memory.leading = Some((metrics.current_term, since));
     let since_replaced = memory.replaced.map(|replaced| millis(replaced.elapsed()));
-    let Decision { step, why } = autopilot::decide(&seen(inner, &metrics, since), since_replaced);
+    let members = seen(inner, &metrics, since);
+    let cannot = inner.halted.is_set().then_some("can not read the log");
+    if let Some((heir, why)) = autopilot::better_leader(&members, inner.identity.node, cannot) {
+        // One that does not take over would cost the cluster an election each time.
+        let is_early = memory.handed_over.is_some_and(|tried| tried.elapsed() < HAND_OVER_PAUSE);
+        if !is_early {
+            memory.handed_over = Some(Instant::now());
+            if let Err(error) = transfer(inner, Some(heir.node)).await {
+                tracing::warn!("{why}, but {error}");
+            }
+        }
+        return vec![Decided::new("leader", "hand_over", why)];
+    }
+    let Decision { step, why } = autopilot::decide(&members, since_replaced);
+    let decided = vec![Decided::new("voters", step.word(), why.clone())];
     if why != memory.why && step != Step::Wait {
         tracing::info!("{why}");
     }
     memory.why = why;
     let is_replacement = matches!(step, Step::Replace { .. });
     let (changes, retain) = match step {
-        Step::Wait => return,
+        Step::Wait => return decided,
         Step::Grow(nodes) => (ChangeMembers::AddVoterIds(nodes), true),
         Step::Replace { dead, by } => {
             let voters = metrics.membership_config.voter_ids().filter(|voter| *voter != dead.0);
@@ -103,6 +124,7 @@ pub(crate) async fn steer(inner: &Inner, memory: &mut Memory) {
         // Looked at again in a second.
         Err(error) => tracing::debug!(%error, "the voters are not changed yet"),
     }
+    decided
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -111,6 +133,7 @@ fn millis(duration: Duration) -> u64 {
 
 /// The members as this leader, which leads `since` then, sees them.
 pub(crate) fn seen(inner: &Inner, metrics: &Metrics, since: Instant) -> Vec<Seen> {
+    let view = inner.views.borrow().clone();
     let wanted = metrics.last_log_index.unwrap_or(0).saturating_sub(CAUGHT_UP_LAG_MAX);
     let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
     let see = |(node, member): (&u64, &Member)| {
@@ -127,6 +150,7 @@ pub(crate) fn seen(inner: &Inner, metrics: &Metrics, since: Instant) -> Vec<Seen
             silent_ms: if is_own { 0 } else { millis(silent) },
             is_caught_up: is_own || matching.is_some_and(|log_id| log_id.index >= wanted),
             is_demoted: member.is_demoted,
+            is_witness: view.node(NodeId(*node)).is_some_and(|entry| entry.record.role == NodeRole::Witness),
         }
     };
     metrics.membership_config.nodes().map(see).collect()
@@ -135,6 +159,13 @@ pub(crate) fn seen(inner: &Inner, metrics: &Metrics, since: Instant) -> Vec<Seen
 /// Before a leader stops: hands over to the voter that lacks the least, so that the next commit waits for
 /// one message instead of an election. Gives up after [`HAND_OVER_TIMEOUT`]; the others elect then.
 pub(crate) async fn hand_over(inner: &Inner) {
+    let members = seen(inner, &inner.metrics(), Instant::now());
+    let voters = || members.iter().filter(|member| member.is_voter);
+    let others = voters().filter(|member| member.is_alive && member.node != inner.identity.node);
+    if others.count() * 2 <= voters().count() {
+        tracing::debug!("without this node there is no majority, and nobody could lead");
+        return;
+    }
     match transfer(inner, None).await {
         Ok(heir) => tracing::info!("{heir} leads now"),
         Err(why) => tracing::debug!("nobody takes over the lead: {why}"),
@@ -151,18 +182,17 @@ pub(crate) async fn transfer(inner: &Inner, wanted: Option<NodeId>) -> Result<St
         return Err("this node does not lead".to_owned());
     }
     let members = seen(inner, &metrics, Instant::now());
-    let voters = || members.iter().filter(|member| member.is_voter);
-    let others = voters().filter(|member| member.is_alive && member.node != inner.identity.node);
-    if others.count() * 2 <= voters().count() {
-        return Err("without this node there is no majority, and nobody could lead".to_owned());
-    }
     let matching = |node: NodeId| metrics.replication.as_ref().and_then(|nodes| nodes.get(&node.0)).copied();
+    // One that can not read what counts could only hand over in its turn.
+    let view = inner.views.borrow().clone();
+    let reads = |node| view.node(node).is_none_or(|entry| entry.record.level_max >= view.level());
     let heir = members
         .iter()
+        .filter(|member| reads(member.node))
         .filter(|member| member.is_voter && member.is_alive && member.is_caught_up)
         .filter(|member| member.node != inner.identity.node)
         .filter(|member| wanted.is_none_or(|wanted| member.node == wanted))
-        .max_by_key(|member| matching(member.node).flatten());
+        .max_by_key(|member| (!member.is_witness, matching(member.node).flatten()));
     let heir = heir.ok_or("no voter that answers has caught up")?;
     inner.raft.trigger().transfer_leader(heir.node.0).await.map_err(|error| error.to_string())?;
     let mut watched = inner.raft.metrics();

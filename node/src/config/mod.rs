@@ -41,6 +41,16 @@ pub enum Mode {
     Observe,
 }
 
+/// What this node is to the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It reads logs and blocks, and votes where there is room.
+    #[default]
+    Full,
+    /// It votes and stores: no logs, no firewall.
+    Witness,
+}
+
 /// What is written to the log at least.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
@@ -117,6 +127,19 @@ pub struct TlsConfig {
     pub certificate_days: u32,
 }
 
+/// How pods that start at once find each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesConfig {
+    /// The Lease that names the cluster, `NAMESPACE/NAME`; checked where it is used.
+    pub lease: Option<String>,
+    /// The API server, when it is not the one in the environment.
+    pub server: Option<String>,
+    /// The authority of its certificate.
+    pub ca: PathBuf,
+    /// The service account's token.
+    pub token_file: PathBuf,
+}
+
 /// The clockwork of the cluster, in milliseconds. The same on all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RaftConfig {
@@ -145,10 +168,14 @@ pub struct NodeConfig {
     pub join: Option<String>,
     /// Where the join token is read from.
     pub token_file: Option<PathBuf>,
+    /// How pods that start at once find each other.
+    pub kubernetes: KubernetesConfig,
     /// How nodes prove to each other who they are.
     pub tls: TlsConfig,
     /// What people call this node.
     pub name: String,
+    /// What this node is to the cluster.
+    pub role: Role,
     /// What to do with the kernel's firewall.
     pub backend: Backend,
     /// Whether this node acts.
@@ -185,6 +212,12 @@ impl NodeConfig {
             advertise: None,
             join: None,
             token_file: None,
+            kubernetes: KubernetesConfig {
+                lease: None,
+                server: None,
+                ca: "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt".into(),
+                token_file: "/var/run/secrets/kubernetes.io/serviceaccount/token".into(),
+            },
             tls: TlsConfig {
                 mode: TlsMode::Own,
                 ca: "/etc/bannkreis/tls/ca.crt".into(),
@@ -193,6 +226,7 @@ impl NodeConfig {
                 certificate_days: 90,
             },
             name: hostname.to_owned(),
+            role: Role::Full,
             backend: Backend::Auto,
             mode: Mode::Enforce,
             catch_up: false,
@@ -299,8 +333,37 @@ impl Reader {
             );
             return Err(ConfigError { place: place(given), problem });
         }
+        if self.config.kubernetes.lease.is_some() {
+            let clash = if self.config.join.is_some() {
+                Some(
+                    "`kubernetes.lease` does not go together with `join`: both say which cluster; remove one of the two",
+                )
+            } else if is_loopback(&self.config.advertised()) {
+                Some(
+                    "`kubernetes.lease` needs an address that other pods reach: set `listen` or `advertise`, for example \
+                     by BANNKREIS_ADVERTISE with the pod's address",
+                )
+            } else {
+                None
+            };
+            if let Some(problem) = clash {
+                return Err(ConfigError { place: place("kubernetes.lease"), problem: problem.to_owned() });
+            }
+        }
+        if self.config.role == Role::Witness && self.config.backend == Backend::Nftables {
+            let problem =
+                "`backend = \"nftables\"` does not go together with `role = \"witness\"`: a witness blocks \
+                           nobody; remove one of the two"
+                    .to_owned();
+            return Err(ConfigError { place: place("backend"), problem });
+        }
         Ok(self.config)
     }
+}
+
+fn is_loopback(host_port: &str) -> bool {
+    host_port.starts_with("localhost:")
+        || host_port.parse().is_ok_and(|address: SocketAddr| address.ip().is_loopback())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! Not for where values come from (`document.rs`), nor for the jails: those stay in fail2ban's files.
 
 use super::document::Given;
-use super::{Backend, LogLevel, LogTarget, Mode, NodeConfig, TlsMode};
+use super::{Backend, LogLevel, LogTarget, Mode, NodeConfig, Role, TlsMode};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ impl Setting {
 }
 
 /// All settings. Those of a section follow one another.
-pub static SETTINGS: [Setting; 21] = [
+pub static SETTINGS: [Setting; 26] = [
     Setting {
         key: "state_dir",
         default: "\"/var/lib/bannkreis\"",
@@ -103,6 +103,16 @@ pub static SETTINGS: [Setting; 21] = [
                 config.name = name;
             }
             Ok(())
+        },
+    },
+    Setting {
+        key: "role",
+        default: "\"full\"",
+        purpose: "What this node is to the cluster. A `witness` votes and stores, reads no logs and has no firewall: \
+                  the third vote for a pair, on any small host. It needs neither root nor CAP_NET_ADMIN.",
+        allowed: "\"full\" or \"witness\"",
+        set: |config, given| {
+            put(&mut config.role, one_of(given, &[("full", Role::Full), ("witness", Role::Witness)]))
         },
     },
     Setting {
@@ -203,6 +213,37 @@ pub static SETTINGS: [Setting; 21] = [
         },
     },
     Setting {
+        key: "kubernetes.lease",
+        default: "\"\"",
+        purpose: "The Lease (coordination.k8s.io/v1) that says which cluster the pods of a DaemonSet belong to: the \
+                  first one creates it, the others join that one's cluster. The service account needs get, create \
+                  and update on leases. In the TLS mode `own` every node needs a join token of its own in \
+                  token_file; certificates from files need none. Empty: no Lease.",
+        allowed: "\"NAMESPACE/NAME\", or \"\"",
+        set: |config, given| put(&mut config.kubernetes.lease, lease(given)),
+    },
+    Setting {
+        key: "kubernetes.server",
+        default: "\"\"",
+        purpose: "The API server. Empty: the one that every pod finds in its environment.",
+        allowed: "a host and a port, such as \"10.96.0.1:443\", or \"\"",
+        set: |config, given| put(&mut config.kubernetes.server, host_and_port(given)),
+    },
+    Setting {
+        key: "kubernetes.ca",
+        default: "\"/var/run/secrets/kubernetes.io/serviceaccount/ca.crt\"",
+        purpose: "The authority (PEM) of the API server's certificate.",
+        allowed: "an absolute path",
+        set: |config, given| put(&mut config.kubernetes.ca, path(given)),
+    },
+    Setting {
+        key: "kubernetes.token_file",
+        default: "\"/var/run/secrets/kubernetes.io/serviceaccount/token\"",
+        purpose: "The token of the pod's service account. It is read again before each call.",
+        allowed: "an absolute path",
+        set: |config, given| put(&mut config.kubernetes.token_file, path(given)),
+    },
+    Setting {
         key: "raft.heartbeat_ms",
         default: "500",
         purpose: "A leader says so often that it is there. These three times are the same on all nodes.",
@@ -244,6 +285,18 @@ fn path(given: &Given) -> Result<PathBuf, String> {
 
 fn optional_path(given: &Given) -> Result<Option<PathBuf>, String> {
     if text(given)?.is_empty() { Ok(None) } else { path(given).map(Some) }
+}
+
+/// Checked as to its form only: what the letters may be is Kubernetes' rule.
+fn lease(given: &Given) -> Result<Option<String>, String> {
+    let text = text(given)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(Some(text.to_owned())),
+        _ => Err("it is not NAMESPACE/NAME".into()),
+    }
 }
 
 fn boolean(given: &Given) -> Result<bool, String> {

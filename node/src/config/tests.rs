@@ -90,6 +90,20 @@ fn a_file_that_is_named_must_be_there() {
 }
 
 #[test]
+fn settings_that_do_not_go_together_are_named() {
+    let witness = refused("role = \"witness\"\nbackend = \"nftables\"\n", &[]);
+    assert!(witness.contains(":2: `backend = \"nftables\"` does not go together with `role"), "{witness}");
+    let lease = "[kubernetes]\nlease = \"mail/bannkreis\"\n";
+    let both = refused(&format!("join = \"mx1:7420\"\nlisten = \"10.0.0.1:7420\"\n{lease}"), &[]);
+    assert!(both.contains(":4: `kubernetes.lease` does not go together with `join`"), "{both}");
+    let unreachable = refused(lease, &[]);
+    assert!(unreachable.contains("BANNKREIS_ADVERTISE"), "{unreachable}");
+    let pod = load(lease, &[("BANNKREIS_ADVERTISE", "10.244.1.7:7420")]).expect("a pod's");
+    assert_eq!(pod.kubernetes.lease.as_deref(), Some("mail/bannkreis"));
+    assert!(refused("[kubernetes]\nlease = \"bannkreis\"\n", &[]).contains("NAMESPACE/NAME"));
+}
+
+#[test]
 fn the_defaults_that_are_told_are_the_defaults_that_hold() {
     let uncommented: String = settings::reference()
         .lines()

@@ -92,7 +92,11 @@ impl Snapshot {
         let unreachable = self.cluster.members.iter().filter(|member| !member.is_reachable);
         let mut unreachable: Vec<String> = unreachable.map(|member| self.names.name(member.node)).collect();
         unreachable.sort();
-        let mode = if self.node.observe { v1::NodeMode::Observe } else { v1::NodeMode::Enforce };
+        let mode = match (self.node.is_witness, self.node.observe) {
+            (true, _) => v1::NodeMode::Witness,
+            (false, true) => v1::NodeMode::Observe,
+            (false, false) => v1::NodeMode::Enforce,
+        };
         v1::NodeState {
             node_id: self.node.node.to_string(),
             name: self.node.name.clone(),
@@ -106,6 +110,7 @@ impl Snapshot {
             applied: self.view.position().to_string(),
             enforced: self.node.enforced.to_string(),
             warnings: self.node.warnings.clone(),
+            halted: self.node.halted.clone().unwrap_or_default(),
         }
     }
 

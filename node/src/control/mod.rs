@@ -6,9 +6,10 @@
 //!
 //! In the order of suggested reading: the trait here, then [`inspection`] (what the warden knows),
 //! `service` (each call) and the files it hands them to, `answers` (from core types to messages),
-//! `enforcement` (who enforces what), `remaining` (what an unban leaves), `members`,
+//! `advice` (what an operator should do), `enforcement` (who enforces what), `remaining` (what an unban leaves), `members`,
 //! `tokens`, `keys`, `peer` (who asks, and what they may), [`socket`] and [`remote`] (where the doors are).
 
+mod advice;
 mod answers;
 mod bans;
 mod commands;
@@ -244,6 +245,8 @@ pub struct NodeFacts {
     pub name: String,
     /// It counts and shows, but blocks nothing.
     pub observe: bool,
+    /// It votes and stores only: no logs, no firewall.
+    pub is_witness: bool,
     /// How it blocks: `nftables` or `none`.
     pub backend: &'static str,
     /// Milliseconds since the daemon's start.
@@ -251,8 +254,10 @@ pub struct NodeFacts {
     /// What its firewall holds: everything up to here.
     pub enforced: Position,
     /// What the operator must know, one sentence each, the gravest first: storage errors, a firewall that
-    /// refuses, a halted Raft log, sources that can not be read.
+    /// refuses, sources that can not be read.
     pub warnings: Vec<String>,
+    /// Why it does not follow the Raft log any further, with the remedy.
+    pub halted: Option<String>,
     /// What its jails read.
     pub sources: Vec<SourceFacts>,
 }
@@ -285,6 +290,19 @@ pub struct ClusterFacts {
     pub no_quorum_since: Option<Timestamp>,
     /// All members, this node included.
     pub members: Vec<MemberFacts>,
+    /// What the leader has decided of itself, as far as it has told this node.
+    pub decisions: Vec<DecisionFacts>,
+}
+
+/// What the leader does, or waits for, without being asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecisionFacts {
+    /// `voters`, `leader` or `level`.
+    pub about: String,
+    /// In one word.
+    pub step: String,
+    /// Why, as a sentence.
+    pub why: String,
 }
 
 /// A member as this node sees it.

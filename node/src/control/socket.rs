@@ -3,7 +3,7 @@
 
 use super::NodeApi;
 use super::service::ControlService;
-use bannkreis_proto::v1::control_server::ControlServer;
+use bannkreis_proto::v1::control_server::{ControlServer, SERVICE_NAME};
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
 /// The longest path of a unix socket: `sun_path` in unix(7), without its zero byte.
 const PATH_BYTES_MAX: usize = 107;
@@ -99,24 +102,31 @@ impl ControlSocket {
         Ok(ControlSocket { listener: Some(listener), file: (facts.dev(), facts.ino()), path })
     }
 
-    /// Answers on the socket until `shutdown` is over; then the file is gone.
+    /// Answers on the socket until `shutdown` is over; then the file is gone. The health service
+    /// (`grpc.health.v1.Health`) says SERVING while `ready` is true and no stop has begun.
     ///
     /// # Errors
     /// When the socket breaks.
     pub async fn serve(
         mut self,
         api: Arc<dyn NodeApi>,
+        ready: watch::Receiver<bool>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), SocketError> {
         let Some(listener) = self.listener.take() else { return Ok(()) };
         let (stopping, stopped) = tokio::sync::oneshot::channel();
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let reporting = tokio::spawn(report(reporter.clone(), ready));
         let shutdown = async move {
             shutdown.await;
+            reporting.abort();
+            serving(&reporter, false).await;
             // Nobody listens any more only when the server has ended by itself.
             let _ = stopping.send(());
         };
         let server = Server::builder()
             .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
+            .add_service(health)
             .add_service(ControlServer::new(ControlService::new(api)))
             .serve_with_incoming_shutdown(UnixListenerStream::new(listener), shutdown);
         let grace = async {
@@ -131,6 +141,24 @@ impl ControlSocket {
             () = grace => Ok(()),
         }
     }
+}
+
+/// Tells the health service whenever it changes, until the task is aborted.
+async fn report(reporter: HealthReporter, mut ready: watch::Receiver<bool>) {
+    loop {
+        let is_ready = *ready.borrow_and_update();
+        serving(&reporter, is_ready).await;
+        if ready.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// For the daemon as a whole, which has no name there, and for the control service.
+async fn serving(reporter: &HealthReporter, is_ready: bool) {
+    let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+    reporter.set_service_status("", status).await;
+    reporter.set_service_status(SERVICE_NAME, status).await;
 }
 
 impl Drop for ControlSocket {

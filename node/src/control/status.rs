@@ -1,8 +1,7 @@
 //! `status`, `cluster status` and what comes of joining.
 
 use super::answers::Snapshot;
-use super::commands;
-use super::{MemberFacts, NodeApi, service};
+use super::{DecisionFacts, MemberFacts, NodeApi, advice, commands, service};
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::jail::{JailName, Ports, Scope};
 use bannkreis_core::node_record::NodeRole;
@@ -61,8 +60,10 @@ pub(super) async fn status(
             None => return Err(commands::no_such_jail(&snapshot, asked)),
         }
     }
+    let mut state = snapshot.state();
+    state.warnings.extend(advice::for_a_pair(&snapshot));
     Ok(v1::StatusResponse {
-        state: Some(snapshot.state()),
+        state: Some(state),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_ms: snapshot.node.uptime_ms,
         n_bans: census.n_bans,
@@ -143,9 +144,15 @@ pub(super) async fn cluster_status(api: &dyn NodeApi) -> Result<v1::ClusterStatu
         leader_id: cluster.leader.map(|leader| leader.to_string()).unwrap_or_default(),
         level: snapshot.view.level(),
         n_quorum: u32::try_from(n_voters / 2 + 1).unwrap_or(u32::MAX),
-        advice: advice(&snapshot, n_voters, &members),
+        advice: advice::of(&snapshot, &members),
+        decisions: cluster.decisions.iter().map(decision).collect(),
         members,
     })
+}
+
+fn decision(decision: &DecisionFacts) -> v1::Decision {
+    let DecisionFacts { about, step, why } = decision.clone();
+    v1::Decision { about, step, why }
 }
 
 fn member_status(snapshot: &Snapshot, member: &MemberFacts) -> v1::MemberStatus {
@@ -171,45 +178,6 @@ fn member_status(snapshot: &Snapshot, member: &MemberFacts) -> v1::MemberStatus 
         pending: texts(&entry.pending),
         is_untrusted: entry.untrusted,
     }
-}
-
-/// What an operator should do about the cluster.
-fn advice(snapshot: &Snapshot, n_voters: usize, members: &[v1::MemberStatus]) -> Vec<String> {
-    let mut advice = Vec::new();
-    let voters = || snapshot.cluster.members.iter().filter(|member| member.is_voter);
-    let n_reachable = voters().filter(|member| member.is_reachable).count();
-    if snapshot.cluster.no_quorum_since.is_some() {
-        advice.push(format!(
-            "No quorum: {n_reachable} of {n_voters} voters can be reached, and {} must agree. Bring one back; until \
-             then every node goes on blocking what its own logs and its peers say, and keeps its bans.",
-            n_voters / 2 + 1
-        ));
-    }
-    if n_voters == 2 {
-        advice.push(
-            "A pair can agree on nothing while one of the two is down. Add a third node: on it, `bannkreis cluster \
-             join` with the address of one of these."
-                .to_owned(),
-        );
-    }
-    let skew_max_ms = snapshot.view.settings().skew_max_ms;
-    for member in members {
-        let name = &member.name;
-        if member.clock_ahead_ms.is_some_and(|ahead| ahead.unsigned_abs() > skew_max_ms) {
-            advice.push(format!("The clock of {name} is wrong: set it, for example with chrony."));
-        }
-        if member.is_untrusted {
-            advice
-                .push(format!("{name} is not trusted since its bans were undone: nothing of it is shared."));
-        }
-        if !member.pending.is_empty() {
-            let pending = member.pending.join(", ");
-            advice.push(format!(
-                "{name} says that {pending} is its own, but it is banned: unban it, if {name} is right."
-            ));
-        }
-    }
-    advice
 }
 
 /// Answers `cluster join`.

@@ -3,6 +3,7 @@
 //! The text is the operator's own and goes to `sh -c`; what comes from a log goes into the environment, never
 //! into the text. Not for what is asked and why (`commands`).
 
+use crate::notify::SOCKET_VARIABLE;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -32,6 +33,8 @@ pub(super) fn run(script: &str, variables: &[(&str, String)], time_max: Duration
     command.arg("-c").arg(script).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // A group of its own, so that its children end with it.
     command.process_group(0);
+    // A word to the service manager would pass for the daemon's own.
+    command.env_remove(SOCKET_VARIABLE);
     for (name, value) in variables {
         // A zero byte can not stand in the environment.
         command.env(name, cut(value).replace('\0', ""));

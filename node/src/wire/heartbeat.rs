@@ -4,6 +4,7 @@
 use bannkreis_core::ids::{NodeId, Position};
 use bannkreis_core::time::Timestamp;
 use bannkreis_proto::v1;
+use bannkreis_raft::Decided;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +15,10 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 const REACHABLE_MS: u64 = 3_000;
 /// Peers remembered at most; further ones are not listened to.
 const PEERS_MAX: usize = 256;
+
+/// So many decisions of a leader are read, and each text of them up to so many bytes.
+const DECISIONS_MAX: usize = 8;
+const DECISION_BYTES_MAX: usize = 1_024;
 
 /// What a node says of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,10 +52,11 @@ impl SelfFacts {
             n_waiting: self.n_waiting,
             observe: self.observe,
             has_authority: self.has_authority,
+            decisions: Vec::new(),
         }
     }
 
-    fn from_wire(heartbeat: v1::Heartbeat) -> SelfFacts {
+    fn from_wire(heartbeat: &v1::Heartbeat) -> SelfFacts {
         SelfFacts {
             applied: position(heartbeat.applied),
             enforced: position(heartbeat.enforced),
@@ -67,6 +73,19 @@ impl SelfFacts {
 /// An absent or odd position says nothing, and nothing is what a new node has applied.
 fn position(wire: Option<v1::Position>) -> Position {
     wire.and_then(|wire| Position::try_from(wire).ok()).unwrap_or_default()
+}
+
+fn decisions(wire: Vec<v1::HeartbeatDecision>) -> Vec<Decided> {
+    let fits = |text: &String| text.len() <= DECISION_BYTES_MAX;
+    let wire = wire.into_iter().take(DECISIONS_MAX);
+    let read = wire.filter(|one| [&one.about, &one.step, &one.why].into_iter().all(fits));
+    read.map(|v1::HeartbeatDecision { about, step, why }| Decided { about, step, why }).collect()
+}
+
+/// A leader's decisions on their way to the peers.
+pub(super) fn decisions_to_wire(decided: Vec<Decided>) -> Vec<v1::HeartbeatDecision> {
+    let to_wire = |Decided { about, step, why }| v1::HeartbeatDecision { about, step, why };
+    decided.into_iter().take(DECISIONS_MAX).map(to_wire).collect()
 }
 
 /// A peer, as it was last heard.
@@ -97,13 +116,24 @@ impl PeerFacts {
 pub struct PeerTable {
     peers: Mutex<BTreeMap<NodeId, PeerFacts>>,
     voters: Mutex<BTreeSet<NodeId>>,
+    /// What each one that said so decides as the leader.
+    decisions: Mutex<BTreeMap<NodeId, Vec<Decided>>>,
 }
 
 impl PeerTable {
     pub(super) fn heard(&self, node: NodeId, heartbeat: v1::Heartbeat, boottime_ms: u64) {
+        let facts = SelfFacts::from_wire(&heartbeat);
+        let decided = decisions(heartbeat.decisions);
+        {
+            let mut decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+            if decided.is_empty() {
+                decisions.remove(&node);
+            } else if decisions.len() < PEERS_MAX || decisions.contains_key(&node) {
+                decisions.insert(node, decided);
+            }
+        }
         let mut peers = self.lock();
         if peers.len() < PEERS_MAX || peers.contains_key(&node) {
-            let facts = SelfFacts::from_wire(heartbeat);
             peers.insert(node, PeerFacts { facts, heard_at_ms: boottime_ms });
         }
     }
@@ -114,9 +144,18 @@ impl PeerTable {
         self.lock().get(&node).copied()
     }
 
+    /// What `leader` has said that it decides.
+    #[must_use]
+    pub fn decisions(&self, leader: NodeId) -> Vec<Decided> {
+        let decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        decisions.get(&leader).cloned().unwrap_or_default()
+    }
+
     /// Forgets whoever is no member any more; of the members' clocks, only the voters' count.
     pub fn set_members(&self, members: &BTreeSet<NodeId>, voters: BTreeSet<NodeId>) {
         self.lock().retain(|node, _| members.contains(node));
+        let mut decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        decisions.retain(|node, _| members.contains(node));
         *self.voters.lock().unwrap_or_else(PoisonError::into_inner) = voters;
     }
 

@@ -3,7 +3,7 @@
 //! Messages are one-way and may be lost; nothing depends on them but speed. A link that breaks is made
 //! again for as long as its peer is a member.
 
-use super::heartbeat::{HEARTBEAT_INTERVAL, SelfFacts};
+use super::heartbeat::{HEARTBEAT_INTERVAL, SelfFacts, decisions_to_wire};
 use bannkreis_core::ids::{NodeId, Position};
 use bannkreis_core::proposal::Notice;
 use bannkreis_proto::v1;
@@ -156,7 +156,9 @@ impl LinkRunner {
                         continue;
                     }
                     _ = beat.tick() => {
-                        let heartbeat = v1::peer_message::Message::Heartbeat((self.facts)().to_wire());
+                        let decisions = decisions_to_wire(self.raft.status().decisions);
+                        let heartbeat = v1::Heartbeat { decisions, ..(self.facts)().to_wire() };
+                        let heartbeat = v1::peer_message::Message::Heartbeat(heartbeat);
                         v1::PeerMessage { message: Some(heartbeat) }
                     }
                     message = messages.recv() => match message {

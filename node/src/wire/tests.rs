@@ -17,7 +17,9 @@ use bannkreis_core::time::Timestamp;
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::peers_client::PeersClient;
 use bannkreis_proto::v1::raft_client::RaftClient;
-use bannkreis_raft::{Connect, Identity, NoObserver, RaftNode, RaftOptions, Role, Store, Timing, join_info};
+use bannkreis_raft::{
+    Connect, Identity, NoObserver, RaftNode, RaftOptions, Release, Role, Store, Timing, join_info,
+};
 use hyper_util::rt::TokioIo;
 use std::path::Path;
 use std::sync::Arc;
@@ -67,6 +69,7 @@ impl Node {
             observer: Box::new(NoObserver),
             timing: Timing { heartbeat_ms: 50, election_min_ms: 300, election_max_ms: 600 },
             store: Store::Memory,
+            release: Release::default(),
         };
         let raft = RaftNode::start(options, Settings::at_birth).await.unwrap();
         let is_alone = raft.is_alone();

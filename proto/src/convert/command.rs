@@ -4,17 +4,17 @@ use super::bounds::{OPS_MAX, SIGNATURE_BYTES_MAX};
 use super::decode_error::DecodeError;
 use super::fields::list;
 use crate::v1;
-use bannkreis_core::command::{Command, LEVEL};
+use bannkreis_core::command::Command;
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::time::Timestamp;
 use bytes::Bytes;
 
-/// Whether this release reads what belongs to `level`.
-pub(crate) fn check_level(level: u32, field: &str) -> Result<u32, DecodeError> {
+/// Whether a release that knows the levels up to `readable` reads what belongs to `level`.
+pub(crate) fn check_level(level: u32, readable: u32, field: &str) -> Result<(), DecodeError> {
     match level {
         0 => Err(DecodeError::missing(field)),
-        1..=LEVEL => Ok(level),
-        found => Err(DecodeError::Level { found, readable: LEVEL }),
+        found if found > readable => Err(DecodeError::Level { found, readable }),
+        _ => Ok(()),
     }
 }
 
@@ -37,9 +37,10 @@ impl TryFrom<v1::Command> for Command {
             let what = format!("has {} bytes: at most {SIGNATURE_BYTES_MAX} are read", wire.signature.len());
             return Err(DecodeError::field("signature", what));
         }
+        // The level was looked at before anything else was decoded.
         Ok(Command {
             at: Timestamp(wire.at_ms),
-            level: check_level(wire.level, "level")?,
+            level: wire.level,
             ops: list(wire.ops, "ops", OPS_MAX)?,
             signed_by: wire.signed_by.map(NodeId),
             signature: wire.signature.to_vec(),

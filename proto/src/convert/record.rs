@@ -1,7 +1,6 @@
 //! Records of snapshots. Everything that a ban list can hold can be read back; a record of a kind
 //! that this release does not know is an error, for a ban list without it would be another one.
 
-use super::command::check_level;
 use super::decode_error::{DecodeError, Inside};
 use super::fields::{list, number, required};
 use super::ids::{decode_command_id, encode_command_id, hash};
@@ -119,7 +118,7 @@ impl TryFrom<v1::record::Head> for Head {
     fn try_from(wire: v1::record::Head) -> Result<Head, DecodeError> {
         let last_shard = u32::try_from(SHARDS - 1).unwrap_or(u32::MAX);
         Ok(Head {
-            level: check_level(wire.level, "level")?,
+            level: wire.level,
             position: required(wire.position, "position")?,
             now: Timestamp(wire.now_ms),
             last_tick: Timestamp(wire.last_tick_ms),

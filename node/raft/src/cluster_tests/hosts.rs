@@ -86,6 +86,7 @@ pub(super) struct Host {
     pub(super) address: SocketAddr,
     pub(super) watcher: Watcher,
     pub(super) running: Option<(RaftNode, Runtime)>,
+    pub(super) release: Release,
 }
 
 impl Host {
@@ -93,7 +94,7 @@ impl Host {
         // The port is free again at once and nobody else is given it: ports go round.
         let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        Host { dir, address, watcher: Watcher::default(), running: None }
+        Host { dir, address, watcher: Watcher::default(), running: None, release: Release::default() }
     }
 
     pub(super) fn options(&self) -> RaftOptions {
@@ -108,6 +109,7 @@ impl Host {
             observer: Box::new(self.watcher.clone()),
             timing: Timing { heartbeat_ms: 50, election_min_ms: 300, election_max_ms: 600 },
             store: Store::Sled,
+            release: self.release,
         }
     }
 

@@ -9,6 +9,7 @@ use bannkreis_core::event::{OutboxEntry, Override, OverrideKind};
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::jail::{BanPolicy, Jail, JailName, Ports, Scope};
 use bannkreis_core::judge::NotSharedReason;
+use bannkreis_core::node_record::{NodeRecord, NodeRole};
 use bannkreis_core::proposal::{EvidenceLine, Proposal};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{BanTime, DAY_MS, HOUR_MS, SECOND_MS, Until};
@@ -225,4 +226,44 @@ async fn the_cluster_is_listed_by_name_and_joining_fails_with_the_reason() {
             .await
             .unwrap_err();
     assert_eq!((failed.code(), failed.message()), (Code::FailedPrecondition, "nobody answers at mx1:7420"));
+}
+
+#[tokio::test]
+async fn a_pair_is_told_what_it_lacks_and_how_to_get_it() {
+    let pair = |n_voters| MadeUp::new().reduced_to(2, n_voters);
+    let of = |api: MadeUp| async move { status::cluster_status(&api).await.unwrap().advice.join("\n") };
+    let both = of(pair(2)).await;
+    for part in
+        ["both must agree", "role = \"witness\"", "token create", "cluster join kopano:7420 --token TOKEN"]
+    {
+        assert!(both.contains(part), "{both}");
+    }
+    let one = of(pair(1)).await;
+    assert!(one.contains("kopano alone decides: while it is down"), "{one}");
+    // `status` says it as well, but not every answer.
+    let status = status::status(&pair(1), v1::StatusRequest::default()).await.unwrap();
+    assert_eq!(status.state.unwrap().warnings, [one]);
+    // A witness makes the difference, and three nodes are no pair.
+    let api = pair(1);
+    let role = NodeRole::Witness;
+    let record = NodeRecord { node: NodeId(2), role, level_max: 1, ..NodeRecord::default() };
+    api.apply(vec![Op::NodeSeen(record)]);
+    assert_eq!(of(api).await, "");
+    assert_eq!(of(MadeUp::new()).await, "");
+    let even = of(MadeUp::new().reduced_to(3, 2)).await;
+    assert!(even.contains("2 voters survive the loss of no more than 1 do"), "{even}");
+}
+
+#[tokio::test]
+async fn an_older_node_is_named_with_its_remedy() {
+    let api = MadeUp::new();
+    let says = |node, level_max| {
+        Op::NodeSeen(NodeRecord { node, level_max, name: "kerio".to_owned(), ..NodeRecord::default() })
+    };
+    api.apply(vec![says(HERE, 3), says(NodeId(2), 2), says(NodeId(3), 3), Op::RaiseLevel { level: 3 }]);
+    let advice = status::cluster_status(&api).await.unwrap().advice;
+    assert!(
+        advice[0].starts_with("kerio reads the log up to level 2, and the cluster is at level 3"),
+        "{advice:?}"
+    );
 }

@@ -5,6 +5,11 @@ use crate::control::{ControlSocket, SocketError};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
+use tokio::sync::watch;
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 #[tokio::test]
 async fn the_file_is_the_owners_and_goes_when_the_daemon_stops() {
@@ -16,12 +21,35 @@ async fn the_file_is_the_owners_and_goes_when_the_daemon_stops() {
     let shutdown = async {
         let _ = stopped.await;
     };
-    let serving = tokio::spawn(socket.serve(Arc::new(MadeUp::new()), shutdown));
+    let (is_ready, ready) = watch::channel(true);
+    let serving = tokio::spawn(socket.serve(Arc::new(MadeUp::new()), ready, shutdown));
     tokio::net::UnixStream::connect(&path).await.unwrap();
+
+    // Whoever watches the health service hears of each change, the stop included.
+    let endpoint = Endpoint::from_static("http://control.sock");
+    let socket_path = path.clone();
+    let channel = endpoint.connect_with_connector(tower::service_fn(move |_| {
+        let path = socket_path.clone();
+        async move { tokio::net::UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
+    }));
+    let mut health = HealthClient::new(channel.await.unwrap());
+    let service = "bannkreis.v1.Control".to_owned();
+    let mut states = health.watch(HealthCheckRequest { service }).await.unwrap().into_inner();
+    let mut next = async || states.message().await.unwrap().unwrap().status();
+    // It may be asked before the first report.
+    while next().await != ServingStatus::Serving {}
+    is_ready.send_replace(false);
+    assert_eq!(next().await, ServingStatus::NotServing);
+    is_ready.send_replace(true);
+    assert_eq!(next().await, ServingStatus::Serving);
+    let whole = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(whole.status(), ServingStatus::Serving);
     let second = ControlSocket::bind(&path).unwrap_err();
     assert!(matches!(second, SocketError::InUse { .. }), "{second}");
     assert!(second.to_string().contains("another bannkreisd"), "{second}");
     stop.send(()).unwrap();
+    assert_eq!(next().await, ServingStatus::NotServing);
+    drop((health, states));
     serving.await.unwrap().unwrap();
     assert!(!path.exists());
 }

@@ -63,7 +63,13 @@ impl MadeUp {
         let names = [(HERE, "kopano"), (NodeId(2), "kerio"), (NodeId(3), "mx1")];
         let ops = names.map(|(node, name)| {
             let own = vec![format!("198.51.100.{}", node.0).parse().unwrap()];
-            Op::NodeSeen(NodeRecord { node, name: name.to_owned(), own, ..NodeRecord::default() })
+            Op::NodeSeen(NodeRecord {
+                node,
+                name: name.to_owned(),
+                own,
+                level_max: LEVEL,
+                ..NodeRecord::default()
+            })
         });
         let readings = vec![(HERE, NOW)];
         let ops = [Op::Tick { readings }].into_iter().chain(ops).collect();
@@ -118,6 +124,16 @@ impl MadeUp {
     /// This node has no firewall.
     pub(super) fn without_firewall(mut self) -> MadeUp {
         self.backend = "none";
+        self
+    }
+
+    /// Only the first members, of which the first ones vote.
+    pub(super) fn reduced_to(self, n_members: usize, n_voters: usize) -> MadeUp {
+        self.with(|state| {
+            state.members.truncate(n_members);
+            state.catching_up.truncate(n_members);
+            state.members.iter_mut().skip(n_voters).for_each(|member| member.is_voter = false);
+        });
         self
     }
 
@@ -195,10 +211,12 @@ impl NodeApi for MadeUp {
             node: HERE,
             name: "kopano".to_owned(),
             observe: false,
+            is_witness: false,
             backend: self.backend,
             uptime_ms: 60_000,
             enforced: self.view().position(),
             warnings: Vec::new(),
+            halted: None,
             sources: Vec::new(),
         }
     }
@@ -223,6 +241,7 @@ impl NodeApi for MadeUp {
                 leader: Some(state.leader),
                 no_quorum_since: None,
                 members: state.members.clone(),
+                decisions: Vec::new(),
             }
         })
     }
