@@ -4,13 +4,14 @@
 //! connections), so each log file gets its own lines in order. Not for counting failures
 //! (`bannkreis-core`) and not for `ignoreip` (the warden).
 
-use crate::connection::{Connections, Facts};
+use crate::connection::{Connections, Facts, Known};
 use crate::date::convert::Zone;
 use crate::date::dates::{Dated, Dates};
 use crate::date::detector::DateDetector;
 use crate::date::templates::DefaultTemplates;
 use crate::encoding::LogEncoding;
 use crate::engine::required::{self, Needle};
+use crate::group_name::Name;
 use crate::host_name::is_host_name;
 pub use crate::judged::{Counts, Examined, Ignored, Judged, Mode, NOBODY, NamedFailure, NoMatch};
 use crate::log_filters::RawLine;
@@ -25,8 +26,8 @@ use bannkreis_core::jail::JailName;
 use bannkreis_core::proposal::evidence_text;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::Timestamp;
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 
 /// Failures with a name wait for [`Filter::take_named`] in this number at most; more are dropped, as if
 /// their name had no address.
@@ -101,6 +102,8 @@ pub struct Filter {
     datepattern: String,
     pub(crate) dates: Dates,
     pub(crate) connections: Connections,
+    /// What is known of the last line that was recognised; its memory serves the next one.
+    pub(crate) found: Facts,
     /// The last lines, for a filter that looks at several.
     pub(crate) window: Option<Window>,
     pub(crate) counts: Counts,
@@ -172,6 +175,7 @@ impl Filter {
             datepattern: rules.datepattern.clone(),
             dates: Dates::new(dates, surroundings.zone),
             connections: Connections::default(),
+            found: Facts::default(),
             window: (rules.max_lines > 1).then(|| Window::new(rules.max_lines)),
             counts: Counts::default(),
             looks_names_up: matches!(rules.use_dns, UseDns::Yes | UseDns::Warn),
@@ -228,16 +232,18 @@ impl Filter {
             is_telling: true,
         };
         let at = Moment { now, mode };
-        let (judged, recognised) = self.judge_dated(raw, text, &dated.rest_of(text), &dated, at);
-        let (failregex, facts) = match &recognised {
-            Some((index, facts)) => (Some(*index), facts_of(facts)),
+        let mut rest = String::new();
+        dated.rest_of(text, &mut rest);
+        let (judged, recognised) = self.judge_dated(raw, text, &rest, &dated, at);
+        let (failregex, facts) = match recognised {
+            Some((index, known)) => (Some(index), facts_of(self.facts(known))),
             None => (None, Vec::new()),
         };
         Examined { judged, failregex, date: dated.written, facts }
     }
 
-    /// Judges a line whose date was looked for already: `rest` is `text` without it. Says also which
-    /// failregex matches, and what is known then.
+    /// Judges a line whose date was looked for already: `rest` is `text` without it, and a line end. Says also
+    /// which failregex matches, and where [`Filter::facts`] has what is known then.
     pub(crate) fn judge_dated(
         &mut self,
         line: RawLine<'_>,
@@ -245,30 +251,30 @@ impl Filter {
         rest: &str,
         dated: &Dated,
         at: Moment,
-    ) -> (Judged, Option<(usize, Arc<Facts>)>) {
+    ) -> (Judged, Option<(usize, Known)>) {
         self.counts.odd_dates += u64::from(dated.is_odd);
         if self.is_too_old(dated, at) {
             return (Judged::Ignored(Ignored::TooOld), None);
         }
         let now = at.now;
         let undated = Undated {
-            rest,
+            line: rest,
             written: text,
             cut: line.cut,
             is_telling: line.is_telling,
             has_time: dated.at.is_some(),
         };
-        let (index, facts) = match self.recognise(undated, now) {
+        let (index, known) = match self.recognise(undated, now) {
             Err(judged) => return (judged, None),
             Ok(recognised) => recognised,
         };
-        let judged = self.failure(line, text, &facts, dated.at.map(|at| at.min(now)), now);
+        let judged = self.failure(line, text, known, dated.at.map(|at| at.min(now)), now);
         match &judged {
             Judged::Failure(_) => self.counts.failures += 1,
             Judged::Ignored(Ignored::NotAnAddress(_)) => self.counts.not_addresses += 1,
             _ => {}
         }
-        (judged, Some((index, facts)))
+        (judged, Some((index, known)))
     }
 
     /// Texts of which one stands in every line that can be a failure, or in one of the lines that can be one
@@ -324,17 +330,18 @@ impl Filter {
         &mut self,
         line: RawLine<'_>,
         text: &str,
-        facts: &Facts,
+        known: Known,
         at: Option<Timestamp>,
         now: Timestamp,
     ) -> Judged {
         let Some(at) = at else { return Judged::Ignored(Ignored::NoDate) };
+        let facts = self.connections.facts(known, &self.found);
         let failure = |offender| Failure {
             jail: self.jail.clone(),
             offender,
             at: at.min(now),
-            evidence: evidence(facts, text),
-            user: facts.group("user").filter(|user| !user.is_empty()).map(evidence_text),
+            evidence: evidence_text(&evidence(facts, text)),
+            user: facts.get(Name::USER).filter(|user| !user.is_empty()).map(evidence_text),
             source: line.source,
             position: line.position,
             replayed: line.replayed,
@@ -344,7 +351,7 @@ impl Filter {
             Err(name) => name,
         };
         if self.looks_names_up
-            && facts.group("dns") == Some(name)
+            && facts.get(Name::DNS) == Some(name)
             && is_host_name(name)
             && self.named.len() < NAMED_MAX
         {
@@ -355,9 +362,11 @@ impl Filter {
 }
 
 /// The line, or the lines when there are several.
-fn evidence(facts: &Facts, text: &str) -> String {
-    let lines: Vec<&str> = facts.lines().collect();
-    evidence_text(&if lines.is_empty() { text.to_owned() } else { lines.join(" | ") })
+fn evidence<'l>(facts: &'l Facts, text: &'l str) -> Cow<'l, str> {
+    let mut lines = facts.lines();
+    let Some(first) = lines.next() else { return Cow::Borrowed(text) };
+    let joined = lines.fold(first.to_owned(), |joined, line| joined + " | " + line);
+    Cow::Owned(joined)
 }
 
 /// Every group that took part, in the order of the expressions.

@@ -33,6 +33,8 @@ pub mod date;
 pub mod encoding;
 pub mod engine;
 pub mod filter;
+pub mod group_name;
+pub mod groups;
 pub mod judged;
 pub mod log_filters;
 pub mod multiline;

@@ -218,7 +218,7 @@ impl Work<'_> {
         let text = decoded.trim_end_matches(['\r', '\n']);
         let dated = lead.dates.next(text, self.now, line.mode());
         self.readers.prefilter.at_gap(text, &dated.cut, &mut self.wanted_by);
-        let mut rest = None;
+        let mut rest = String::new();
         let at = Moment { now: self.now, mode: line.mode() };
         for &member in &group.members {
             let filter = &mut self.filters[self.readers.filters[member]];
@@ -226,13 +226,15 @@ impl Work<'_> {
             if !is_telling && !filter.has_window() {
                 continue;
             }
-            let rest = rest.get_or_insert_with(|| dated.rest_of(text));
+            if rest.is_empty() {
+                dated.rest_of(text, &mut rest);
+            }
             if !is_telling && !filter.awaits_more() {
-                filter.take_note(line.cut, text, rest, &dated, at);
+                filter.take_note(line.cut, text, &rest[..rest.len() - 1], &dated, at);
                 continue;
             }
             let line = RawLine { is_telling, ..line };
-            let (judged, _) = filter.judge_dated(line, text, rest, &dated, at);
+            let (judged, _) = filter.judge_dated(line, text, &rest, &dated, at);
             if let Judged::Failure(failure) = judged {
                 found(failure);
             }

@@ -9,7 +9,8 @@ use crate::engine::head::{head_of, rest_behind};
 use crate::engine::required::{self, Needle};
 use crate::engine::screen::{Possible, Screen};
 use crate::engine::tagged::{Tagged, Tagging};
-use crate::pattern::{Groups, Pattern, Search};
+use crate::groups::Groups;
+use crate::pattern::{Pattern, Places, Search};
 use crate::translate::TextEnd;
 use regex_syntax::hir::Hir;
 use std::ops::Deref;
@@ -22,27 +23,41 @@ pub struct PatternList {
     screen: Option<Option<Screen>>,
     /// For ASCII text, made when the first such line comes; `None` when it would be too big.
     tagged: Option<Option<Tags>>,
+    /// Where the groups of the last match are.
+    places: Places,
 }
 
 /// What [`Tagged`] needs to know of a list.
 #[derive(Debug)]
 struct Tags {
     automaton: Tagged,
-    /// The pattern, by its place in the list, that each of the automaton's expressions belongs to.
-    patterns: Vec<usize>,
+    /// What each of the automaton's expressions is.
+    expressions: Vec<Tag>,
     /// The automaton stops before the group of this number, which takes the rest of the line.
     last_group: Option<usize>,
+}
+
+/// One expression of [`Tagged`].
+#[derive(Debug)]
+struct Tag {
+    /// The pattern that it belongs to, by its place in the list.
+    pattern: usize,
+    /// Where the automaton keeps the pattern's named groups, in their order.
+    slots: Vec<Option<usize>>,
+    /// Which of them takes the rest of the line, when the automaton stops before it.
+    last: Option<usize>,
 }
 
 impl PatternList {
     /// A list of these.
     #[must_use]
     pub fn new(patterns: Vec<Pattern>) -> PatternList {
-        PatternList { patterns, screen: None, tagged: None }
+        PatternList { patterns, screen: None, tagged: None, places: Places::new() }
     }
 
-    /// The first that matches `text`, with its groups. `gave_up` grows by those that were given up.
-    pub fn first(&mut self, text: &str, end: TextEnd, gave_up: &mut u64) -> Option<(usize, Groups)> {
+    /// The first that matches `text`; [`PatternList::read`] has its groups. `gave_up` grows by those that were
+    /// given up.
+    pub fn first(&mut self, text: &str, end: TextEnd, gave_up: &mut u64) -> Option<usize> {
         if self.patterns.is_empty() {
             return None;
         }
@@ -50,16 +65,29 @@ impl PatternList {
             && text.is_ascii()
             && let Some(tags) = self.tagged.get_or_insert_with(|| Tags::of(&self.patterns))
         {
-            match tags.first(&self.patterns, text) {
+            match tags.first(&self.patterns, text, &mut self.places) {
                 Tried::Nothing => return None,
-                Tried::Found(index, groups) => return Some((index, groups)),
+                Tried::Found(index) => return Some(index),
                 Tried::Unknown => {}
             }
         }
-        self.first_on_any_text(text, end, gave_up)
+        let (index, places) = self.first_on_any_text(text, end, gave_up)?;
+        self.places = places;
+        Some(index)
     }
 
-    fn first_on_any_text(&mut self, text: &str, end: TextEnd, gave_up: &mut u64) -> Option<(usize, Groups)> {
+    /// Where the groups of the expression are that was found last.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Reads the groups of the expression `index`, which was found last, in `text`: see [`Pattern::read`].
+    pub fn read(&self, index: usize, text: &str, groups: &mut Groups) {
+        self.patterns[index].read(text, &self.places, groups);
+    }
+
+    fn first_on_any_text(&mut self, text: &str, end: TextEnd, gave_up: &mut u64) -> Option<(usize, Places)> {
         let Some(screen) = self.screen.get_or_insert_with(|| screen_of(&self.patterns)) else {
             return first_from(&self.patterns, 0, None, text, end, gave_up);
         };
@@ -93,7 +121,7 @@ impl Deref for PatternList {
 
 enum Tried {
     Nothing,
-    Found(usize, Groups),
+    Found(usize),
     /// The other way has to be gone.
     Unknown,
 }
@@ -115,16 +143,25 @@ impl Tags {
             (*expression, last_group) = (head, Some(group));
         }
         let automaton = Tagged::new(&expressions)?;
-        Some(Tags { automaton, patterns: of_pattern, last_group })
+        let tag = |(expression, &index): (usize, &usize)| {
+            let numbers = patterns[index].numbers();
+            Tag {
+                pattern: index,
+                slots: numbers.iter().map(|&number| automaton.slot(expression, number)).collect(),
+                last: last_group.and_then(|last| numbers.iter().position(|&number| number == last)),
+            }
+        };
+        let expressions = of_pattern.iter().enumerate().map(tag).collect();
+        Some(Tags { automaton, expressions, last_group })
     }
 
-    fn first(&mut self, patterns: &[Pattern], text: &str) -> Tried {
+    fn first(&mut self, patterns: &[Pattern], text: &str, places: &mut Places) -> Tried {
         let (expression, end) = match self.automaton.search(text) {
             Tagging::Nothing => return Tried::Nothing,
             Tagging::GaveUp => return Tried::Unknown,
             Tagging::Found { expression, end } => (expression, end),
         };
-        let index = self.patterns[expression];
+        let tag = &self.expressions[expression];
         let rest = match self.last_group {
             None => None,
             Some(_) => match rest_behind(text, end) {
@@ -132,15 +169,15 @@ impl Tags {
                 rest => rest,
             },
         };
-        let pattern = &patterns[index];
-        if pattern.is_backtracking() {
+        if patterns[tag.pattern].is_backtracking() {
             return Tried::Unknown;
         }
-        let place = |group| match &rest {
-            Some(rest) if self.last_group == Some(group) => Some(rest.clone()),
-            _ => self.automaton.place(expression, group),
-        };
-        Tried::Found(index, pattern.groups_at(text, place))
+        places.clear();
+        places.extend(tag.slots.iter().map(|slot| self.automaton.place_in((*slot)?)));
+        if let Some(last) = tag.last {
+            places[last] = rest;
+        }
+        Tried::Found(tag.pattern)
     }
 }
 
@@ -160,7 +197,7 @@ fn first_from(
     text: &str,
     end: TextEnd,
     gave_up: &mut u64,
-) -> Option<(usize, Groups)> {
+) -> Option<(usize, Places)> {
     for (index, pattern) in patterns.iter().enumerate().skip(from) {
         if index > from
             && let Some(screen) = screen.as_deref_mut()
@@ -169,7 +206,7 @@ fn first_from(
             continue;
         }
         match pattern.search(text, end) {
-            Search::Found(groups) => return Some((index, groups)),
+            Search::Found(places) => return Some((index, places)),
             Search::Nothing => {}
             Search::GaveUp => *gave_up += 1,
         }
@@ -191,9 +228,7 @@ mod tests {
     fn the_first_that_matches_counts_wherever_it_stands() {
         let mut list = list(&["from <HOST>$", "^login", "^(?!ok)f.*d", r"\bwörd\b", r"^\S \d$"]);
         let mut gave_up = 0;
-        let mut first = |text: &str| {
-            list.first(&format!("{text}\n"), TextEnd::Line, &mut gave_up).map(|(index, _)| index)
-        };
+        let mut first = |text: &str| list.first(&format!("{text}\n"), TextEnd::Line, &mut gave_up);
         assert_eq!(first("login failed from 192.0.2.1"), Some(0));
         assert_eq!(first("login failed from 192.0.2.1 x"), Some(1));
         assert_eq!(first("failed"), Some(2));

@@ -36,10 +36,12 @@ pub struct Dated {
 }
 
 impl Dated {
-    /// `text` without its date.
-    #[must_use]
-    pub fn rest_of(&self, text: &str) -> String {
-        [&text[..self.cut.start], &text[self.cut.end..]].concat()
+    /// Writes into `rest` what stands in `text` beside its date, and a line end.
+    pub fn rest_of(&self, text: &str, rest: &mut String) {
+        rest.clear();
+        rest.push_str(&text[..self.cut.start]);
+        rest.push_str(&text[self.cut.end..]);
+        rest.push('\n');
     }
 }
 

@@ -8,16 +8,44 @@ use regex_automata::util::look::{Look, LookSet};
 use regex_automata::util::primitives::StateID;
 use regex_syntax::hir::Hir;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// The expressions of one list, without states, take so much memory at most.
 const NFA_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The states of one automaton take about so much memory at most; then they are forgotten and made anew.
 pub(super) const STATES_BYTES_MAX: usize = 512 * 1024;
-/// In the table: nobody knows yet. Otherwise where the next state's row begins, times two, plus one when a match
-/// ends before the byte.
+/// In the table: nobody knows yet. Otherwise where the next state's row begins, from the bit [`ROW_AT`] on, and
+/// below it what has to be known about the step.
 pub(super) const UNKNOWN: u32 = u32::MAX;
+/// There is more to a step than to go to the next row: nobody knows it yet, or a match ends before the byte, or
+/// no thread is left, or a run begins.
+pub(super) const IS_TELLING: u32 = 1;
+/// A match ends before the byte.
+pub(super) const IS_MATCH: u32 = 2;
+/// The threads are not where they were in the order before, or a group begins or ends.
+pub(super) const MOVES: u32 = 4;
+/// Instead of a row there is a [`Run`].
+pub(super) const IS_RUN: u32 = 8;
+/// Where the row, or the run, stands in an entry of the table.
+pub(super) const ROW_AT: u32 = 4;
 /// The row of the state without threads.
 pub(super) const DEAD: u32 = 0;
+
+/// A text that every thread of a state goes on with is worth being compared as a whole from this length on.
+const RUN_BYTES_MIN: usize = 4;
+/// Longer ones are compared in parts.
+const RUN_BYTES_MAX: usize = 64;
+
+/// What all threads of a state wait for: this text follows, or none of them goes on. Meanwhile they stay in their
+/// order, and no group begins or ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    /// Where in `run_bytes` it begins.
+    pub(super) from: u32,
+    pub(super) n_bytes: u32,
+    /// The row of the state behind it.
+    pub(super) row: u32,
+}
 
 /// The states made so far, and how to make more.
 #[derive(Debug)]
@@ -31,6 +59,11 @@ pub(super) struct States {
     states: Vec<Threads>,
     /// Where in `table` the row of a state begins.
     rows: HashMap<Threads, u32>,
+    /// What begins at a state, where one does: its place in `runs`.
+    run_of: HashMap<u32, u32>,
+    pub(super) runs: Vec<Run>,
+    /// Their texts, one after the other.
+    pub(super) run_bytes: Vec<u8>,
     /// The next state, by state and class.
     pub(super) table: Vec<u32>,
     /// Where in `edges` those of this transition begin, in the same order.
@@ -42,6 +75,8 @@ pub(super) struct States {
     pub(super) tags: Vec<u32>,
     /// Which expression a transition with a match has matched.
     pub(super) matched: HashMap<u32, usize>,
+    /// The slots of each expression.
+    pub(super) slots_of: Vec<[Range<usize>; 2]>,
     /// What all of this takes in memory, in bytes, about.
     pub(super) size: usize,
     step: Step,
@@ -124,6 +159,7 @@ impl States {
             class_of[usize::from(byte)] = classes.get(byte);
         }
         let n_classes = classes.alphabet_len();
+        let slots_of = (0..expressions.len()).map(|expression| slots_of(&nfa, expression)).collect();
         let mut states = States {
             nfa,
             classes: class_of,
@@ -131,11 +167,15 @@ impl States {
             looks,
             states: Vec::new(),
             rows: HashMap::new(),
+            run_of: HashMap::new(),
+            runs: Vec::new(),
+            run_bytes: Vec::new(),
             table: Vec::new(),
             edges_at: Vec::new(),
             edges: Vec::new(),
             tags: Vec::new(),
             matched: HashMap::new(),
+            slots_of,
             size: 0,
             step: Step::default(),
         };
@@ -150,10 +190,18 @@ impl States {
         u32::try_from(self.n_classes).unwrap_or(u32::MAX)
     }
 
+    /// Where in the table the step from a row over a byte stands.
+    pub(super) fn at(&self, row: u32, byte: u8) -> u32 {
+        row + u32::from(self.classes[usize::from(byte)])
+    }
+
     /// Forgets all states.
     pub(super) fn forget(&mut self) {
         self.states.clear();
         self.rows.clear();
+        self.run_of.clear();
+        self.runs.clear();
+        self.run_bytes.clear();
         self.table.clear();
         self.edges_at.clear();
         self.edges.clear();
@@ -179,8 +227,48 @@ impl States {
         self.table.resize(length, UNKNOWN);
         self.edges_at.resize(length, 0);
         self.states.push(threads.clone());
+        let run = self.run_from(&threads.threads);
         self.rows.insert(threads, row);
+        if let Some((bytes, behind)) = run {
+            let before = self.before(bytes.last().copied());
+            let behind = self.row(Threads { threads: behind, before });
+            let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+            self.run_of.insert(row, count(self.runs.len()));
+            self.size += size_of::<Run>() + bytes.len();
+            let from = count(self.run_bytes.len());
+            self.runs.push(Run { from, n_bytes: count(bytes.len()), row: behind });
+            self.run_bytes.extend(bytes);
+        }
         row
+    }
+
+    /// The text that all these threads wait for, and where they are behind it.
+    fn run_from(&self, threads: &[StateID]) -> Option<(Vec<u8>, Box<[StateID]>)> {
+        let mut threads: Box<[StateID]> = threads.into();
+        let mut next = threads.clone();
+        let mut bytes = Vec::new();
+        while bytes.len() < RUN_BYTES_MAX {
+            let mut awaited = None;
+            for (thread, next) in threads.iter().zip(&mut next) {
+                match self.nfa.state(*thread) {
+                    State::ByteRange { trans }
+                        if trans.start == trans.end && awaited.is_none_or(|byte| byte == trans.start) =>
+                    {
+                        (awaited, *next) = (Some(trans.start), trans.next);
+                    }
+                    _ => awaited = None,
+                }
+                if awaited.is_none() {
+                    break;
+                }
+            }
+            // Of two threads that come to the same place the second is given up.
+            let is_double = (1..next.len()).any(|at| next[..at].contains(&next[at]));
+            let Some(byte) = awaited.filter(|_| !is_double) else { break };
+            bytes.push(byte);
+            threads.copy_from_slice(&next);
+        }
+        (bytes.len() >= RUN_BYTES_MIN).then_some((bytes, threads))
     }
 
     /// Makes the transition from the state of `row` over `byte`, or over the end; `None` when there is no room
@@ -218,7 +306,16 @@ impl States {
         let threads: Box<[StateID]> = self.step.next.as_slice().into();
         let before = if threads.is_empty() { Before::TextBegin } else { self.before(byte) };
         let next = self.row(Threads { threads, before });
-        let entry = next * 2 + u32::from(is_match);
+        let run = self.run_of.get(&next).copied();
+        let is_telling = is_match || next == DEAD || run.is_some();
+        let edges = &self.edges[edges_from + usize::from(is_match)..];
+        let moves = (0..).zip(edges).any(|(place, edge)| edge.parent != place || edge.tags_at != 0);
+        let flag = |flag, is_set| if is_set { flag } else { 0 };
+        let entry = run.unwrap_or(next) << ROW_AT
+            | flag(IS_RUN, run.is_some())
+            | flag(IS_TELLING, is_telling)
+            | flag(IS_MATCH, is_match)
+            | flag(MOVES, moves);
         self.table[at as usize] = entry;
         self.edges_at[at as usize] = u32::try_from(edges_from + usize::from(is_match)).ok()?;
         Some(entry)
@@ -232,6 +329,19 @@ impl States {
             _ => Before::Other,
         }
     }
+}
+
+/// The slots of an expression: of the whole match, and of its groups.
+fn slots_of(nfa: &NFA, expression: usize) -> [Range<usize>; 2] {
+    let info = nfa.group_info();
+    let whole = 2 * expression..2 * expression + 2;
+    let Ok(pattern) = regex_automata::PatternID::new(expression) else { return [whole, 0..0] };
+    let n_groups = info.group_len(pattern);
+    let groups = match (info.slot(pattern, 1), info.slot(pattern, n_groups.saturating_sub(1))) {
+        (Some(first), Some(last)) if n_groups > 1 => first..last + 2,
+        _ => 0..0,
+    };
+    [whole, groups]
 }
 
 /// Follows a thread until it takes the byte, and all that it splits into, the preferred first. Gives back which
