@@ -8,6 +8,7 @@ use crate::connection::{Connections, Facts, Known};
 use crate::date::convert::Zone;
 use crate::date::dates::{Dated, Dates};
 use crate::date::detector::DateDetector;
+use crate::date::glance::Glance;
 use crate::date::templates::DefaultTemplates;
 use crate::encoding::LogEncoding;
 use crate::engine::required::{self, Needle};
@@ -222,7 +223,7 @@ impl Filter {
         self.counts.lines += 1;
         let text = self.encoding.decode(&line.text);
         let text = text.trim_end_matches(['\r', '\n']);
-        let dated = self.dates.next(text, now, mode);
+        let dated = self.dates.next(text, &mut Glance::new(&line.text), now, mode);
         let raw = RawLine {
             source: line.source,
             position: line.position,
@@ -281,14 +282,24 @@ impl Filter {
     /// together; `None` when any line can.
     #[must_use]
     pub fn needles(&self) -> Option<Vec<Needle>> {
+        self.all_needles().into_iter().next()
+    }
+
+    /// The same, and more such texts, the best first: one of each stands in every line that can be a failure.
+    #[must_use]
+    pub fn all_needles(&self) -> Vec<Vec<Needle>> {
         // What prefregex cuts out of a window changes the window, whether it comes to a match or not.
         if self.window.is_some() && self.prefregex.is_some() {
-            return None;
+            return Vec::new();
         }
-        let of_failregex = self.failregex.needles();
-        let of_prefregex = self.prefregex.as_ref().and_then(PatternList::needles);
-        let better = of_failregex.into_iter().chain(of_prefregex);
-        better.max_by_key(|needles| required::quality(needles))
+        let prefregex = self.prefregex.iter().flat_map(|list| list.iter()).next();
+        let mut all = prefregex.map_or_else(Vec::new, |prefregex| required::all_needles(prefregex.reduced()));
+        // What prefregex puts together of several groups stands in no line.
+        if prefregex.is_none_or(|prefregex| !prefregex.puts_together()) {
+            all.extend(self.failregex.needles());
+        }
+        all.sort_by_key(|needles| std::cmp::Reverse(required::quality(needles)));
+        all
     }
 
     /// Whether it looks at several lines at once: then it takes note of each ([`Filter::take_note`]).

@@ -195,6 +195,11 @@ impl Pattern {
         }
     }
 
+    /// Whether the value of a group is put together from several.
+    pub(crate) fn puts_together(&self) -> bool {
+        !self.merged.is_empty()
+    }
+
     /// The numbers of its named groups, in the order of [`Places`].
     pub(crate) fn numbers(&self) -> &[usize] {
         &self.numbers

@@ -6,6 +6,7 @@
 //! has to be fast.
 
 use crate::connection::Facts;
+use crate::date::glance::Glance;
 use crate::filter::{Filter, Mode};
 use crate::group_name::Name;
 use crate::groups::Groups;
@@ -67,7 +68,7 @@ impl Filter {
     pub fn try_line(&mut self, line: &LogLine, now: Timestamp, wanted: Thoroughness) -> Tried {
         let text = self.encoding.decode(&line.text).into_owned();
         let text = text.trim_end_matches(['\r', '\n']);
-        let dated = self.dates.next(text, now, Mode::CatchingUp);
+        let dated = self.dates.next(text, &mut Glance::new(&line.text), now, Mode::CatchingUp);
         let mut rest = String::new();
         dated.rest_of(text, &mut rest);
         let line = Undated { line: &rest, written: text, cut: line.cut, is_telling: true, has_time: true };

@@ -7,7 +7,9 @@
 pub mod convert;
 pub mod dates;
 pub mod detector;
+pub mod glance;
 mod repeated;
+mod runs;
 pub mod template;
 pub mod templates;
 pub mod tokens;
