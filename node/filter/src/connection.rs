@@ -236,9 +236,7 @@ impl Connections {
     /// Where the connection is that has the id and this hash of it.
     fn place(&self, hash: u32) -> Option<usize> {
         let (first, second) = self.hashes.as_slices();
-        // Without a way out in the middle, which the processor compares several at once.
-        let is_in = |some: &[u32]| some.iter().fold(false, |is_in, &other| is_in | (other == hash));
-        if !first.chunks(HASHES_AT_ONCE).chain(second.chunks(HASHES_AT_ONCE)).any(is_in) {
+        if !is_among(first, hash) && !is_among(second, hash) {
             return None;
         }
         let same = |(&other, known): (&u32, &Connection)| other == hash && known.id == self.id;
@@ -253,6 +251,14 @@ impl Connections {
             known.facts.pending = true;
         }
     }
+}
+
+/// Looks at several at once without a way out between them, which is what vector instructions can do.
+fn is_among(hashes: &[u32], hash: u32) -> bool {
+    let (some, rest) = hashes.as_chunks::<HASHES_AT_ONCE>();
+    let is_in =
+        |some: &[u32; HASHES_AT_ONCE]| some.iter().map(|&other| u32::from(other == hash)).sum::<u32>() > 0;
+    some.iter().any(is_in) || rest.contains(&hash)
 }
 
 /// A number for an id (FNV-1a by Fowler, Noll and Vo, with eight bytes at once). Whoever finds ids with the same

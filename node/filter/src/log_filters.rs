@@ -131,10 +131,11 @@ impl LogFilters {
         now: Timestamp,
         mut found: impl FnMut(Failure),
     ) -> u64 {
-        // Whoever calls is compiled without this.
         self.judge_lines(block, now, &mut found)
     }
 
+    // Not as part of a program that is compiled to be small.
+    #[inline(never)]
     fn judge_lines(&mut self, block: &LogBlock<'_>, now: Timestamp, found: &mut dyn FnMut(Failure)) -> u64 {
         let Some(readers) = self.readers.get(&block.source) else {
             return memchr::memchr_iter(b'\n', block.bytes).count() as u64;

@@ -102,8 +102,7 @@ impl Passes {
     ) -> Search<'p, 'b> {
         lowered.clear();
         if self.0.iter().any(|pass| pass.in_lower_case) {
-            lowered.extend_from_slice(block);
-            lowered.make_ascii_lowercase();
+            lower(block, lowered);
         }
         let mut search = Search { passes: &self.0, block, lowered, next: Vec::new() };
         search.next = self.0.iter().map(|pass| search.next_of(pass, 0..block.len())).collect();
@@ -193,6 +192,15 @@ impl Search<'_, '_> {
                 .map(|found| (found.start(), found.pattern().as_usize())),
         };
         found.unwrap_or((text.len(), 0))
+    }
+}
+
+/// A loop that vector instructions can do, and that stays in this crate, where they are used.
+#[inline(never)]
+fn lower(block: &[u8], lowered: &mut Vec<u8>) {
+    lowered.resize(block.len(), 0);
+    for (lower, byte) in lowered.iter_mut().zip(block) {
+        *lower = byte.to_ascii_lowercase();
     }
 }
 

@@ -205,9 +205,9 @@ impl Pattern {
         &self.numbers
     }
 
-    /// As it is on ASCII text that ends with a line: see [`Exact::ascii_hirs`].
-    pub(crate) fn ascii_hirs(&self) -> Option<Vec<Hir>> {
-        self.whole.ascii_hirs()
+    /// As it is on text that ends with a line: see [`Exact::hirs`].
+    pub(crate) fn hirs(&self) -> Option<Vec<Hir>> {
+        self.whole.hirs()
     }
 
     /// Where in `text` the first match is, for whoever needs more than its groups.

@@ -1,19 +1,21 @@
 //! A list of expressions of which the first that matches counts: failregex, ignoreregex.
 //!
-//! On ASCII text one automaton says in one pass which is the first that matches, and where its groups are. On
-//! other text one says which is the first that may match, and only from there on expressions are searched for
-//! exactly, in order. So a line that matches none costs one pass, however long the list is.
+//! One automaton says in one pass which is the first that matches, and where its groups are. Where there is none,
+//! and on a line that was cut, another one says which is the first that may match, and only from there on
+//! expressions are searched for exactly, in order. So a line that matches none costs one pass, however long the list
+//! is.
 
 use crate::engine::bytes::for_ascii;
 use crate::engine::head::{head_of, rest_behind};
 use crate::engine::required::{self, Needle};
 use crate::engine::screen::{Possible, Screen};
+use crate::engine::symbols::{Mapped, Symbols};
 use crate::engine::tagged::{Tagged, Tagging};
 use crate::groups::Groups;
 use crate::pattern::{Pattern, Places, Search};
 use crate::translate::TextEnd;
 use regex_syntax::hir::Hir;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 /// The list, in its order.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub struct PatternList {
     patterns: Vec<Pattern>,
     /// Made when the first line comes; `None` when there is nothing to gain from it.
     screen: Option<Option<Screen>>,
-    /// For ASCII text, made when the first such line comes; `None` when it would be too big.
+    /// Made when the first line comes; `None` when it would be too big.
     tagged: Option<Option<Tags>>,
     /// Where the groups of the last match are.
     places: Places,
@@ -31,6 +33,9 @@ pub struct PatternList {
 #[derive(Debug)]
 struct Tags {
     automaton: Tagged,
+    /// What the automaton sees of text beyond ASCII; `None` when it is for ASCII only.
+    symbols: Option<Symbols>,
+    mapped: Mapped,
     /// What each of the automaton's expressions is.
     expressions: Vec<Tag>,
     /// The automaton stops before the group of this number, which takes the rest of the line.
@@ -62,7 +67,6 @@ impl PatternList {
             return None;
         }
         if end != TextEnd::Cut
-            && text.is_ascii()
             && let Some(tags) = self.tagged.get_or_insert_with(|| Tags::of(&self.patterns))
         {
             match tags.first(&self.patterns, text, &mut self.places) {
@@ -119,6 +123,17 @@ impl Deref for PatternList {
     }
 }
 
+/// What a word is made of in ASCII.
+static ASCII_WORDS: [bool; 256] = {
+    let mut words = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        words[byte] = (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'_';
+        byte += 1;
+    }
+    words
+};
+
 enum Tried {
     Nothing,
     Found(usize),
@@ -128,21 +143,37 @@ enum Tried {
 
 impl Tags {
     fn of(patterns: &[Pattern]) -> Option<Tags> {
-        let mut expressions: Vec<Hir> = Vec::new();
-        let mut of_pattern = Vec::new();
+        let (mut hirs, mut of_pattern): (Vec<Hir>, Vec<usize>) = (Vec::new(), Vec::new());
         for (index, pattern) in patterns.iter().enumerate() {
-            // One that needs backtracking stands there as what it matches at least.
-            let hirs = pattern.ascii_hirs().unwrap_or_else(|| vec![for_ascii(pattern.reduced())]);
-            of_pattern.extend(hirs.iter().map(|_| index));
-            expressions.extend(hirs);
+            let more = pattern.hirs()?;
+            of_pattern.extend(more.iter().map(|_| index));
+            hirs.extend(more);
         }
+        let symbols = Symbols::of(&hirs);
+        let reduced =
+            |symbols: &Symbols| hirs.iter().map(|hir| symbols.reduced(hir)).collect::<Option<Vec<_>>>();
+        let of_symbols = symbols.and_then(|symbols| Some((reduced(&symbols)?, symbols)));
+        let (expressions, symbols) = of_symbols.map_or_else(
+            || (hirs.iter().map(for_ascii).collect(), None),
+            |(expressions, symbols)| (expressions, Some(symbols)),
+        );
+        Tags::with(patterns, expressions, &of_pattern, symbols)
+    }
+
+    fn with(
+        patterns: &[Pattern],
+        mut expressions: Vec<Hir>,
+        of_pattern: &[usize],
+        symbols: Option<Symbols>,
+    ) -> Option<Tags> {
         let mut last_group = None;
         if let [expression] = expressions.as_mut_slice()
-            && let Some((head, group)) = head_of(expression)
+            && let Some((head, group)) = head_of(expression, symbols.as_ref())
         {
             (*expression, last_group) = (head, Some(group));
         }
-        let automaton = Tagged::new(&expressions)?;
+        let is_word = symbols.as_ref().map_or(&ASCII_WORDS, Symbols::is_word);
+        let automaton = Tagged::new(&expressions, is_word)?;
         let tag = |(expression, &index): (usize, &usize)| {
             let numbers = patterns[index].numbers();
             Tag {
@@ -152,11 +183,21 @@ impl Tags {
             }
         };
         let expressions = of_pattern.iter().enumerate().map(tag).collect();
-        Some(Tags { automaton, expressions, last_group })
+        Some(Tags { automaton, symbols, mapped: Mapped::default(), expressions, last_group })
     }
 
     fn first(&mut self, patterns: &[Pattern], text: &str, places: &mut Places) -> Tried {
-        let (expression, end) = match self.automaton.search(text) {
+        let is_mapped = !text.is_ascii();
+        let bytes = match &self.symbols {
+            _ if !is_mapped => text.as_bytes(),
+            None => return Tried::Unknown,
+            Some(symbols) => {
+                symbols.map(text, &mut self.mapped);
+                &self.mapped.bytes
+            }
+        };
+        let in_text = |place: Range<usize>| if is_mapped { self.mapped.place(place) } else { place };
+        let (expression, end) = match self.automaton.search(bytes) {
             Tagging::Nothing => return Tried::Nothing,
             Tagging::GaveUp => return Tried::Unknown,
             Tagging::Found { expression, end } => (expression, end),
@@ -164,7 +205,7 @@ impl Tags {
         let tag = &self.expressions[expression];
         let rest = match self.last_group {
             None => None,
-            Some(_) => match rest_behind(text, end) {
+            Some(_) => match rest_behind(text, in_text(end..end).end) {
                 None => return Tried::Unknown,
                 rest => rest,
             },
@@ -173,7 +214,7 @@ impl Tags {
             return Tried::Unknown;
         }
         places.clear();
-        places.extend(tag.slots.iter().map(|slot| self.automaton.place_in((*slot)?)));
+        places.extend(tag.slots.iter().map(|slot| self.automaton.place_in((*slot)?).map(in_text)));
         if let Some(last) = tag.last {
             places[last] = rest;
         }

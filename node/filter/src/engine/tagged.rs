@@ -6,10 +6,8 @@
 //! Each step remembers from which thread each thread comes, and which groups begin or end on the way, so the
 //! way of the thread that matched is walked back and the groups' places read off. Most steps leave every thread
 //! where it was in the order and begin no group: those are not noted, and nobody goes back over them. The meaning
-//! is that of the engine's own leftmost-first search. Only for text and expressions that are ASCII
-//! ([`for_ascii`]).
-//!
-//! [`for_ascii`]: super::bytes::for_ascii
+//! is that of the engine's own leftmost-first search. Only for expressions about bytes, and text of such bytes: what
+//! is ASCII, or what `symbols` made of other text.
 
 mod states;
 
@@ -75,17 +73,17 @@ struct End {
 }
 
 impl Tagged {
-    /// An automaton for expressions that are ASCII; `None` when they are too big, or have an assertion that is
-    /// not known here.
+    /// An automaton for expressions about bytes, of which `is_word` says which are part of a word; `None` when they
+    /// are too big, or have an assertion that is not known here.
     #[must_use]
-    pub fn new(expressions: &[Hir]) -> Option<Tagged> {
-        let states = States::new(expressions)?;
+    pub fn new(expressions: &[Hir], is_word: &[bool; 256]) -> Option<Tagged> {
+        let states = States::new(expressions, is_word)?;
         let slots = vec![NOWHERE; states.nfa.group_info().slot_len()];
         Some(Tagged { states, n_bytes: 0, rest_bytes: 0, path: Vec::new(), slots })
     }
 
-    /// Searches `text`, which must be ASCII.
-    pub fn search(&mut self, text: &str) -> Tagging {
+    /// Searches `text`.
+    pub fn search(&mut self, text: &[u8]) -> Tagging {
         if self.rest_bytes > 0 {
             self.rest_bytes = self.rest_bytes.saturating_sub(text.len());
             return Tagging::GaveUp;
@@ -97,12 +95,11 @@ impl Tagged {
             return Tagging::GaveUp;
         }
         self.n_bytes += text.len();
-        match self.run(text.as_bytes()) {
+        match self.run(text) {
             None => Tagging::GaveUp,
             Some(None) => Tagging::Nothing,
             Some(Some(end)) => {
-                let expression = self.states.matched.get(&end.at).copied().unwrap_or_default();
-                self.walk_back(end, expression);
+                let expression = self.walk_back(end);
                 Tagging::Found { expression, end: end.position }
             }
         }
@@ -146,8 +143,10 @@ impl Tagged {
         Some(if next & IS_MATCH != 0 { Some(end) } else { way.last })
     }
 
-    /// From the end of a match of this expression back to the beginning.
-    fn walk_back(&mut self, end: End, expression: usize) {
+    /// From the end of a match back to the beginning; says which expression it is that matches.
+    fn walk_back(&mut self, end: End) -> usize {
+        let edges_from = self.states.edges_at[end.at as usize] as usize;
+        let expression = self.states.edges[edges_from - 2].parent as usize;
         for slots in &self.states.slots_of[expression] {
             self.slots[slots.clone()].fill(NOWHERE);
         }
@@ -162,7 +161,7 @@ impl Tagged {
                 }
             }
         };
-        let mut edge = edges[edges_at[end.at as usize] as usize - 1];
+        let mut edge = edges[edges_from - 1];
         note(edge, end.position);
         for step in self.path[..end.n_steps].iter().rev() {
             edge = edges[(edges_at[step.at as usize] + edge.parent) as usize];
@@ -170,6 +169,7 @@ impl Tagged {
                 note(edge, step.position as usize);
             }
         }
+        expression
     }
 }
 
@@ -232,9 +232,14 @@ mod tests {
     use super::*;
     use crate::engine::bytes::for_ascii;
     use regex_automata::meta::Regex;
+    use std::array::from_fn;
 
     /// What a text may be put together from.
     const PIECES: [&str; 13] = ["a", "ab", "b", "c", "d", "x", "xx", "z", " ", "\n", "from ", "1", "-"];
+
+    fn words() -> [bool; 256] {
+        from_fn(|byte| u8::try_from(byte).is_ok_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
+    }
 
     fn texts() -> Vec<String> {
         let mut texts = vec![String::new()];
@@ -267,7 +272,7 @@ mod tests {
                     Regex::builder().configure(config).build_from_hir(hir).expect("compiles")
                 })
                 .collect();
-            let mut tagged = Tagged::new(&hirs).expect("small");
+            let mut tagged = Tagged::new(&hirs, &words()).expect("small");
             let mut n_found = 0;
             for text in &texts() {
                 let first = engines.iter().enumerate().find_map(|(n, engine)| {
@@ -276,11 +281,15 @@ mod tests {
                     captures.is_match().then_some((n, captures))
                 });
                 let Some((expression, captures)) = first else {
-                    assert_eq!(tagged.search(text), Tagging::Nothing, "{expressions:?} on {text:?}");
+                    assert_eq!(
+                        tagged.search(text.as_bytes()),
+                        Tagging::Nothing,
+                        "{expressions:?} on {text:?}"
+                    );
                     continue;
                 };
                 let end = captures.get_match().map_or(0, |found| found.end());
-                assert_eq!(tagged.search(text), Tagging::Found { expression, end }, "{text:?}");
+                assert_eq!(tagged.search(text.as_bytes()), Tagging::Found { expression, end }, "{text:?}");
                 for group in 1..captures.group_len() {
                     let place = captures.get_group(group).map(|span| span.range());
                     let slot = tagged.slot(expression, group).expect("known");
@@ -295,7 +304,7 @@ mod tests {
     #[test]
     fn a_text_that_needs_too_many_states_is_given_up_and_memory_stays_bounded() {
         // Two to the twelfth states, when a text asks for them.
-        let mut tagged = Tagged::new(&hirs(&[r"(?P<a>a[ab]{12}c)", "d"])).expect("small");
+        let mut tagged = Tagged::new(&hirs(&[r"(?P<a>a[ab]{12}c)", "d"]), &words()).expect("small");
         let mut n = 1_u32;
         let mut n_given_up = 0;
         for _ in 0..200 {
@@ -305,12 +314,12 @@ mod tests {
                     if n >> 31 == 0 { 'a' } else { 'b' }
                 })
                 .collect();
-            n_given_up += u32::from(tagged.search(&text) == Tagging::GaveUp);
+            n_given_up += u32::from(tagged.search(text.as_bytes()) == Tagging::GaveUp);
             assert!(tagged.states.size <= 3 * STATES_BYTES_MAX);
         }
         assert!(n_given_up > 100, "{n_given_up}");
         assert!(tagged.rest_bytes > 0, "it rests");
-        tagged.search(&" ".repeat(REST_BYTES));
-        assert_eq!(tagged.search("d"), Tagging::Found { expression: 1, end: 1 });
+        tagged.search(" ".repeat(REST_BYTES).as_bytes());
+        assert_eq!(tagged.search(b"d"), Tagging::Found { expression: 1, end: 1 });
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct States {
     /// How many there are; the last one is the end of the text.
     pub(super) n_classes: usize,
     looks: LookSet,
+    /// Which bytes are part of a word.
+    is_word: Box<[bool; 256]>,
     states: Vec<Threads>,
     /// Where in `table` the row of a state begins.
     rows: HashMap<Threads, u32>,
@@ -69,12 +71,10 @@ pub(super) struct States {
     /// Where in `edges` those of this transition begin, in the same order.
     pub(super) edges_at: Vec<u32>,
     /// One for each thread of the state that a transition leads to; before them, when a match ends there, the
-    /// thread that matched.
+    /// thread that matched, and before that the expression, as if it were a thread.
     pub(super) edges: Vec<Edge>,
     /// Slots, each list with its length before it; the first is the list of none.
     pub(super) tags: Vec<u32>,
-    /// Which expression a transition with a match has matched.
-    pub(super) matched: HashMap<u32, usize>,
     /// The slots of each expression.
     pub(super) slots_of: Vec<[Range<usize>; 2]>,
     /// What all of this takes in memory, in bytes, about.
@@ -142,9 +142,9 @@ impl Marks {
 }
 
 impl States {
-    /// For expressions that are ASCII; `None` when they are too big, or have an assertion that is not known
-    /// here.
-    pub(super) fn new(expressions: &[Hir]) -> Option<States> {
+    /// For expressions about bytes, of which `is_word` says which are part of a word; `None` when they are too big,
+    /// or have an assertion that is not known here.
+    pub(super) fn new(expressions: &[Hir], is_word: &[bool; 256]) -> Option<States> {
         let anchored: Vec<Hir> = expressions.iter().map(from_line_begin).collect();
         let config =
             Config::new().utf8(false).which_captures(WhichCaptures::All).nfa_size_limit(Some(NFA_BYTES_MAX));
@@ -153,18 +153,14 @@ impl States {
         if looks.contains_anchor_crlf() || looks.contains_word_unicode() {
             return None;
         }
-        let classes = nfa.byte_classes();
-        let mut class_of = Box::new([0; 256]);
-        for byte in 0..=u8::MAX {
-            class_of[usize::from(byte)] = classes.get(byte);
-        }
-        let n_classes = classes.alphabet_len();
+        let (class_of, n_classes) = classes_of(&nfa, is_word)?;
         let slots_of = (0..expressions.len()).map(|expression| slots_of(&nfa, expression)).collect();
         let mut states = States {
             nfa,
             classes: class_of,
             n_classes,
             looks,
+            is_word: Box::new(*is_word),
             states: Vec::new(),
             rows: HashMap::new(),
             run_of: HashMap::new(),
@@ -174,7 +170,6 @@ impl States {
             edges_at: Vec::new(),
             edges: Vec::new(),
             tags: Vec::new(),
-            matched: HashMap::new(),
             slots_of,
             size: 0,
             step: Step::default(),
@@ -206,7 +201,6 @@ impl States {
         self.edges_at.clear();
         self.edges.clear();
         self.tags.clear();
-        self.matched.clear();
         self.size = 0;
         self.tags.push(0);
         let nobody = Threads::default();
@@ -290,7 +284,12 @@ impl States {
             step.stack.clear();
             step.stack.push((thread, 0));
             step.tags.clear();
-            matched = follow(&self.nfa, step, &mut self.edges, &mut self.tags, parent, from.before, byte);
+            let around = Around {
+                before: from.before,
+                byte,
+                is_word: byte.is_some_and(|byte| self.is_word[usize::from(byte)]),
+            };
+            matched = follow(&self.nfa, step, &mut self.edges, &mut self.tags, parent, around);
             if matched.is_some() {
                 break;
             }
@@ -298,9 +297,10 @@ impl States {
         let is_match = matched.is_some();
         if let Some((expression, edge)) = matched {
             // Whatever is less preferred than a match is given up; the match stands before the threads.
-            self.edges.insert(edges_from, edge);
-            self.matched.insert(at, expression);
+            let expression = Edge { parent: u32::try_from(expression).ok()?, tags_at: 0 };
+            self.edges.splice(edges_from..edges_from, [expression, edge]);
         }
+        let threads_from = edges_from + if is_match { 2 } else { 0 };
         self.size += (self.edges.len() - edges_from) * size_of::<Edge>();
         self.size += (self.tags.len() - tags_from) * size_of::<u32>();
         let threads: Box<[StateID]> = self.step.next.as_slice().into();
@@ -308,7 +308,7 @@ impl States {
         let next = self.row(Threads { threads, before });
         let run = self.run_of.get(&next).copied();
         let is_telling = is_match || next == DEAD || run.is_some();
-        let edges = &self.edges[edges_from + usize::from(is_match)..];
+        let edges = &self.edges[threads_from..];
         let moves = (0..).zip(edges).any(|(place, edge)| edge.parent != place || edge.tags_at != 0);
         let flag = |flag, is_set| if is_set { flag } else { 0 };
         let entry = run.unwrap_or(next) << ROW_AT
@@ -317,14 +317,14 @@ impl States {
             | flag(IS_MATCH, is_match)
             | flag(MOVES, moves);
         self.table[at as usize] = entry;
-        self.edges_at[at as usize] = u32::try_from(edges_from + usize::from(is_match)).ok()?;
+        self.edges_at[at as usize] = u32::try_from(threads_from).ok()?;
         Some(entry)
     }
 
     /// What the assertions of these expressions have to know about a byte that was read.
     fn before(&self, byte: Option<u8>) -> Before {
         match byte {
-            Some(byte) if self.looks.contains_word() && is_word(byte) => Before::Word,
+            Some(byte) if self.looks.contains_word() && self.is_word[usize::from(byte)] => Before::Word,
             Some(b'\n') if self.looks.contains_anchor_lf() => Before::LineEnd,
             _ => Before::Other,
         }
@@ -352,9 +352,9 @@ fn follow(
     edges: &mut Vec<Edge>,
     all_tags: &mut Vec<u32>,
     parent: u32,
-    before: Before,
-    byte: Option<u8>,
+    around: Around,
 ) -> Option<(usize, Edge)> {
+    let byte = around.byte;
     while let Some((mut id, n_tags)) = step.stack.pop() {
         step.tags.truncate(n_tags);
         while step.seen.insert(id) {
@@ -369,7 +369,7 @@ fn follow(
                     return Some((pattern_id.as_usize(), edge(all_tags, parent, &step.tags)));
                 }
                 State::Look { look, next } => {
-                    if holds(*look, before, byte) {
+                    if holds(*look, around) {
                         id = *next;
                         continue;
                     }
@@ -415,13 +415,35 @@ fn edge(all_tags: &mut Vec<u32>, parent: u32, tags: &[u32]) -> Edge {
     Edge { parent, tags_at }
 }
 
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
+/// The class of each byte, and how many classes there are, the end of the text among them. Bytes that no expression
+/// tells apart may still differ in whether they are part of a word.
+fn classes_of(nfa: &NFA, is_word: &[bool; 256]) -> Option<(Box<[u8; 256]>, usize)> {
+    let mut kinds: Vec<(u8, bool)> = Vec::new();
+    let mut class_of = Box::new([0; 256]);
+    for byte in 0..=u8::MAX {
+        let kind = (nfa.byte_classes().get(byte), is_word[usize::from(byte)]);
+        let class = kinds.iter().position(|&other| other == kind).unwrap_or_else(|| {
+            kinds.push(kind);
+            kinds.len() - 1
+        });
+        class_of[usize::from(byte)] = u8::try_from(class).ok()?;
+    }
+    Some((class_of, kinds.len() + 1))
 }
 
-/// Whether an assertion holds between what was before and the byte, or the end, that follows.
-fn holds(look: Look, before: Before, byte: Option<u8>) -> bool {
-    let (word_before, word_behind) = (before == Before::Word, byte.is_some_and(is_word));
+/// What assertions ask for: what was before, and the byte, or the end, that follows.
+#[derive(Clone, Copy, Debug)]
+struct Around {
+    before: Before,
+    byte: Option<u8>,
+    /// That byte is part of a word.
+    is_word: bool,
+}
+
+/// Whether an assertion holds there.
+fn holds(look: Look, around: Around) -> bool {
+    let Around { before, byte, is_word: word_behind } = around;
+    let word_before = before == Before::Word;
     match look {
         Look::Start => before == Before::TextBegin,
         Look::End => byte.is_none(),
