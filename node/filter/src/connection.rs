@@ -4,8 +4,8 @@
 //! that says the login succeeded after all. The rules of the merge are fail2ban's; the memory is
 //! small and short, so that no flood of connections can fill it.
 
+use crate::facts::Facts;
 use crate::group_name::Name;
-use crate::groups::Groups;
 use bannkreis_core::time::{MINUTE_MS, Timestamp};
 use std::collections::VecDeque;
 
@@ -13,114 +13,10 @@ use std::collections::VecDeque;
 pub const CONNECTIONS_MAX: usize = 100;
 /// A connection is forgotten this long after its first line.
 pub const CONNECTION_AGE_MAX_MS: u64 = 5 * MINUTE_MS;
-/// At most so many accounts are remembered of a connection: more than one is all that matters.
-pub const USERS_MAX: usize = 16;
 /// At most so many lines are remembered of a connection; the later ones are left out.
 pub const LINES_MAX: usize = 32;
-/// So many hashes are compared at once.
-const HASHES_AT_ONCE: usize = 16;
-
-/// What is known of one failure: the groups of its lines, and what they say together.
-#[derive(Clone, Debug, Default)]
-pub struct Facts {
-    groups: Groups,
-    users: Users,
-    /// A failure was seen whose offender is not known yet.
-    pending: bool,
-    /// The lines that make it, as far as somebody asked for them: see [`Facts::set_lines`].
-    lines: Vec<String>,
-    /// Lines that are no failure by themselves, for the failure that may come.
-    held_lines: Vec<String>,
-}
-
-impl Facts {
-    /// The facts of one line: the groups of prefregex, overridden by those of failregex.
-    #[must_use]
-    pub fn of(groups: Groups) -> Facts {
-        Facts { groups, ..Facts::default() }
-    }
-
-    /// Forgets all; most of the memory stays.
-    pub(crate) fn clear(&mut self) {
-        self.groups.clear();
-        self.users.clear();
-        self.pending = false;
-        self.lines.clear();
-        self.held_lines.clear();
-    }
-
-    /// Notes the lines that they come from.
-    pub fn set_lines(&mut self, lines: Vec<String>) {
-        self.lines = lines;
-    }
-
-    /// The lines that make this failure.
-    pub fn lines(&self) -> impl Iterator<Item = &str> {
-        self.lines.iter().map(String::as_str)
-    }
-
-    /// Every group in the order of the expressions; `None` for what took no part.
-    pub fn groups(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        self.groups.iter()
-    }
-
-    /// To add the groups of a line.
-    pub(crate) fn groups_mut(&mut self) -> &mut Groups {
-        &mut self.groups
-    }
-
-    /// The accounts that the lines of the connection name, sorted.
-    pub fn users(&self) -> impl Iterator<Item = &str> {
-        let mut users: Vec<&str> = self.users.iter().collect();
-        users.sort_unstable();
-        users.into_iter()
-    }
-
-    /// The value of a group that took part; an empty one counts.
-    #[must_use]
-    pub fn group(&self, name: &str) -> Option<&str> {
-        self.groups().find(|(other, _)| *other == name)?.1
-    }
-
-    /// The same, for a name that is known as a number.
-    #[must_use]
-    pub fn get(&self, name: Name) -> Option<&str> {
-        self.groups.get(name)
-    }
-
-    /// Whether a group took part and is not empty.
-    #[must_use]
-    pub fn has(&self, name: Name) -> bool {
-        self.groups.value(name).is_some()
-    }
-}
-
-/// Accounts, each of them once and [`USERS_MAX`] at most.
-#[derive(Clone, Debug, Default)]
-struct Users {
-    /// The names, one after the other.
-    text: String,
-    ends: Vec<usize>,
-}
-
-impl Users {
-    fn clear(&mut self) {
-        self.text.clear();
-        self.ends.clear();
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &str> {
-        let mut start = 0;
-        self.ends.iter().filter_map(move |&end| self.text.get(std::mem::replace(&mut start, end)..end))
-    }
-
-    fn insert(&mut self, user: &str) {
-        if self.ends.len() < USERS_MAX && !self.iter().any(|other| other == user) {
-            self.text.push_str(user);
-            self.ends.push(self.text.len());
-        }
-    }
-}
+/// Hashes are counted by their remainder.
+const N_KINDS: usize = 1024;
 
 /// Where it stands what is known of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +33,8 @@ pub struct Connections {
     known: VecDeque<Connection>,
     /// Of their ids, in the same order: most of those that are compared differ.
     hashes: VecDeque<u32>,
+    /// How many of them have which remainder: most ids are new. Empty before the first connection.
+    n_with: Vec<u8>,
     /// None of them is older than this.
     since: Timestamp,
     /// The id of a line that is being joined.
@@ -147,13 +45,13 @@ pub struct Connections {
 struct Connection {
     id: String,
     since: Timestamp,
-    facts: Facts,
+    facts: Box<Facts>,
 }
 
 impl Connections {
     /// Joins a line's facts with what is known of its connection (`<F-MLFID>`), and says where that stands then;
     /// `None` for a line without a connection.
-    pub fn merge(&mut self, line: &mut Facts, now: Timestamp) -> Option<Known> {
+    pub fn merge(&mut self, line: &mut Box<Facts>, now: Timestamp) -> Option<Known> {
         let id = line.get(Name::MLFID)?;
         self.id.clear();
         self.id.push_str(id);
@@ -189,6 +87,7 @@ impl Connections {
         if !forget {
             return Some(Known::Connection(index));
         }
+        self.uncount(hash);
         self.hashes.remove(index);
         if let Some(known) = self.known.remove(index) {
             *line = known.facts;
@@ -201,16 +100,18 @@ impl Connections {
     pub fn facts<'f>(&'f self, known: Known, line: &'f Facts) -> &'f Facts {
         match known {
             Known::Line => line,
-            Known::Connection(index) => self.known.get(index).map_or(line, |known| &known.facts),
+            Known::Connection(index) => self.known.get(index).map_or(line, |known| &*known.facts),
         }
     }
 
     /// Remembers a new connection by its first line, whose facts it takes; `line` gets the memory of the one that
     /// is forgotten for it.
-    fn add(&mut self, hash: u32, line: &mut Facts, now: Timestamp) -> Known {
+    fn add(&mut self, hash: u32, line: &mut Box<Facts>, now: Timestamp) -> Known {
         let mut new = Connection::default();
         if self.known.len() >= CONNECTIONS_MAX {
-            self.hashes.pop_front();
+            if let Some(oldest) = self.hashes.pop_front() {
+                self.uncount(oldest);
+            }
             new = self.known.pop_front().unwrap_or_default();
         }
         self.since = if self.known.is_empty() { now } else { self.since.min(now) };
@@ -218,8 +119,14 @@ impl Connections {
         std::mem::swap(&mut new.id, &mut self.id);
         std::mem::swap(&mut new.facts, line);
         self.hashes.push_back(hash);
+        self.n_with.resize(N_KINDS, 0);
+        self.n_with[hash as usize % N_KINDS] += 1;
         self.known.push_back(new);
         Known::Connection(self.known.len() - 1)
+    }
+
+    fn uncount(&mut self, hash: u32) {
+        self.n_with[hash as usize % N_KINDS] -= 1;
     }
 
     fn forget_old(&mut self, now: Timestamp) {
@@ -230,13 +137,16 @@ impl Connections {
         // The clock may have been set back meanwhile, so any of them may be the one that is too old.
         self.known.retain(|known| !is_old(known.since));
         self.hashes = self.known.iter().map(|known| hash_of(&known.id)).collect();
+        self.n_with.fill(0);
+        for &hash in &self.hashes {
+            self.n_with[hash as usize % N_KINDS] += 1;
+        }
         self.since = self.known.iter().map(|known| known.since).min().unwrap_or(now);
     }
 
     /// Where the connection is that has the id and this hash of it.
     fn place(&self, hash: u32) -> Option<usize> {
-        let (first, second) = self.hashes.as_slices();
-        if !is_among(first, hash) && !is_among(second, hash) {
+        if self.n_with.get(hash as usize % N_KINDS).is_none_or(|&n| n == 0) {
             return None;
         }
         let same = |(&other, known): (&u32, &Connection)| other == hash && known.id == self.id;
@@ -251,14 +161,6 @@ impl Connections {
             known.facts.pending = true;
         }
     }
-}
-
-/// Looks at several at once without a way out between them, which is what vector instructions can do.
-fn is_among(hashes: &[u32], hash: u32) -> bool {
-    let (some, rest) = hashes.as_chunks::<HASHES_AT_ONCE>();
-    let is_in =
-        |some: &[u32; HASHES_AT_ONCE]| some.iter().map(|&other| u32::from(other == hash)).sum::<u32>() > 0;
-    some.iter().any(is_in) || rest.contains(&hash)
 }
 
 /// A number for an id (FNV-1a by Fowler, Noll and Vo, with eight bytes at once). Whoever finds ids with the same
@@ -279,7 +181,7 @@ fn hash_of(id: &str) -> u32 {
 /// A waiting failure, or a second account, makes a failure of what would be none. `new_lines` belong to
 /// the failure, or are held for the next one.
 fn settle(facts: &mut Facts, new_lines: Vec<String>, gained: bool, forget: bool) {
-    let is_failure_nevertheless = std::mem::take(&mut facts.pending) || facts.users.ends.len() > 1;
+    let is_failure_nevertheless = std::mem::take(&mut facts.pending) || facts.users.len() > 1;
     if is_failure_nevertheless {
         facts.groups.remove(Name::NOFAIL);
         facts.groups.remove(Name::MLFGAINED);
@@ -311,7 +213,7 @@ mod tests {
         groups: &[(&str, &str)],
         now: Timestamp,
     ) -> (Known, Facts) {
-        let mut line = Facts::default();
+        let mut line = Box::<Facts>::default();
         for &(name, value) in [("mlfid", id)].iter().chain(groups) {
             line.groups.set(Name::of(name).expect("few names"), Some(value));
         }

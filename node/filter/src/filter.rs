@@ -4,14 +4,14 @@
 //! connections), so each log file gets its own lines in order. Not for counting failures
 //! (`bannkreis-core`) and not for `ignoreip` (the warden).
 
-use crate::connection::{Connections, Facts, Known};
-use crate::date::convert::Zone;
+use crate::connection::{Connections, Known};
 use crate::date::dates::{Dated, Dates};
 use crate::date::detector::DateDetector;
 use crate::date::glance::Glance;
 use crate::date::templates::DefaultTemplates;
 use crate::encoding::LogEncoding;
 use crate::engine::required::{self, Needle};
+use crate::facts::{Facts, NO_FACTS};
 use crate::group_name::Name;
 use crate::host_name::is_host_name;
 pub use crate::judged::{Counts, Examined, Ignored, Judged, Mode, NOBODY, NamedFailure, NoMatch};
@@ -22,65 +22,17 @@ use crate::pattern::Pattern;
 use crate::pattern_list::PatternList;
 use crate::recognise::Undated;
 use crate::regex_tags::HostNames;
+pub use crate::rules::{FilterError, Rules, Surroundings, UseDns};
 use bannkreis_core::failure::{Failure, LogLine};
 use bannkreis_core::jail::JailName;
 use bannkreis_core::proposal::evidence_text;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::Timestamp;
 use std::borrow::Cow;
-use std::fmt;
 
 /// Failures with a name wait for [`Filter::take_named`] in this number at most; more are dropped, as if
 /// their name had no address.
 pub const NAMED_MAX: usize = 1_000;
-
-/// What a filter is made of, all tags and names replaced.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Rules {
-    /// `prefregex`.
-    pub prefregex: Option<String>,
-    /// `failregex`, one per line of the option.
-    pub failregex: Vec<String>,
-    /// `ignoreregex`, one per line of the option.
-    pub ignoreregex: Vec<String>,
-    /// `datepattern`; empty for the default formats.
-    pub datepattern: String,
-    /// `maxlines`: at so many lines the filter looks at once; 0 is 1.
-    pub max_lines: usize,
-    /// `usedns`.
-    pub use_dns: UseDns,
-}
-
-/// `usedns`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UseDns {
-    /// Names would be resolved.
-    Yes,
-    /// Names would be resolved with a warning.
-    #[default]
-    Warn,
-    /// `<HOST>` matches addresses only.
-    No,
-    /// Names are taken as they are.
-    Raw,
-}
-
-/// Which expression does not compile, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FilterError {
-    /// `prefregex`, `failregex`, `ignoreregex` or `datepattern`.
-    pub option: &'static str,
-    /// The sentence.
-    pub problem: String,
-}
-
-impl fmt::Display for FilterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.problem.fmt(f)
-    }
-}
-
-impl std::error::Error for FilterError {}
 
 /// When a line is judged.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +56,7 @@ pub struct Filter {
     pub(crate) dates: Dates,
     pub(crate) connections: Connections,
     /// What is known of the last line that was recognised; its memory serves the next one.
-    pub(crate) found: Facts,
+    pub(crate) found: Option<Box<Facts>>,
     /// The last lines, for a filter that looks at several.
     pub(crate) window: Option<Window>,
     pub(crate) counts: Counts,
@@ -112,19 +64,6 @@ pub struct Filter {
     looks_names_up: bool,
     /// See [`Filter::take_named`].
     named: Vec<NamedFailure>,
-}
-
-/// What a filter needs to know besides its rules.
-#[derive(Clone, Debug)]
-pub struct Surroundings {
-    /// The jail that its failures belong to.
-    pub jail: JailName,
-    /// `findtime` in ms.
-    pub find_time_ms: u64,
-    /// How dates without a zone are read.
-    pub zone: Zone,
-    /// `logencoding`.
-    pub encoding: LogEncoding,
 }
 
 impl Filter {
@@ -176,7 +115,7 @@ impl Filter {
             datepattern: rules.datepattern.clone(),
             dates: Dates::new(dates, surroundings.zone),
             connections: Connections::default(),
-            found: Facts::default(),
+            found: None,
             window: (rules.max_lines > 1).then(|| Window::new(rules.max_lines)),
             counts: Counts::default(),
             looks_names_up: matches!(rules.use_dns, UseDns::Yes | UseDns::Warn),
@@ -346,7 +285,7 @@ impl Filter {
         now: Timestamp,
     ) -> Judged {
         let Some(at) = at else { return Judged::Ignored(Ignored::NoDate) };
-        let facts = self.connections.facts(known, &self.found);
+        let facts = self.connections.facts(known, self.found.as_deref().unwrap_or(&NO_FACTS));
         let failure = |offender| Failure {
             jail: self.jail.clone(),
             offender,

@@ -20,6 +20,9 @@ pub struct Groups {
 }
 
 impl Groups {
+    /// None.
+    pub const NONE: Groups = Groups { entries: Vec::new(), text: String::new(), n_waste: 0 };
+
     /// Forgets all; the memory stays.
     pub fn clear(&mut self) {
         self.entries.clear();

@@ -10,7 +10,7 @@ use crate::date::glance::Glance;
 use crate::filter::{Filter, Mode, Moment};
 use crate::further_texts::FurtherTexts;
 use crate::judged::{Judged, NamedFailure};
-use crate::passes::Search;
+use crate::passes::{Passes, Search};
 use crate::prefilter::{Members, Prefilter};
 use bannkreis_core::failure::{Failure, LogLine, SourceId, SourcePosition};
 use bannkreis_core::log_block::{LogBlock, line_text};
@@ -19,6 +19,12 @@ use memchr::memchr;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
+
+/// A single filter that wants more lines than one in so many judges them all for a while, unsearched: to search
+/// costs more than it saves.
+const WANTED_ONE_IN: u64 = 2;
+/// For so many blocks.
+const UNSEARCHED_BLOCKS: u32 = 15;
 
 /// The filters, and which of them reads what.
 #[derive(Debug)]
@@ -40,6 +46,8 @@ struct Readers {
     /// What else must stand in a line for a member, where there is something.
     further: Vec<(usize, FurtherTexts)>,
     groups: Vec<Group>,
+    /// So many blocks are not searched for texts, because nearly every line of the last one had some.
+    n_unsearched: u32,
 }
 
 /// What is known of the line that is being judged.
@@ -105,7 +113,7 @@ impl LogFilters {
                 let members = group.members.iter().map(|&member| (places[member], member));
                 group.with_window = members.filter(|&(place, _)| filters[place].0.has_window()).collect();
             }
-            (source, Readers { filters: places, prefilter, further, groups })
+            (source, Readers { filters: places, prefilter, further, groups, n_unsearched: 0 })
         });
         let readers = readers.collect();
         let filters = filters.into_iter().map(|(filter, _)| filter).collect();
@@ -137,10 +145,15 @@ impl LogFilters {
     // Not as part of a program that is compiled to be small.
     #[inline(never)]
     fn judge_lines(&mut self, block: &LogBlock<'_>, now: Timestamp, found: &mut dyn FnMut(Failure)) -> u64 {
-        let Some(readers) = self.readers.get(&block.source) else {
+        let Some(readers) = self.readers.get_mut(&block.source) else {
             return memchr::memchr_iter(b'\n', block.bytes).count() as u64;
         };
-        let mut search = readers.prefilter.look_through(block.bytes, &mut self.lowered);
+        let is_searched = readers.filters.len() > 1 || readers.n_unsearched == 0;
+        let mut search = if is_searched {
+            readers.prefilter.look_through(block.bytes, &mut self.lowered)
+        } else {
+            Passes::pass_over(block.bytes)
+        };
         let mut work = Work::new(&mut self.filters, readers, &mut self.scratch, now);
         let mut n_lines = 0;
         let mut start = 0;
@@ -160,6 +173,12 @@ impl LogFilters {
             n_lines += 1;
             start = end + 1;
         }
+        let is_busy = work.n_wanted * WANTED_ONE_IN > n_lines;
+        readers.n_unsearched = match is_searched {
+            true if is_busy => UNSEARCHED_BLOCKS,
+            true => 0,
+            false => readers.n_unsearched.saturating_sub(1),
+        };
         for &place in &readers.filters {
             self.filters[place].counts.lines += n_lines;
         }
@@ -210,6 +229,8 @@ struct Work<'w> {
     readers: &'w Readers,
     scratch: &'w mut Scratch,
     now: Timestamp,
+    /// So many lines were wanted by the first filter.
+    n_wanted: u64,
 }
 
 impl<'w> Work<'w> {
@@ -221,7 +242,7 @@ impl<'w> Work<'w> {
     ) -> Work<'w> {
         scratch.wanted_by = readers.prefilter.nobody().clone();
         scratch.narrowed = scratch.wanted_by.clone();
-        Work { filters, readers, scratch, now }
+        Work { filters, readers, scratch, now, n_wanted: 0 }
     }
 
     /// Judges a line that stands at `place` of the block that is searched.
@@ -236,6 +257,7 @@ impl<'w> Work<'w> {
         wanted_by.set_to(self.readers.prefilter.nobody());
         self.readers.prefilter.who_wants(search, place, wanted_by);
         narrowed.set_to(wanted_by);
+        self.n_wanted += u64::from(wanted_by.contains(0));
         for (member, further) in &self.readers.further {
             if wanted_by.contains(*member) && !further.are_in(line.text) {
                 narrowed.remove(*member);

@@ -3,7 +3,7 @@
 //! `<F-ID>` alone may be an address or a subnet. Where it stands beside an address it is what fail2ban
 //! counts for; here an offender is always something that a firewall can close. Names are not looked up.
 
-use crate::connection::Facts;
+use crate::facts::Facts;
 use crate::group_name::Name;
 use crate::pattern::Pattern;
 use bannkreis_core::subnet::Subnet;

@@ -6,6 +6,7 @@
 use crate::engine::exact::{Exact, Outcome, Parsed};
 use crate::group_name::{Name, OTHER_NAMES_MAX};
 use crate::groups::Groups;
+use crate::joined_groups::JoinedGroups;
 use crate::regex_tags::{self, HostNames};
 use crate::translate::{Dialect, TextEnd, is_possessive, translate};
 use regex_syntax::hir::Hir;
@@ -53,15 +54,7 @@ pub struct Pattern {
     /// The groups with a name, by number and by name.
     numbers: Vec<usize>,
     names: Vec<Name>,
-    merged: Vec<Merged>,
-}
-
-/// `<F-ALT_USER_1>` or `<F-TUPLE_ID_1>`: a group whose value belongs to another name.
-#[derive(Debug)]
-struct Merged {
-    group: Name,
-    into: Name,
-    joined: bool,
+    merged: JoinedGroups,
 }
 
 impl Pattern {
@@ -93,16 +86,12 @@ impl Pattern {
         }
         let Parsed { exact, reduced, groups } = parse(&python, end)?;
         let too_many = || format!("it names groups, and more than {OTHER_NAMES_MAX} names are known already");
-        let (mut numbers, mut names, mut merged) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut numbers, mut names) = (Vec::new(), Vec::new());
         for (number, name) in groups {
             numbers.push(number);
-            let group = Name::of(&name).ok_or_else(too_many)?;
-            names.push(group);
-            if let Some((joined, into)) = merged_into(&name) {
-                merged.push(Merged { group, into: Name::of(&into).ok_or_else(too_many)?, joined });
-            }
+            names.push(Name::of(&name).ok_or_else(too_many)?);
         }
-        merged.sort_by_key(|merged| (merged.joined, merged.group.as_str()));
+        let merged = JoinedGroups::of(&names).ok_or_else(too_many)?;
         Ok(Pattern {
             written: written.to_owned(),
             python,
@@ -168,7 +157,7 @@ impl Pattern {
         }
         let mut own = Groups::default();
         self.read_plain(text, places, None, &mut own);
-        self.merge(&mut own);
+        self.merged.join(&mut own);
         for (name, value) in own.entries() {
             groups.set(name, value);
         }
@@ -224,33 +213,6 @@ impl Pattern {
     pub fn reduced(&self) -> &Hir {
         &self.reduced
     }
-
-    fn merge(&self, groups: &mut Groups) {
-        for merged in &self.merged {
-            let Some(value) = groups.value(merged.group).map(str::to_owned) else { continue };
-            match groups.get(merged.into) {
-                Some(before) if merged.joined => {
-                    let joined = format!("{before} {value}");
-                    groups.set(merged.into, Some(&joined));
-                }
-                Some(before) if !before.is_empty() => {}
-                _ => groups.set(merged.into, Some(&value)),
-            }
-        }
-    }
-}
-
-/// The name that the value of this group belongs to, and whether it is put behind what that has already.
-fn merged_into(group: &str) -> Option<(bool, String)> {
-    let (joined, rest) = match group.strip_prefix("alt_") {
-        Some(rest) => (false, rest),
-        None => (true, group.strip_prefix("tuple_")?),
-    };
-    let into = match rest.rsplit_once('_') {
-        Some((name, digits)) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => rest,
-    };
-    Some((joined, regex_tags::group_name(into)))
 }
 
 /// The first group name that comes twice. The backtracking engine would take that.

@@ -28,17 +28,20 @@ impl Members {
 
     /// Whether this one is among them.
     #[must_use]
+    #[inline]
     pub fn contains(&self, member: usize) -> bool {
         self.0.get(member / 64).is_some_and(|bits| bits & (1 << (member % 64)) != 0)
     }
 
     /// Makes them the same as `others`, of the same prefilter.
+    #[inline]
     pub fn set_to(&mut self, others: &Members) {
         self.0.copy_from_slice(&others.0);
     }
 
     /// Whether any of these is among them.
     #[must_use]
+    #[inline]
     pub fn has_any_of(&self, others: &Members) -> bool {
         self.0.iter().zip(&others.0).any(|(bits, more)| bits & more != 0)
     }
@@ -51,6 +54,7 @@ impl Members {
     }
 
     /// Calls `each` with every one that is among `these`, too, in their order.
+    #[inline]
     pub fn each_of(&self, these: &Members, mut each: impl FnMut(usize)) {
         for (place, (bits, more)) in self.0.iter().zip(&these.0).enumerate() {
             let mut both = bits & more;

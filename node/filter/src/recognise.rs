@@ -4,7 +4,8 @@
 //! saw, then what is known of the line's connection. Not for the line's date (`filter`) and not for whom
 //! the facts blame (`offender`).
 
-use crate::connection::{Facts, Known};
+use crate::connection::Known;
+use crate::facts::{Facts, NO_FACTS};
 use crate::filter::Filter;
 use crate::group_name::Name;
 use crate::groups::Groups;
@@ -74,9 +75,9 @@ impl Filter {
     /// Finds the failregex that matches, and where [`Filter::facts`] has what is known then.
     pub(crate) fn recognise(&mut self, line: Undated<'_>, now: Timestamp) -> Result<(usize, Known), Judged> {
         let mut searches = Searches::default();
-        let mut found = std::mem::take(&mut self.found);
+        let mut found = self.found.take().unwrap_or_default();
         let outcome = self.recognise_counting(line, now, &mut searches, &mut found);
-        self.found = found;
+        self.found = Some(found);
         self.counts.gave_up += searches.gave_up;
         match outcome {
             Err(Judged::NoMatch(_)) if searches.gave_up > 0 => Err(Judged::NoMatch(NoMatch::GaveUp)),
@@ -89,7 +90,7 @@ impl Filter {
         line: Undated<'_>,
         now: Timestamp,
         searches: &mut Searches,
-        found: &mut Facts,
+        found: &mut Box<Facts>,
     ) -> Result<(usize, Known), Judged> {
         let (text, end) = self.lines(line).ok_or(Judged::NoMatch(NoMatch::Failregex))?;
         if self.ignores_early() {
@@ -131,7 +132,7 @@ impl Filter {
 
     /// What is known when a line was recognised.
     pub(crate) fn facts(&self, known: Known) -> &Facts {
-        self.connections.facts(known, &self.found)
+        self.connections.facts(known, self.found.as_deref().unwrap_or(&NO_FACTS))
     }
 
     /// The line as its filter looks at it: alone, or with the lines before it. In a window there is no

@@ -5,8 +5,8 @@
 //! The date, the connections and the expressions are the filter's own. Not for judging (`filter`), which
 //! has to be fast.
 
-use crate::connection::Facts;
 use crate::date::glance::Glance;
+use crate::facts::Facts;
 use crate::filter::{Filter, Mode};
 use crate::group_name::Name;
 use crate::groups::Groups;
@@ -166,11 +166,10 @@ impl Filter {
         wanted: Thoroughness,
         tried: &mut Tried,
     ) {
-        let mut facts = facts;
-        let known = self.connections.merge(&mut facts, now);
-        if let Some(known) = known {
-            facts = self.connections.facts(known, &facts).clone();
-        }
+        let mut line = Box::new(facts);
+        let known = self.connections.merge(&mut line, now);
+        let facts =
+            known.map_or_else(|| (*line).clone(), |known| self.connections.facts(known, &line).clone());
         let is_nofail = facts.has(Name::NOFAIL);
         if known.is_some() && is_nofail && !wanted.every_failregex {
             return;

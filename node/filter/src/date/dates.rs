@@ -68,6 +68,7 @@ impl Dates {
     /// common is decided here: a line that begins as the one before it did, and logs without dates. So the
     /// date, if there is one, begins where the line begins.
     #[must_use]
+    #[inline]
     pub fn pass(&mut self, line: &Glance<'_>, now: Timestamp, mode: Mode) -> Option<Dated> {
         let text = line.bytes();
         // What is cut out of the middle of a line may make a new text of its two halves.
@@ -115,17 +116,20 @@ impl Dates {
         Dated { cut, written: None, at, is_odd: false }
     }
 
+    #[inline]
     fn recent(&self, now: Timestamp) -> Option<Timestamp> {
         self.last.filter(|&last| last > now.minus_ms(MINUTE_MS))
     }
 
     /// What counts for a line without a date.
+    #[inline]
     fn stand_in(&self, now: Timestamp, mode: Mode) -> Option<Timestamp> {
         self.recent(now).or((mode == Mode::Following).then_some(now))
     }
 }
 
 /// More than a minute apart, in whole seconds as fail2ban counts.
+#[inline]
 fn differs(at: Timestamp, now: Timestamp) -> bool {
     at.ms_since(now).max(now.ms_since(at)) / SECOND_MS > DATE_SKEW_MAX_MS / SECOND_MS
 }

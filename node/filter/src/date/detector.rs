@@ -7,6 +7,7 @@
 
 use super::convert::{self, Zone};
 use super::glance::Glance;
+use super::last_place::LastPlace;
 use super::repeated::{NoDate, Reach, Repeated};
 use super::runs;
 use super::template::{Hit, Template};
@@ -38,17 +39,6 @@ impl Candidate {
     fn weight(&self) -> f64 {
         self.hits as f64 * self.template.weight / self.distance.max(1) as f64
     }
-}
-
-/// Where the last date began and ended, and the characters around it.
-#[derive(Debug, Default)]
-struct LastPlace {
-    start: usize,
-    end: usize,
-    before: Option<char>,
-    first: Option<char>,
-    last: Option<char>,
-    behind: Option<char>,
 }
 
 /// A date that was found.
@@ -122,7 +112,7 @@ impl DateDetector {
         Ok(DateDetector {
             candidates: templates.into_iter().map(candidate).collect(),
             last_index: NOWHERE,
-            last_place: LastPlace { start: 1, end: NOWHERE, ..LastPlace::default() },
+            last_place: LastPlace::default(),
             first_unused: 0,
             repeated: None,
             reach: Reach::default(),
@@ -200,6 +190,7 @@ impl DateDetector {
 
     /// What would be found in a line that begins with this, when it begins as the last one did.
     #[must_use]
+    #[inline]
     pub fn repeats(&self, line: &[u8], now: Timestamp) -> Option<&FoundDate> {
         self.repeated.as_ref().filter(|repeated| repeated.holds(line, now)).map(|repeated| &repeated.found)
     }
@@ -221,6 +212,7 @@ impl DateDetector {
 
     /// The same of a line that begins as the last one did that had none: then nothing else has to be looked at.
     #[must_use]
+    #[inline]
     pub fn repeats_none(&self, line: &[u8]) -> bool {
         self.n_missed >= MISSED_BEFORE_SCREEN
             && self.no_date.as_ref().is_some_and(|no_date| no_date.repeats(line))
@@ -231,6 +223,7 @@ impl DateDetector {
     /// # Panics
     /// When it does not.
     #[must_use]
+    #[inline]
     pub fn repeat(&mut self, now: Timestamp) -> FoundDate {
         let candidate = &mut self.candidates[self.last_index];
         candidate.hits += 1;
@@ -252,7 +245,7 @@ impl DateDetector {
         let last = self.last_index;
         if last < self.candidates.len() {
             let anchored = self.candidates[last].template.anchored;
-            let window = if anchored { None } else { self.same_place(line) };
+            let window = if anchored { None } else { self.last_place.in_line(line) };
             if window.is_none() {
                 tried = last;
             }
@@ -287,20 +280,6 @@ impl DateDetector {
         best
     }
 
-    /// The window of the last date, when the characters around it are the same in this line.
-    fn same_place(&self, line: &str) -> Option<Range<usize>> {
-        let place = &self.last_place;
-        let (start, end) = (place.start, place.end);
-        let (before, behind) = (line.get(..start)?, line.get(end..)?);
-        let inside = line.get(start..end)?;
-        let plain = |c: Option<char>| !c.is_some_and(char::is_alphanumeric);
-        let left = before.chars().next_back() == place.before
-            || (inside.chars().next() == place.first && plain(place.first));
-        let right = behind.chars().next() == place.behind
-            || (inside.chars().next_back() == place.last && plain(place.last));
-        (left && right).then_some(start..end)
-    }
-
     fn remember(&mut self, index: usize, line: &str, whole: Range<usize>, now: Timestamp) {
         let candidate = &mut self.candidates[index];
         candidate.hits += 1;
@@ -309,14 +288,7 @@ impl DateDetector {
         if self.first_unused == index {
             self.first_unused += 1;
         }
-        self.last_place = LastPlace {
-            before: line[..whole.start].chars().next_back(),
-            first: line[whole.start..].chars().next(),
-            last: line[..whole.end].chars().next_back(),
-            behind: line[whole.end..].chars().next(),
-            start: whole.start,
-            end: whole.end,
-        };
+        self.last_place = LastPlace::of(line, whole);
         self.last_index =
             if index > 0 && index != self.last_index { self.move_forward(index) } else { index };
     }

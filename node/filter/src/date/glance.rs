@@ -40,12 +40,14 @@ impl<'l> Glance<'l> {
 
     /// The line as it was read.
     #[must_use]
+    #[inline]
     pub fn bytes(&self) -> &'l [u8] {
         self.bytes
     }
 
     /// The line without its end, when it is ASCII: the same text in every encoding.
     #[must_use]
+    #[inline]
     pub fn ascii(&self) -> Option<&'l str> {
         *self.ascii.get_or_init(|| {
             let text = std::str::from_utf8(self.bytes).ok().filter(|_| self.bytes.is_ascii())?;

@@ -8,6 +8,7 @@ pub mod convert;
 pub mod dates;
 pub mod detector;
 pub mod glance;
+mod last_place;
 mod repeated;
 mod runs;
 pub mod template;

@@ -6,6 +6,7 @@
 use super::detector::FoundDate;
 use super::runs::{self, RUN_BYTES_MIN};
 use super::template::Template;
+use crate::engine::begins::begins_with;
 use crate::engine::bytes::for_ascii;
 use crate::engine::screen::{Possible, Screen};
 use bannkreis_core::time::{MINUTE_MS, Timestamp};
@@ -54,8 +55,9 @@ impl Repeated {
 
     /// Whether the same is found in a line that begins with `line`. In the same minute, because a date that
     /// leaves out the year or the day means another one later.
+    #[inline]
     pub(super) fn holds(&self, line: &[u8], now: Timestamp) -> bool {
-        self.now <= now && self.now.0 / MINUTE_MS == now.0 / MINUTE_MS && line.starts_with(&self.begin)
+        self.now <= now && self.now.0 / MINUTE_MS == now.0 / MINUTE_MS && begins_with(line, &self.begin)
     }
 }
 
@@ -81,8 +83,9 @@ impl NoDate {
     }
 
     /// Whether a line that begins so has no date for certain, as the line before it had none.
+    #[inline]
     pub(super) fn repeats(&self, line: &[u8]) -> bool {
-        self.begin.as_ref().is_some_and(|begin| line.starts_with(begin))
+        self.begin.as_ref().is_some_and(|begin| begins_with(line, begin))
     }
 
     /// Whether it is certain that there is no date in this line. `has_row` says whether so many digits stand in a row

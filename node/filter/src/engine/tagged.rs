@@ -10,10 +10,13 @@
 //! is ASCII, or what `symbols` made of other text.
 
 mod states;
+mod step;
 
+use super::begins::begins_with;
 use regex_syntax::hir::Hir;
-use states::{DEAD, Edge, IS_MATCH, IS_RUN, IS_TELLING, MOVES, ROW_AT, STATES_BYTES_MAX, States, UNKNOWN};
+use states::{DEAD, IS_MATCH, IS_RUN, IS_TELLING, MOVES, ROW_AT, STATES_BYTES_MAX, States, UNKNOWN};
 use std::ops::Range;
+use step::Edge;
 
 /// An automaton through which fewer bytes of text went before it had to forget its states is given a rest.
 const WORTH_BYTES_MIN: usize = 256 * 1024;
@@ -193,23 +196,23 @@ impl Way {
         while let Some(&byte) = text.get(position) {
             let at = row + u32::from(classes[usize::from(byte)]);
             let next = table[at as usize];
-            if next == UNKNOWN {
-                is_unknown = true;
-                break;
-            }
             #[expect(clippy::cast_possible_truncation, reason = "a text is a line, or a few")]
             let step = Step { at, position: position as u32 };
             path[n_steps] = step;
-            row = next >> ROW_AT;
-            position += 1;
             if next & IS_TELLING != 0 {
-                if next & IS_MATCH != 0 {
-                    self.last = Some(End { at, position: position - 1, n_steps });
+                if next == UNKNOWN {
+                    is_unknown = true;
+                    break;
                 }
+                if next & IS_MATCH != 0 {
+                    self.last = Some(End { at, position, n_steps });
+                }
+                row = next >> ROW_AT;
+                position += 1;
                 if next & IS_RUN != 0 {
                     let run = states.runs[row as usize];
                     let awaited = &states.run_bytes[run.from as usize..][..run.n_bytes as usize];
-                    if !text[position..].starts_with(awaited) {
+                    if !begins_with(&text[position..], awaited) {
                         row = DEAD;
                         break;
                     }
@@ -218,6 +221,9 @@ impl Way {
                 } else if row == DEAD {
                     break;
                 }
+            } else {
+                row = next >> ROW_AT;
+                position += 1;
             }
             // No branch: which steps move a thread is hard to foresee.
             n_steps += usize::from(next & MOVES != 0);

@@ -3,8 +3,9 @@
 //! Not for going through a text: that is the automaton's (`tagged`).
 
 use super::super::screen::from_line_begin;
+use super::step::{Around, Before, Edge, Step, follow};
 use regex_automata::nfa::thompson::{Compiler, Config, NFA, State, WhichCaptures};
-use regex_automata::util::look::{Look, LookSet};
+use regex_automata::util::look::LookSet;
 use regex_automata::util::primitives::StateID;
 use regex_syntax::hir::Hir;
 use std::collections::HashMap;
@@ -35,6 +36,9 @@ pub(super) const DEAD: u32 = 0;
 const RUN_BYTES_MIN: usize = 4;
 /// Longer ones are compared in parts.
 const RUN_BYTES_MAX: usize = 64;
+
+/// The bytes that logs have most of: what a row has for them lies together in memory.
+const COMMON: &[u8] = b"0123456789. :=-[]()etaoinsrldcumhpfgybwvkxjqz";
 
 /// What all threads of a state wait for: this text follows, or none of them goes on. Meanwhile they stay in their
 /// order, and no group begins or ends.
@@ -88,57 +92,6 @@ struct Threads {
     /// The NFA's states before anything is done that takes no byte, the preferred ones first.
     threads: Box<[StateID]>,
     before: Before,
-}
-
-/// What assertions have to know about the byte before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-enum Before {
-    #[default]
-    TextBegin,
-    LineEnd,
-    Word,
-    Other,
-}
-
-/// How a thread came about.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Edge {
-    /// The thread that it was, by its place in the state before.
-    pub(super) parent: u32,
-    /// Where in `tags` the slots are that got a value on the way; 0: none did.
-    pub(super) tags_at: u32,
-}
-
-/// What is needed to make one transition.
-#[derive(Debug, Default)]
-struct Step {
-    seen: Marks,
-    reached: Marks,
-    stack: Vec<(StateID, usize)>,
-    tags: Vec<u32>,
-    next: Vec<StateID>,
-}
-
-/// A set of the NFA's states that is emptied at no cost.
-#[derive(Debug, Default)]
-struct Marks {
-    round: u32,
-    rounds: Vec<u32>,
-}
-
-impl Marks {
-    fn clear(&mut self, n_states: usize) {
-        if self.rounds.len() != n_states || self.round == u32::MAX {
-            self.rounds = vec![0; n_states];
-            self.round = 0;
-        }
-        self.round += 1;
-    }
-
-    /// Whether it was not there before.
-    fn insert(&mut self, id: StateID) -> bool {
-        std::mem::replace(&mut self.rounds[id.as_usize()], self.round) != self.round
-    }
 }
 
 impl States {
@@ -344,83 +297,12 @@ fn slots_of(nfa: &NFA, expression: usize) -> [Range<usize>; 2] {
     [whole, groups]
 }
 
-/// Follows a thread until it takes the byte, and all that it splits into, the preferred first. Gives back which
-/// expression has matched, and how.
-fn follow(
-    nfa: &NFA,
-    step: &mut Step,
-    edges: &mut Vec<Edge>,
-    all_tags: &mut Vec<u32>,
-    parent: u32,
-    around: Around,
-) -> Option<(usize, Edge)> {
-    let byte = around.byte;
-    while let Some((mut id, n_tags)) = step.stack.pop() {
-        step.tags.truncate(n_tags);
-        while step.seen.insert(id) {
-            let taken = match nfa.state(id) {
-                State::ByteRange { trans } => {
-                    byte.filter(|&byte| trans.matches_byte(byte)).map(|_| trans.next)
-                }
-                State::Sparse(sparse) => byte.and_then(|byte| sparse.matches_byte(byte)),
-                State::Dense(dense) => byte.and_then(|byte| dense.matches_byte(byte)),
-                State::Fail => None,
-                State::Match { pattern_id } => {
-                    return Some((pattern_id.as_usize(), edge(all_tags, parent, &step.tags)));
-                }
-                State::Look { look, next } => {
-                    if holds(*look, around) {
-                        id = *next;
-                        continue;
-                    }
-                    None
-                }
-                State::Union { alternates } => {
-                    let Some((first, others)) = alternates.split_first() else { break };
-                    step.stack.extend(others.iter().rev().map(|&other| (other, step.tags.len())));
-                    id = *first;
-                    continue;
-                }
-                State::BinaryUnion { alt1, alt2 } => {
-                    step.stack.push((*alt2, step.tags.len()));
-                    id = *alt1;
-                    continue;
-                }
-                State::Capture { next, slot, .. } => {
-                    step.tags.push(u32::try_from(slot.as_usize()).unwrap_or(u32::MAX));
-                    id = *next;
-                    continue;
-                }
-            };
-            if let Some(next) = taken
-                && step.reached.insert(next)
-            {
-                step.next.push(next);
-                let edge = edge(all_tags, parent, &step.tags);
-                edges.push(edge);
-            }
-            break;
-        }
-    }
-    None
-}
-
-fn edge(all_tags: &mut Vec<u32>, parent: u32, tags: &[u32]) -> Edge {
-    if tags.is_empty() {
-        return Edge { parent, tags_at: 0 };
-    }
-    let tags_at = u32::try_from(all_tags.len()).unwrap_or(0);
-    all_tags.extend(u32::try_from(tags.len()));
-    all_tags.extend_from_slice(tags);
-    Edge { parent, tags_at }
-}
-
 /// The class of each byte, and how many classes there are, the end of the text among them. Bytes that no expression
 /// tells apart may still differ in whether they are part of a word.
 fn classes_of(nfa: &NFA, is_word: &[bool; 256]) -> Option<(Box<[u8; 256]>, usize)> {
     let mut kinds: Vec<(u8, bool)> = Vec::new();
     let mut class_of = Box::new([0; 256]);
-    for byte in 0..=u8::MAX {
+    for byte in COMMON.iter().copied().chain(0..=u8::MAX) {
         let kind = (nfa.byte_classes().get(byte), is_word[usize::from(byte)]);
         let class = kinds.iter().position(|&other| other == kind).unwrap_or_else(|| {
             kinds.push(kind);
@@ -429,33 +311,4 @@ fn classes_of(nfa: &NFA, is_word: &[bool; 256]) -> Option<(Box<[u8; 256]>, usize
         class_of[usize::from(byte)] = u8::try_from(class).ok()?;
     }
     Some((class_of, kinds.len() + 1))
-}
-
-/// What assertions ask for: what was before, and the byte, or the end, that follows.
-#[derive(Clone, Copy, Debug)]
-struct Around {
-    before: Before,
-    byte: Option<u8>,
-    /// That byte is part of a word.
-    is_word: bool,
-}
-
-/// Whether an assertion holds there.
-fn holds(look: Look, around: Around) -> bool {
-    let Around { before, byte, is_word: word_behind } = around;
-    let word_before = before == Before::Word;
-    match look {
-        Look::Start => before == Before::TextBegin,
-        Look::End => byte.is_none(),
-        Look::StartLF => matches!(before, Before::TextBegin | Before::LineEnd),
-        Look::EndLF => byte.is_none_or(|byte| byte == b'\n'),
-        Look::WordAscii => word_before != word_behind,
-        Look::WordAsciiNegate => word_before == word_behind,
-        Look::WordStartAscii => !word_before && word_behind,
-        Look::WordEndAscii => word_before && !word_behind,
-        Look::WordStartHalfAscii => !word_before,
-        Look::WordEndHalfAscii => !word_behind,
-        // Not in what `Tagged::new` takes.
-        _ => false,
-    }
 }
