@@ -36,6 +36,7 @@ pub fn state(state: &NodeState) -> Value {
         "applied": text(&state.applied),
         "enforced": text(&state.enforced),
         "warnings": state.warnings,
+        "apart": text(&state.apart),
     })
 }
 

@@ -7,6 +7,9 @@ use bannkreis_proto::v1::{NodeMode, NodeState};
 #[must_use]
 pub fn lines(state: &NodeState, style: &Style) -> String {
     let mut lines = Vec::new();
+    if !state.apart.is_empty() {
+        lines.push((Tone::Bad, shown(&state.apart)));
+    }
     if let Some(since_ms) = state.no_quorum_since_ms {
         let since = format!("no quorum since {}", style.time(since_ms));
         let who = unreachable(state).map(|who| format!(": {who}")).unwrap_or_default();

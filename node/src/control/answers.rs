@@ -106,6 +106,7 @@ impl Snapshot {
             applied: self.view.position().to_string(),
             enforced: self.node.enforced.to_string(),
             warnings: self.node.warnings.clone(),
+            apart: self.node.apart.clone().unwrap_or_default(),
         }
     }
 
