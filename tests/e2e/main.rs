@@ -23,3 +23,4 @@ mod leader_kills;
 mod members;
 mod operators;
 mod pair;
+mod recovery;
