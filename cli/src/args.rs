@@ -142,6 +142,43 @@ pub enum ClusterCommand {
         #[arg(long, value_name = "FILE", conflicts_with = "token")]
         token_file: Option<PathBuf>,
     },
+    /// Write a copy of the replicated state, as this node has it, to a file. Works without a leader too.
+    Backup {
+        /// Where to; - for standard output.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Put the key of the cluster's authority in, so that hosts need no new certificates after a restore. Whoever
+        /// reads the file can then make members of the cluster: keep it as you keep private keys.
+        #[arg(long)]
+        with_keys: bool,
+        /// Write nothing: say whether the FILE that is there is whole, and what it holds.
+        #[arg(long, conflicts_with = "with_keys")]
+        check: bool,
+    },
+    /// Replace this node's replicated state by a backup's; its own bans are merged in. Only on a node that is alone.
+    /// Without --yes it says what that means and does nothing.
+    Restore {
+        /// What `bannkreis cluster backup` has written.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Go on with this node alone when the majority is gone for good, or when this node has lost its log. All bans
+    /// stay. Without --yes it says what that means and does nothing.
+    Recover {
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+        /// Also when there is a quorum: splits the cluster in two.
+        #[arg(long)]
+        force: bool,
+        /// Set cluster time as well, when most clocks were wrong: `now` (this host's clock) or a time
+        /// (2026-03-01T12:00). Every ban keeps what is left of it.
+        #[arg(long, value_name = "TIME")]
+        now: Option<String>,
+    },
     /// Take this node out of its cluster. It goes on alone, with all bans.
     Leave {
         /// Also when the cluster can not be asked, or has thrown this node out.

@@ -38,6 +38,7 @@ pub fn state(state: &NodeState) -> Value {
         "enforced": text(&state.enforced),
         "warnings": state.warnings,
         "halted": text(&state.halted),
+        "apart": text(&state.apart),
     })
 }
 

@@ -7,11 +7,13 @@ use crate::failure::{Exit, Failure};
 use crate::text::Style;
 use crate::{client, commands, remote};
 use bannkreis_core::time::Timestamp;
+use bannkreis_proto::v1::RestoreStep;
 use clap::Parser;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What has become of a command that was understood.
@@ -88,6 +90,27 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
             Command::Cluster(ClusterCommand::Join { address, token, token_file }) => {
                 let token = commands::cluster::token(token.as_deref(), token_file.as_deref())?;
                 commands::cluster::join(&mut client, address, token, style).await.map(Ended::With)
+            }
+            Command::Cluster(ClusterCommand::Backup { file, check: true, .. }) => {
+                let step = RestoreStep::Check;
+                commands::recovery::send(&mut client, file, step, style).await.map(Ended::With)
+            }
+            Command::Cluster(ClusterCommand::Backup { file, with_keys, .. }) => {
+                let shown = commands::recovery::backup(&mut client, file, *with_keys, style).await?;
+                if file != Path::new("-") {
+                    return Ok(Ended::With(shown));
+                }
+                // Standard output is the backup's.
+                complain(shown.text.trim_end());
+                Ok(Ended::Shown(shown.exit))
+            }
+            Command::Cluster(ClusterCommand::Restore { file, yes }) => {
+                let step = if *yes { RestoreStep::Do } else { RestoreStep::Plan };
+                commands::recovery::send(&mut client, file, step, style).await.map(Ended::With)
+            }
+            Command::Cluster(ClusterCommand::Recover { yes, force, now }) => {
+                let now = now.as_deref();
+                commands::recovery::recover(&mut client, *yes, *force, now, style).await.map(Ended::With)
             }
             Command::Cluster(ClusterCommand::Leave { force }) => {
                 commands::members::leave(&mut client, *force, style).await.map(Ended::With)

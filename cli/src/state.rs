@@ -7,6 +7,9 @@ use bannkreis_proto::v1::{NodeMode, NodeState};
 #[must_use]
 pub fn lines(state: &NodeState, style: &Style) -> String {
     let mut lines = Vec::new();
+    if !state.apart.is_empty() {
+        lines.push((Tone::Bad, shown(&state.apart)));
+    }
     if !state.halted.is_empty() {
         lines.push((
             Tone::Bad,

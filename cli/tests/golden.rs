@@ -6,7 +6,7 @@
 mod answers;
 
 use bannkreis_cli::args::Output;
-use bannkreis_cli::commands::{ban, bans, check, cluster, members, pki, status, token, unban, why};
+use bannkreis_cli::commands::{ban, bans, check, cluster, members, pki, recovery, status, token, unban, why};
 use bannkreis_cli::failure::Exit;
 use bannkreis_cli::run::Shown;
 use bannkreis_cli::text::{COLUMNS, Style};
@@ -147,6 +147,32 @@ fn cluster_of_three_with_one_down() {
 #[test]
 fn joined() {
     expect("cluster-join", Exit::Done, &cluster::show_join(&answers::joined(), &style()));
+}
+
+#[test]
+fn status_of_a_node_that_has_lost_its_log() {
+    let mut answer = answers::status();
+    answer.state = Some(answers::spectator_state());
+    expect("status-spectator", Exit::Done, &status::show(&answer, false, &style()));
+}
+
+#[test]
+fn a_backup_is_written_and_checked() {
+    let file = Path::new("/var/backups/kopano.bannkreis");
+    expect("cluster-backup", Exit::Done, &recovery::show_backup(&answers::backup(), file, &style()));
+    expect("cluster-backup-check", Exit::Done, &recovery::show_restore(&answers::checked(), file, &style()));
+}
+
+#[test]
+fn a_new_life_is_told_before_it_is_begun() {
+    let file = Path::new("/var/backups/kopano.bannkreis");
+    let planned = |is_done| answers::restored(is_done);
+    expect("cluster-restore-plan", Exit::Refused, &recovery::show_restore(&planned(false), file, &style()));
+    expect("cluster-restore", Exit::Done, &recovery::show_restore(&planned(true), file, &style()));
+    let plan = recovery::show_recover(&answers::recovered(false), " --now now", &style());
+    expect("cluster-recover-plan", Exit::Refused, &plan);
+    let done = recovery::show_recover(&answers::recovered(true), "", &style());
+    expect("cluster-recover", Exit::Done, &done);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::startup::{self, StartupError};
 use crate::way_in::{self, WayIn};
 use crate::wire::Security;
 use bannkreis_core::ids::Operator;
-use bannkreis_raft::{Order, OrderError, RaftNode};
+use bannkreis_raft::{Order, OrderError, RaftNode, with_log_tail};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -28,7 +28,7 @@ use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 /// How long a join may take before the operator is told that it goes on in the background.
 const JOIN_WAIT: Duration = Duration::from_secs(30);
@@ -118,16 +118,38 @@ impl Lives {
         let way =
             way_in::find(&solo, &self.config, &self.lasting.admissions, host_port, token, wanted).await?;
         tracing::info!("joining the cluster {} by {host_port}", way.info.cluster);
-        solo.stop().await;
-        // Only now: what was acknowledged until the end comes along. When it can not be prepared, the
-        // directory still is the solo node's, and it lives on.
-        let prepared = self.prepare(&solo, &way, host_port).await;
+        // Only when it has stopped: what was acknowledged until the end comes along. When it can not be prepared,
+        // the directory still is the solo node's, and it lives on.
+        self.begin_anew(&solo, self.prepare(&solo, &way, host_port)).await?;
         drop(way);
-        self.begin_next().await?;
-        prepared?;
         // Only watching from here: a stop need not wait, and a second join is refused by its cluster.
         drop(only_one);
         self.await_membership(host_port).await
+    }
+
+    /// Until this is dropped, no other life begins.
+    pub(crate) async fn only_one(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
+    /// This host, as it was found at the start.
+    pub(crate) fn host(&self) -> &HostFacts {
+        &self.host
+    }
+
+    /// Ends the life `former`, has the directory prepared for the next one, and begins that.
+    ///
+    /// # Errors
+    /// When it could not be prepared, and the node lives on as it was; or can not start again.
+    pub(crate) async fn begin_anew(
+        &self,
+        former: &Running,
+        prepare: impl Future<Output = Result<(), String>>,
+    ) -> Result<(), String> {
+        former.stop().await;
+        let prepared = prepare.await;
+        self.begin_next().await?;
+        prepared
     }
 
     /// Leaves the cluster and goes on alone, with all bans; returns when this node has taken them over. `force`: also
@@ -206,6 +228,9 @@ impl Lives {
         let (state_dir, target) = (self.config.state_dir.clone(), target.to_owned());
         let (view, node) = (solo.raft.view(), solo.raft.node_id());
         let prepared = tokio::task::spawn_blocking(move || {
+            // What its former leader may have acknowledged before it died.
+            let view = with_log_tail(&state_dir, view)
+                .map_err(|error| format!("the Raft log can not be read to its end: {error}"))?;
             joining::prepare(&state_dir, &view, node, &identity, &target)
         });
         prepared.await.unwrap_or_else(|error| Err(error.to_string()))

@@ -5,15 +5,18 @@
 use crate::app::Lives;
 use crate::borders::Clock;
 use crate::control::{
-    ClusterFacts, ColdRecord, Committed, DecisionFacts, Inspection, IssuedCertificate, KeyFacts, MemberFacts,
-    MemberOrder, NewToken, NodeApi, NodeFacts, OrderFailure, ProposeFailure, Role, SourceFacts,
+    BackupFacts, ClusterFacts, ColdRecord, Committed, DecisionFacts, Inspection, IssuedCertificate, KeyFacts,
+    MemberFacts, MemberOrder, NewLife, NewToken, NodeApi, NodeFacts, OrderFailure, ProposeFailure,
+    RecoverWish, Role, SourceFacts,
 };
 use crate::local_store::ColdKey;
 use crate::pki::JoinToken;
 use crate::raft_observer::decode_cold;
+use crate::recovering;
 use crate::running::Running;
 use crate::security;
 use crate::source::FileSourcesHandle;
+use crate::spectating;
 use crate::wire::Security;
 use bannkreis_core::ban_list::{BanView, Cause};
 use bannkreis_core::command::Op;
@@ -23,6 +26,7 @@ use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{Now, Timestamp};
 use bannkreis_raft::{Decided, MemberStatus, Order, OrderError, ProposeError};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -63,6 +67,7 @@ impl NodeApi for Door {
             warnings: [warnings(&running), self.lives.not_joined().into_iter().collect()].concat(),
             halted: running.raft.status().halted,
             sources: sources(&running),
+            apart: spectating::apart(&running),
         }
     }
 
@@ -172,6 +177,31 @@ impl NodeApi for Door {
         let token = JoinToken::make(authority).map_err(|error| error.to_string())?;
         Ok(NewToken { text: token.to_string(), hash: token.hash() })
     }
+
+    async fn back_up(&self, with_keys: bool) -> Result<(BackupFacts, File), String> {
+        recovering::back_up(self.running(), with_keys).await
+    }
+
+    fn spool(&self) -> Result<File, String> {
+        recovering::spool(self.lives.config())
+    }
+
+    async fn check_backup(&self, file: File) -> Result<BackupFacts, String> {
+        recovering::read(file).await.map(|backup| recovering::facts(&backup))
+    }
+
+    async fn restore(&self, file: File, is_confirmed: bool) -> Result<(BackupFacts, NewLife), String> {
+        // A task of its own, as for joining.
+        let lives = self.lives.clone();
+        let done = tokio::spawn(async move { recovering::restore(&lives, file, is_confirmed).await }).await;
+        done.unwrap_or_else(|error| Err(format!("the restore has failed ({error}); restart bannkreisd")))
+    }
+
+    async fn recover(&self, wish: RecoverWish) -> Result<NewLife, String> {
+        let lives = self.lives.clone();
+        let done = tokio::spawn(async move { recovering::recover(&lives, wish).await }).await;
+        done.unwrap_or_else(|error| Err(format!("the recovery has failed ({error}); restart bannkreisd")))
+    }
 }
 
 /// What the operator must know, the gravest first.
@@ -222,7 +252,9 @@ fn member_facts(running: &Running, member: &MemberStatus, is_voter: bool, now: T
     let boottime_ms = running.clock.boottime_ms();
     let view = running.raft.view();
     let record = view.node(member.node).map(|entry| &entry.record);
-    let is_self = member.node == running.raft.node_id();
+    // A node that has lost its log still stands there under its former id.
+    let former = running.raft.spectator().map(|lost| lost.former);
+    let is_self = member.node == running.raft.node_id() || former == Some(member.node);
     let told = running.peers.get(member.node);
     let is_witness = record.is_some_and(|record| record.role == NodeRole::Witness);
     let name = record.map(|record| record.name.clone()).filter(|name| !name.is_empty());

@@ -7,6 +7,7 @@ use crate::host::HostFacts;
 use crate::joining;
 use crate::running::Running;
 use crate::security;
+use crate::spectating;
 use crate::wire::{HEARTBEAT_INTERVAL, Links, Member, PeerTable, Security};
 use bannkreis_core::command::{LEVEL, Op};
 use bannkreis_core::event::Event;
@@ -61,6 +62,7 @@ pub async fn start(running: &Running, config: &NodeConfig, host: &HostFacts) -> 
         tokio::spawn(announce(running.raft.clone(), record.clone(), running.security.clone())),
         tokio::spawn(count(running.events.clone(), running.counts.clone())),
         tokio::spawn(catch_up(
+            spectating::Asking::of(running, config),
             running.raft.clone(),
             running.events.clone(),
             running.clock.clone(),
@@ -167,6 +169,7 @@ async fn count(events: LoopHandle, counts: Arc<OwnCounts>) {
 /// Waits until everything that was committed when this process started has been applied, finishes a join
 /// if one is open, and only then lets the firewall forget what the ban list does not hold.
 async fn catch_up(
+    asking: spectating::Asking,
     raft: RaftNode,
     events: LoopHandle,
     clock: Arc<crate::clock::SystemClock>,
@@ -174,10 +177,12 @@ async fn catch_up(
     record: NodeRecord,
 ) {
     joining::ask(&raft, &state_dir).await;
+    asking.ask().await;
     let mut progress = raft.progress();
     if progress.wait_for(|progress| progress.is_caught_up).await.is_err() {
         return;
     }
+    asking.taken_in();
     if let Err(error) = joining::finish(&raft, &state_dir).await {
         tracing::error!("{error}");
         return;

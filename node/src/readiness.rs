@@ -221,6 +221,7 @@ mod tests {
             enforced: Position::default(),
             warnings: Vec::new(),
             halted: None,
+            apart: None,
             sources: Vec::new(),
         };
         let cluster = ClusterFacts {

@@ -20,9 +20,11 @@ use crate::local_store::LocalStore;
 use crate::open_sources::OpenSources;
 use crate::outlets::NodeOutlets;
 use crate::raft_observer::RaftObserver;
+use crate::redating;
 use crate::second_look::{SecondLook, SystemNames};
 use crate::security;
 use crate::source::FileSources;
+use crate::spectating;
 use crate::startup::{self, StartupError};
 use crate::stored;
 use crate::wire::{Links, Listener, PeerTable, PeersService, Security, SelfFacts, serve};
@@ -80,6 +82,8 @@ pub struct Running {
     pub counts: Arc<OwnCounts>,
     /// How it and its peers know each other.
     pub security: Security,
+    /// While it is a spectator: what came of asking to be taken in again.
+    pub last_answer: Arc<Mutex<String>>,
     links: Arc<Links>,
     stop: watch::Sender<bool>,
     /// The port's first, then the housekeeping.
@@ -104,6 +108,7 @@ impl Running {
         let (firewall, mut warnings) = startup::open_firewall(config)?;
         warnings.append(&mut setup.warnings);
         let mut kept = stored::read(&store).map_err(|error| StartupError(error.to_string()))?;
+        redating::redate_kept(&config.state_dir, &mut kept, &store).map_err(StartupError)?;
         clock.resume(kept.time.as_ref(), Timestamp::ZERO, &host.boot_id);
 
         // The first event in the queue is the configuration: before it the warden blocks nobody.
@@ -133,6 +138,7 @@ impl Running {
         let raft = RaftNode::start(options, Settings::at_birth).await.map_err(StartupError::of)?;
         security::open(&security, &raft, config, clock.wall()).await?;
         own.get_or_init(|| raft.node_id());
+        warnings.extend(spectating::damaged_snapshots(&config.state_dir));
         joining::rebase_kept(&config.state_dir, &mut kept.outbox, &store).map_err(StartupError)?;
         clock.resume(kept.time.as_ref(), raft.view().now(), &host.boot_id);
 
@@ -209,6 +215,7 @@ impl Running {
             is_witness: config.role == Role::Witness,
             counts,
             security,
+            last_answer: Arc::default(),
             links,
             stop,
             tasks: Mutex::default(),
@@ -269,6 +276,7 @@ impl Running {
             // The port is free only when its task has ended.
             let _ = serving.await;
         }
+        self.raft.save_snapshot().await;
         self.raft.shutdown().await;
         let (events, firewall, store) = (self.events.clone(), self.firewall.clone(), self.store.clone());
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));

@@ -57,7 +57,14 @@ pub async fn open(
 ) -> Result<(), StartupError> {
     let Security::Tls(tls) = security else { return Ok(()) };
     let is_alone = raft.is_alone();
-    let who = Who { cluster: raft.cluster_id(), node: raft.node_id(), name: config.name.clone(), is_alone };
+    let who = Who {
+        cluster: raft.cluster_id(),
+        generation: raft.generation(),
+        node: raft.node_id(),
+        former: raft.spectator().map(|lost| lost.former),
+        name: config.name.clone(),
+        is_alone,
+    };
     on_keyring(tls, move |keyring| keyring.open(who, now)).await.map_err(StartupError::of)?;
     tls.follow(raft);
     Ok(())

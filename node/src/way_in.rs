@@ -74,12 +74,13 @@ pub async fn find<'a>(
         },
         from_cluster: solo.raft.cluster_id(),
         address: config.advertised(),
+        former: None,
     };
     let signed = ask(&*connect, host_port, &applicant).await?;
     leaving.check()?;
     if own_tls.is_some() {
         let dir = config.state_dir.clone();
-        let adopt = move || keyring::adopt(&dir, info.cluster, &signed);
+        let adopt = move || keyring::adopt(&dir, info.cluster, info.generation, &signed);
         on_files(move || adopt().map_err(|PkiError(why)| why)).await?;
     }
     Ok(WayIn { info, identity, leaving })

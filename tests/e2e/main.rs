@@ -26,4 +26,5 @@ mod members;
 mod operators;
 mod pair;
 mod readiness;
+mod recovery;
 mod witness;

@@ -104,6 +104,12 @@ fn a_node_that_is_thrown_out_is_nobody_and_becomes_a_node_of_its_own() -> Result
         wait_blocked(lab, kerio, NEW)?;
         // It goes on blocking whom it knows, and nothing new reaches it.
         wait_blocked(lab, mx1, OLD)?;
+        wait_for("the first line says that it is out, and what to type", LATER, || {
+            let told = mx1.cli(&["status"])?.stdout;
+            let is_said =
+                told.starts_with("the cluster goes on without this node") && told.contains("leave --force");
+            expect(is_said, || told)
+        })?;
         let refused = mx1.cli(&["cluster", "leave"])?.stderr;
         expect(refused.contains("leave --force"), || refused)?;
         order(mx1, &["leave", "--force"])?;

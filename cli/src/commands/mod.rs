@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod members;
 pub mod outcome;
 pub mod pki;
+pub mod recovery;
 pub mod regex;
 pub mod status;
 pub mod token;

@@ -1,12 +1,13 @@
 //! Answers as a daemon could give them, for the golden tests.
 
 use bannkreis_proto::v1::{
-    BanInfo, BanKind, BanOrigin, BanResponse, CertificateInfo, ClusterStatusResponse, CommandOutcome,
-    CommandResult, CreateTokenResponse, Decision, EnforcementState, IssueCertificateResponse, JailStatus,
-    JoinResponse, LeaveResponse, ListBansResponse, ListTokensResponse, MemberRole, MemberStatus,
-    NodeEnforcement, NodeMode, NodeState, OrderMemberResponse, RemainingBan, RevokeTokenResponse,
-    ShowCertificatesResponse, SourceStatus, StatusResponse, TokenStatus, UnbanResponse, WhyBan, WhyEvidence,
-    WhyFailures, WhyLine, WhyPast, WhyProtection, WhyResponse,
+    BackupFacts, BackupOpening, BanInfo, BanKind, BanOrigin, BanResponse, CertificateInfo,
+    ClusterStatusResponse, CommandOutcome, CommandResult, CreateTokenResponse, Decision, EnforcementState,
+    IssueCertificateResponse, JailStatus, JoinResponse, LeaveResponse, ListBansResponse, ListTokensResponse,
+    MemberRole, MemberStatus, NewLife, NodeEnforcement, NodeMode, NodeState, OrderMemberResponse,
+    RecoverResponse, RemainingBan, RestoreResponse, RevokeTokenResponse, ShowCertificatesResponse,
+    SourceStatus, StatusResponse, TokenStatus, UnbanResponse, WhyBan, WhyEvidence, WhyFailures, WhyLine,
+    WhyPast, WhyProtection, WhyResponse,
 };
 
 /// 2026-03-01 12:00:00 UTC.
@@ -389,6 +390,61 @@ pub(crate) fn joined() -> JoinResponse {
         state: Some(state()),
         cluster_id: "01234567-89ab-cdef-0123-456789abcdef".to_owned(),
         n_members: 2,
+    }
+}
+
+/// A node without a log, which asks its peers.
+pub(crate) fn spectator_state() -> NodeState {
+    NodeState {
+        apart: "spectator: /var/lib/bannkreis/raft is missing; it goes on blocking by its snapshot of 1.400 and its own \
+                logs; it asks 192.0.2.2:7420 to be taken in again"
+            .to_owned(),
+        ..troubled_state()
+    }
+}
+
+fn backup_facts() -> BackupFacts {
+    BackupFacts {
+        cluster_id: "01234567-89ab-cdef-0123-456789abcdef".to_owned(),
+        generation: 1,
+        position: "1.420".to_owned(),
+        now_ms: NOW_MS,
+        level: 1,
+        n_bans: 7,
+        n_allow: 1,
+        members: vec!["kopano".to_owned(), "kerio".to_owned()],
+        has_keys: true,
+    }
+}
+
+pub(crate) fn backup() -> BackupOpening {
+    BackupOpening { state: Some(state()), facts: Some(backup_facts()), size_bytes: 4_711 }
+}
+
+pub(crate) fn checked() -> RestoreResponse {
+    RestoreResponse { state: Some(state()), facts: Some(backup_facts()), life: None }
+}
+
+pub(crate) fn restored(is_done: bool) -> RestoreResponse {
+    RestoreResponse { life: Some(life(is_done)), ..checked() }
+}
+
+pub(crate) fn recovered(is_done: bool) -> RecoverResponse {
+    RecoverResponse { state: Some(troubled_state()), life: Some(life(is_done)) }
+}
+
+fn life(is_done: bool) -> NewLife {
+    NewLife {
+        is_done,
+        cluster_id: "01234567-89ab-cdef-0123-456789abcdef".to_owned(),
+        generation: 2,
+        position: "1.420".to_owned(),
+        n_bans: 7,
+        consequences: vec![
+            "kopano goes on alone with its state of 1.420: 7 bans, 1 allow entries, history, settings and tokens."
+                .to_owned(),
+            "kerio (192.0.2.2:7420) does not answer and is given up.".to_owned(),
+        ],
     }
 }
 

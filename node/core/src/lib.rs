@@ -13,6 +13,7 @@ pub mod change;
 pub mod command;
 pub mod event;
 pub mod failure;
+pub mod generation;
 pub mod history;
 pub mod ids;
 pub mod jail;

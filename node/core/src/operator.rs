@@ -305,7 +305,14 @@ impl BanList {
                 n_affected = n_affected.saturating_add(1);
             }
         }
+        // Whoever was let go here after the other list's word about them stays let go, without a past.
+        let is_lifted = |list: &BanList, subnet: Subnet, jail: &JailName, since: Timestamp| {
+            list.lifted_at(subnet, jail, node).is_some_and(|lifted| since <= lifted)
+        };
         for imported in history {
+            if is_lifted(self, imported.subnet, &imported.jail, imported.past.last_since) {
+                continue;
+            }
             let key = self.shared_key(imported.subnet, &imported.jail);
             let past = self.shard_mut(key.subnet).past.entry(key).or_default();
             past.count = past.count.max(imported.past.count);
@@ -313,7 +320,10 @@ impl BanList {
             past.last_end = past.last_end.max(imported.past.last_end);
         }
         for imported in bans {
-            if imported.until.is_over(self.now) || self.protection(imported.subnet, self.now).is_some() {
+            if imported.until.is_over(self.now)
+                || self.protection(imported.subnet, self.now).is_some()
+                || is_lifted(self, imported.subnet, &imported.jail, imported.since)
+            {
                 continue;
             }
             n_affected = n_affected.saturating_add(1);

@@ -1,5 +1,6 @@
 //! The node as the daemon holds it: start, propose, look, stop. Nothing generic leaves this crate.
 
+use crate::apart::Apart;
 use crate::cluster_time::ClusterTime;
 use crate::forward::portions;
 use crate::identity::Identity;
@@ -11,6 +12,7 @@ use crate::orders::{self, Order, OrderError};
 use crate::progress::Progress;
 use crate::proposer::{ProposeError, Proposed, Request};
 use crate::server::RaftService;
+use crate::spectator::Spectator;
 use crate::start::StartError;
 use crate::status::{Decided, Liveness, RaftStatus};
 use crate::types::{Member, Metrics, Raft};
@@ -32,6 +34,8 @@ use tokio::time::Instant;
 /// A node that asks to join tries for this long.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 const JOIN_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// A snapshot is waited for this long when the node stops.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The log's writer is waited for this long when the node stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -58,6 +62,12 @@ pub(crate) struct Inner {
     /// Held while a snapshot comes in: one at a time.
     pub(crate) receiving: Semaphore,
     pub(crate) snapshots_dir: PathBuf,
+    /// The state directory.
+    pub(crate) dir: PathBuf,
+    /// What this node has lost, while it is no member for that.
+    pub(crate) spectator: Mutex<Option<Spectator>>,
+    /// Why its cluster goes on without it, as far as this node knows.
+    pub(crate) apart: Mutex<Option<Apart>>,
     pub(crate) started_ms: u64,
     pub(crate) release: Release,
     pub(crate) halted: Arc<Halted>,
@@ -101,11 +111,11 @@ impl RaftNode {
     /// key (`Settings::at_birth` is one such function), and when this returns the node leads and
     /// they are applied. A directory that holds a node goes on where it stopped; all it had
     /// acknowledged is in the view as soon as that is known to be committed, alone at once. An
-    /// identity made for joining starts empty and waits for [`RaftNode::request_join`].
+    /// identity made for joining starts empty and waits for [`RaftNode::request_join`]. One whose log is lost
+    /// or damaged must not take part under its id any more: the node starts as a [`Spectator`].
     ///
     /// # Errors
-    /// [`StartError::Spectator`] when the identity is there and its log is not, or is damaged: the node
-    /// must not take part under its id any more. The others as they say.
+    /// As [`StartError`] says.
     pub async fn start(
         options: RaftOptions,
         birth: impl FnOnce([u8; 16]) -> Settings,
@@ -205,7 +215,8 @@ impl RaftNode {
     /// The status to answer with, when the sender is no node of this cluster and generation.
     #[allow(clippy::result_large_err, reason = "the type is tonic's")]
     pub fn check<T>(&self, request: &tonic::Request<T>) -> Result<NodeId, tonic::Status> {
-        self.inner.peers.sender().check(request)
+        let former = self.spectator().map(|lost| lost.former);
+        self.inner.peers.sender().check_as(request, former)
     }
 
     /// The service `bannkreis.v1.Raft`, for the daemon's server. Every request must carry a `Peer` in its
@@ -248,7 +259,22 @@ impl RaftNode {
     /// # Errors
     /// When nobody answers there, the cluster refuses, or no leader has reached this node within 30 s.
     pub async fn request_join(&self, host_port: &str) -> Result<(), JoinError> {
+        self.request_join_then(host_port, JOIN_TIMEOUT, || {}).await
+    }
+
+    /// The same, asking for so long as `patience`; `joined` is called when the cluster has agreed, before its leader
+    /// is waited for.
+    ///
+    /// # Errors
+    /// As [`RaftNode::request_join`].
+    pub async fn request_join_then(
+        &self,
+        host_port: &str,
+        patience: Duration,
+        joined: impl FnOnce() + Send,
+    ) -> Result<(), JoinError> {
         let deadline = Instant::now() + JOIN_TIMEOUT;
+        let ask_until = Instant::now() + patience;
         let inner = &self.inner;
         loop {
             let mut client = inner.peers.new_client(host_port, None).await?;
@@ -265,12 +291,13 @@ impl RaftNode {
             };
             match asked {
                 Ok(()) => break,
-                Err(JoinError::NotNow { .. }) if Instant::now() + JOIN_RETRY_DELAY < deadline => {
+                Err(JoinError::NotNow { .. }) if Instant::now() + JOIN_RETRY_DELAY < ask_until => {
                     tokio::time::sleep(JOIN_RETRY_DELAY).await;
                 }
                 Err(error) => return Err(error),
             }
         }
+        joined();
         while !(self.status().is_member && self.leader().is_some()) {
             if Instant::now() >= deadline {
                 let address = &inner.member.address;
@@ -280,6 +307,25 @@ impl RaftNode {
             tokio::time::sleep(JOIN_RETRY_DELAY).await;
         }
         Ok(())
+    }
+
+    /// Has a snapshot written of all that is applied, and waits for it for at most 2 s: what a node that loses its
+    /// log goes on from.
+    pub async fn save_snapshot(&self) {
+        let applied = self.inner.metrics().last_applied;
+        if self.inner.metrics().snapshot >= applied || self.inner.raft.trigger().snapshot().await.is_err() {
+            return;
+        }
+        let mut watched = self.inner.raft.metrics();
+        let written = async {
+            while watched.borrow_watched().snapshot < applied {
+                if watched.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // The log has all of it anyway.
+        let _ = tokio::time::timeout(SNAPSHOT_TIMEOUT, written).await;
     }
 
     /// Stops the node; a leader hands over first, for at most 1 s. When this returns, the state directory is

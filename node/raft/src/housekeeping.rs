@@ -5,6 +5,7 @@
 //! Nothing here is needed for a ban to end on time: that is decided by time alone. It keeps time moving
 //! and frees memory.
 
+use crate::apart;
 use crate::handle::Inner;
 use crate::level;
 use crate::membership;
@@ -14,7 +15,7 @@ use bannkreis_core::apply::TICK_INTERVAL_MIN_MS;
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::command::Op;
 use bannkreis_core::ids::NodeId;
-use bannkreis_core::time::{HOUR_MS, SECOND_MS, Timestamp, Until};
+use bannkreis_core::time::{HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp, Until};
 use openraft::ServerState;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,18 +27,58 @@ const SWEEP_INTERVAL_MS: u64 = 10 * SECOND_MS;
 /// While nothing but history can end, the clocks are read this often, in ms.
 const SLOW_TICK_INTERVAL_MS: u64 = HOUR_MS;
 
+/// A node that hears no leader asks the members why every so many rounds.
+const APART_ROUNDS: u64 = 5;
+/// A snapshot is not older than this, in ms, while the log moves on: what a node without a log goes on from.
+const SNAPSHOT_INTERVAL_MS: u64 = 10 * MINUTE_MS;
+/// With so many bans more, it may be older by the same again: writing it costs a small part of the time in any case.
+const SNAPSHOT_BANS: u64 = 100_000;
+
+/// Sees to it that there is a snapshot to go on from.
+#[derive(Default)]
+struct FreshSnapshots {
+    written_ms: u64,
+}
+
+impl FreshSnapshots {
+    /// Has one written when the newest one does not know the membership, or is old.
+    async fn keep_fresh(&mut self, inner: &Inner) {
+        let metrics = inner.metrics();
+        let index = |log_id: &Option<crate::types::LogId>| log_id.as_ref().map(|log_id| log_id.index);
+        let (applied, held) = (index(&metrics.last_applied), index(&metrics.snapshot));
+        let changed = index(metrics.membership_config.log_id()).filter(|changed| Some(*changed) <= applied);
+        let now_ms = inner.time.boottime_ms();
+        let is_old =
+            now_ms.saturating_sub(self.written_ms) >= interval_ms(inner.views.borrow().n_bans() as u64);
+        if applied > held && (changed > held || is_old) {
+            self.written_ms = now_ms;
+            // What does not work now is due again in the next round, and a disk that fails says so elsewhere.
+            let _ = inner.raft.trigger().snapshot().await;
+        }
+    }
+}
+
+fn interval_ms(n_bans: u64) -> u64 {
+    SNAPSHOT_INTERVAL_MS.saturating_mul(1 + n_bans / SNAPSHOT_BANS)
+}
+
 /// Until the task is aborted.
 pub(crate) async fn run(inner: Arc<Inner>) {
     let mut rounds = tokio::time::interval(ROUND);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut swept_ms = 0;
     let mut memory = voters::Memory::default();
-    loop {
+    let mut snapshots = FreshSnapshots::default();
+    for round in 0u64.. {
         rounds.tick().await;
         level::stand_back(&inner);
         let members = membership::members(&inner.metrics()).into_iter();
         inner.peers.set_addresses(members.map(|(node, member)| (NodeId(node), member.address)));
         membership::keep_address(&inner).await;
+        if round % APART_ROUNDS == 3 {
+            apart::look(&inner, round / APART_ROUNDS).await;
+        }
+        snapshots.keep_fresh(&inner).await;
         if inner.metrics().state != ServerState::Leader {
             inner.decided(Vec::new());
             continue;

@@ -33,6 +33,8 @@ pub enum Stage {
     Founding,
     /// It is about to join a cluster; its log may not be there yet.
     Joining,
+    /// It begins a new generation of its cluster with the snapshot that lies there; its log may not be there yet.
+    Recovering,
     /// Its log is there, and without it the id must not be used any more.
     Member,
 }
@@ -42,12 +44,14 @@ impl Stage {
         match self {
             Stage::Founding => "founding",
             Stage::Joining => "joining",
+            Stage::Recovering => "recovering",
             Stage::Member => "member",
         }
     }
 
     fn parse(name: &str) -> Option<Stage> {
-        [Stage::Founding, Stage::Joining, Stage::Member].into_iter().find(|stage| stage.name() == name)
+        let all = [Stage::Founding, Stage::Joining, Stage::Recovering, Stage::Member];
+        all.into_iter().find(|stage| stage.name() == name)
     }
 }
 
@@ -197,7 +201,7 @@ fn parse(text: &str) -> Result<Identity, Complaint> {
             .filter(|generation| *generation > 0)
             .ok_or_else(|| bad(generation, "a generation from 1 on"))?,
         node: parse_node_id(node.1).ok_or_else(|| bad(node, "a node id of 16 hexadecimal digits"))?,
-        stage: Stage::parse(stage.1).ok_or_else(|| bad(stage, "founding, joining or member"))?,
+        stage: Stage::parse(stage.1).ok_or_else(|| bad(stage, "founding, joining, recovering or member"))?,
     })
 }
 

@@ -11,6 +11,8 @@
 //! - [`level`]: what a release reads of the log, and what becomes of a node that can not
 //! - `forward`, [`proposer`], `flight`, `housekeeping`: how operations get into the log
 //! - [`membership`], [`identity`], [`import`]: joining, and what a node takes along
+//! - [`backup`], [`recovery`], `log_tail`, [`spectator`], [`apart`]: a copy in one file; a new generation, and what
+//!   it takes along; a node that has lost its log; a node whose cluster goes on without it
 //! - `autopilot`, `voters`: which voters there should be, and making it so
 //! - [`peer`], `standing`, `network`, [`server`]: nodes among themselves
 //! - `log_store`, `log_writer`, `disk`, `sled_disk`: the log, durably
@@ -40,6 +42,12 @@ pub mod identity;
 pub mod import;
 pub mod membership;
 
+pub mod apart;
+pub mod backup;
+mod log_tail;
+pub mod recovery;
+pub mod spectator;
+
 mod autopilot;
 pub mod orders;
 mod voters;
@@ -58,10 +66,13 @@ pub mod cluster_time;
 mod random;
 mod types;
 
+pub use apart::Apart;
+pub use backup::{AuthorityPem, Backup, BackupFacts, read_backup};
 pub use handle::RaftNode;
 pub use identity::{Identity, IdentityError, Stage};
 pub use import::import_ops;
 pub use level::Release;
+pub use log_tail::with_log_tail;
 pub use membership::{JoinError, JoinInfo, join_info};
 pub use observer::{AppliedBatch, AppliedEntry, NoObserver, Observer};
 pub use options::{RaftOptions, Store, Timing};
@@ -69,8 +80,10 @@ pub use orders::{Order, OrderError};
 pub use peer::{Connect, ConnectError, KeyFingerprint, NotAdmitted, Peer, Role};
 pub use progress::Progress;
 pub use proposer::{ProposeError, Proposed};
+pub use recovery::{RecoveryError, begin_generation, identity_for};
 pub use server::RaftService;
-pub use snapshot::newest_snapshot;
+pub use snapshot::damaged_snapshots;
+pub use spectator::Spectator;
 pub use standing::Standing;
 pub use start::StartError;
 pub use status::{Decided, MemberStatus, RaftStatus};

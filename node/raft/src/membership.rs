@@ -7,12 +7,14 @@
 //!
 //! Not for who votes and who leads (`voters.rs`), nor for what an operator orders (`orders.rs`).
 
+use crate::autopilot::Seen;
 pub use crate::autopilot::VOTERS_MAX;
 use crate::handle::Inner;
 use crate::network::{client, connect};
 use crate::peer::{Connect, ConnectError};
 use crate::proposer::LocalError;
 use crate::types::{Member, Metrics, TypeConfig};
+use crate::voters;
 use bannkreis_core::command::Op;
 use bannkreis_core::ids::{ClusterId, NodeId};
 use bannkreis_core::node_record::NodeRecord;
@@ -21,6 +23,7 @@ use bytes::Bytes;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, ServerState};
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -102,21 +105,38 @@ pub(crate) fn info(inner: &Inner) -> v1::RaftJoinInfoResponse {
         generation: inner.identity.generation,
         level: inner.views.borrow().level(),
         n_members: u32::try_from(members(&inner.metrics()).len()).unwrap_or(u32::MAX),
+        leader: heard_leader(inner).map_or(0, |leader| leader.0),
     }
 }
 
+/// Whom this node hears leading. A leader that has lost its majority goes on calling itself so, but not here.
+pub(crate) fn heard_leader(inner: &Inner) -> Option<NodeId> {
+    let (leader, _) = inner.leader()?;
+    (leader != inner.identity.node || inner.no_quorum_since_ms().is_none()).then_some(leader)
+}
+
 /// Whether this node may leave its own cluster for that one. Only a node that is alone may: two
-/// clusters of several never mix.
+/// clusters of several never mix. The one exception is its own cluster, when that goes on without it: in a newer
+/// generation, or because it was taken out.
 pub(crate) fn may_join(inner: &Inner, info: &JoinInfo) -> Result<(), JoinError> {
     let n_members = members(&inner.metrics()).len();
-    if info.cluster == inner.identity.cluster {
-        return Err(refused(format!("this node belongs to the cluster {} already", info.cluster)));
+    let (own, generation) = (inner.identity.cluster, inner.identity.generation);
+    let is_own = info.cluster == own;
+    if is_own && info.generation < generation {
+        return Err(refused(format!(
+            "that node is of generation {}, this one of {generation}: the cluster was recovered here, and that node \
+             joins this one: run `bannkreis token create` here and the command that it prints there",
+            info.generation
+        )));
     }
-    if n_members > 1 {
+    if is_own && info.generation == generation && !is_apart(inner) {
+        return Err(refused(format!("this node belongs to the cluster {own} already")));
+    }
+    if n_members > 1 && !is_own {
         return Err(refused(format!(
             "this node's own cluster {} has {n_members} members; two clusters never mix. Take this node out \
              of its cluster first",
-            inner.identity.cluster
+            own
         )));
     }
     let readable = inner.release.level_max;
@@ -132,6 +152,12 @@ pub(crate) fn may_join(inner: &Inner, info: &JoinInfo) -> Result<(), JoinError> 
     Ok(())
 }
 
+/// Whether a member of this node's own generation has refused it, or it looks on.
+fn is_apart(inner: &Inner) -> bool {
+    let is_refused = inner.apart.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+    is_refused || inner.spectator.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
 /// The request with which this node asks to be taken in, or tells a changed address.
 pub(crate) fn request(inner: &Inner) -> v1::RaftJoinRequest {
     v1::RaftJoinRequest {
@@ -143,7 +169,13 @@ pub(crate) fn request(inner: &Inner) -> v1::RaftJoinRequest {
         forwarded: false,
         // What the receiver sees on the connection counts.
         key_fingerprint: Bytes::new(),
+        former: former(inner).map_or(0, |former| former.0),
     }
+}
+
+/// Under which id this host was a member, while it looks on.
+fn former(inner: &Inner) -> Option<NodeId> {
+    inner.spectator.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|lost| lost.former)
 }
 
 /// Reads the answer to a [`request`].
@@ -191,6 +223,9 @@ async fn take_in(inner: &Inner, request: &v1::RaftJoinRequest) -> Result<v1::Raf
         is_demoted: known.get(&request.node).is_some_and(|held| held.is_demoted),
     };
     let nodes = BTreeMap::from([(request.node, member.clone())]);
+    if request.former != 0 && !known.contains_key(&request.node) {
+        check_former(inner, request, &metrics)?;
+    }
     if !known.contains_key(&request.node) {
         bind_key(inner, request).await?;
     }
@@ -204,6 +239,35 @@ async fn take_in(inner: &Inner, request: &v1::RaftJoinRequest) -> Result<v1::Raf
         None => change(inner, ChangeMembers::AddNodes(nodes)).await?,
     };
     Ok(v1::RaftJoined { leader: inner.identity.node.0, index })
+}
+
+/// A host that has lost its log must be dispensable: had it helped to agree on something that the others do not
+/// know, taking it in would make them forget that. And it must be the host that it says.
+fn check_former(inner: &Inner, request: &v1::RaftJoinRequest, metrics: &Metrics) -> Result<(), JoinError> {
+    let former = NodeId(request.former);
+    let view = inner.views.borrow().clone();
+    if let Some(entry) = view.node(former) {
+        let bound = &entry.record.key_fingerprint;
+        if entry.revoked {
+            return Err(refused(format!(
+                "the node {former} was revoked: let its host join anew, by a token"
+            )));
+        }
+        if !bound.is_empty() && !request.key_fingerprint.is_empty() && *bound != request.key_fingerprint {
+            return Err(refused(format!("its key is not the one that the node {former} had")));
+        }
+    }
+    let seen = voters::seen(inner, metrics, Instant::now());
+    let voters: Vec<&Seen> = seen.iter().filter(|member| member.is_voter).collect();
+    let n_alive = voters.iter().filter(|voter| voter.is_alive && voter.node != former).count();
+    if n_alive * 2 <= voters.len() {
+        return Err(not_now(format!(
+            "without the node {former}, which has lost its log, only {n_alive} of {} voters answer: bring another \
+             one back first",
+            voters.len()
+        )));
+    }
+    Ok(())
 }
 
 /// Writes down which key is the new node's, before it is a member: whoever knows the membership and all

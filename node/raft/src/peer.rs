@@ -112,26 +112,37 @@ impl Sender {
 
     /// Checks a request that came to this node and says who sent it.
     pub(crate) fn check<T>(&self, request: &Request<T>) -> Result<NodeId, Status> {
+        self.check_as(request, None)
+    }
+
+    /// The same of a request that may also be for the node that this one was until it lost its log. Never for
+    /// Raft's own.
+    pub(crate) fn check_as<T>(&self, request: &Request<T>, former: Option<NodeId>) -> Result<NodeId, Status> {
         let Some(peer) = request.extensions().get::<Peer>() else {
             return Err(not_admitted(request));
         };
         if peer.role != Role::Node {
             return Err(Status::permission_denied("only nodes of the cluster may call this"));
         }
-        self.check_metadata(request.metadata(), peer.node_id)
+        self.check_metadata(request.metadata(), peer.node_id, former)
     }
 
     /// Checks a request to join: its sender need not be admitted yet.
     pub(crate) fn check_applicant<T>(&self, request: &Request<T>) -> Result<NodeId, Status> {
         match request.extensions().get::<NotAdmitted>() {
             Some(NotAdmitted { applicant: Some(node_id), .. }) => {
-                self.check_metadata(request.metadata(), *node_id)
+                self.check_metadata(request.metadata(), *node_id, None)
             }
             _ => self.check(request),
         }
     }
 
-    fn check_metadata(&self, metadata: &MetadataMap, node_id: NodeId) -> Result<NodeId, Status> {
+    fn check_metadata(
+        &self,
+        metadata: &MetadataMap,
+        node_id: NodeId,
+        former: Option<NodeId>,
+    ) -> Result<NodeId, Status> {
         if text(metadata, NODE).and_then(parse_node_id) != Some(node_id) {
             return Err(Status::permission_denied("the call is in another node's name"));
         }
@@ -146,12 +157,13 @@ impl Sender {
         let generation = text(metadata, GENERATION).and_then(|generation| generation.parse().ok());
         if generation != Some(self.generation) {
             return Err(Status::failed_precondition(format!(
-                "this node is of generation {}, the caller of another: the cluster was recovered, and one of \
-                 the two must join it again",
+                "this node is of generation {}, the caller of another: the cluster was recovered, and the one of the \
+                 lower generation joins it again (`bannkreis token create` on the other prints the command)",
                 self.generation
             )));
         }
         match text(metadata, TO) {
+            Some(to) if former.is_some() && parse_node_id(to) == former => Ok(node_id),
             Some(to) if parse_node_id(to) != Some(self.node) => Err(Status::failed_precondition(format!(
                 "the call is for the node {to}, here is {}: the address has changed hands",
                 self.node
@@ -197,6 +209,10 @@ mod tests {
         let refused = |request: &Request<()>| here.check(request).unwrap_err().code();
 
         assert_eq!(here.check(&request(&identity(2), peer(2), 1)).unwrap(), NodeId(2));
+        // Whoever still takes this node for the one whose log is lost is heard, but not by Raft.
+        let for_former = request(&identity(2), peer(2), 7);
+        assert_eq!(here.check_as(&for_former, Some(NodeId(7))).unwrap(), NodeId(2));
+        assert_eq!(refused(&for_former), Code::FailedPrecondition);
         assert_eq!(refused(&request(&identity(2), None, 1)), Code::Unauthenticated);
         assert_eq!(refused(&request(&identity(2), peer(3), 1)), Code::PermissionDenied);
         let viewer = Some(Peer { node_id: NodeId(2), role: Role::Viewer });

@@ -15,8 +15,7 @@
 //! Not for what records mean (`bannkreis-core`) nor for sending files (`network.rs`, `server.rs`).
 
 use crate::types::{SnapshotMeta, decode, encode, invalid};
-use bannkreis_core::ban_list::{BanList, BanView};
-use bannkreis_core::command::LEVEL;
+use bannkreis_core::ban_list::BanList;
 use bannkreis_core::settings::Settings;
 use bannkreis_proto::convert::bounds::RECORD_BYTES_MAX;
 use bannkreis_proto::convert::{decode_record_up_to, encode_record};
@@ -187,6 +186,19 @@ pub(crate) fn write(
     fs::create_dir_all(dir)?;
     let index = meta.last_log_id.map_or(0, |last| last.index);
     let unfinished = dir.join(format!("building-{generation}-{index}{UNFINISHED_SUFFIX}"));
+    write_into(&File::create(&unfinished)?, &[], generation, meta, view)?;
+    finish(dir, &unfinished, generation, index)
+}
+
+/// Writes the snapshot of `view` into a new file, behind `before`, and syncs it.
+pub(crate) fn write_into(
+    file: &File,
+    before: &[u8],
+    generation: u32,
+    meta: &SnapshotMeta,
+    view: &BanList,
+) -> io::Result<()> {
+    let index = meta.last_log_id.map_or(0, |last| last.index);
     let mut header = Header {
         level: view.level(),
         generation,
@@ -195,7 +207,8 @@ pub(crate) fn write(
         hot: Part::default(),
         cold: Part::default(),
     };
-    let mut output = BufWriter::new(File::create(&unfinished)?);
+    let mut output = BufWriter::new(file);
+    output.write_all(before)?;
     // Room for the header: its length does not depend on the numbers in it.
     output.write_all(&header.encode()?)?;
     let mut checksum = crc32fast::Hasher::new();
@@ -210,10 +223,9 @@ pub(crate) fn write(
         header.hot.records += 1;
     }
     header.hot.checksum = checksum.finalize();
-    output.seek(SeekFrom::Start(0))?;
+    output.seek(SeekFrom::Start(before.len() as u64))?;
     output.write_all(&header.encode()?)?;
-    output.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    finish(dir, &unfinished, generation, index)
+    output.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
 /// Gives a complete and synced file its name and removes all but the newest ones.
@@ -248,7 +260,11 @@ pub(crate) fn keep(dir: &Path, received: &SnapshotFile, header: &Header) -> io::
 pub(crate) fn load(file: &File, level_max: u32) -> io::Result<(Header, BanList)> {
     let mut file = file;
     file.seek(SeekFrom::Start(0))?;
-    let mut input = BufReader::with_capacity(64 * 1024, file);
+    load_from(&mut BufReader::with_capacity(64 * 1024, file), level_max)
+}
+
+/// The same of what begins where `input` stands, and must end where that ends.
+pub(crate) fn load_from(mut input: &mut impl Read, level_max: u32) -> io::Result<(Header, BanList)> {
     let header = Header::read(&mut input, level_max)?;
     let mut list = empty_list();
     read_part(&mut input, header.hot, |record| {
@@ -362,14 +378,15 @@ pub(crate) fn newest(
     Ok(None)
 }
 
-/// What a spectator enforces: the newest readable snapshot in the state directory `dir`, of any
-/// generation.
+/// Snapshots in the state directory `dir` that could not be read and were put aside, for people to look at.
 #[must_use]
-pub fn newest_snapshot(dir: &Path) -> Option<BanView> {
-    let snapshots = dir.join(crate::options::SNAPSHOTS_DIR);
-    let paths = complete(&snapshots).ok()?;
-    let lists = paths.into_iter().filter_map(|(_, path)| load(&File::open(path).ok()?, LEVEL).ok());
-    lists.map(|(_, list)| list.view()).next()
+pub fn damaged_snapshots(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir.join(crate::options::SNAPSHOTS_DIR)).into_iter().flatten();
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut damaged: Vec<PathBuf> =
+        paths.filter(|path| path.to_string_lossy().ends_with(DAMAGED_SUFFIX)).collect();
+    damaged.sort();
+    damaged
 }
 
 /// The complete snapshots in `dir` with their generations, the newest first.

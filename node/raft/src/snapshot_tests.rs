@@ -3,6 +3,7 @@
 use super::*;
 use crate::types::LogId;
 use bannkreis_core::change::BanKey;
+use bannkreis_core::command::LEVEL;
 use bannkreis_core::command::{Command, ImportedBan, Op};
 use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
 use bannkreis_core::jail::{BanPolicy, JailName, Ports};

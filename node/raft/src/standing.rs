@@ -44,7 +44,11 @@ pub(crate) fn judge(
         None => {}
     }
     let is_revoked = |entry: &NodeEntry| entry.revoked && entry.record.key_fingerprint == fingerprint;
-    if let Some((of, _)) = view.nodes().find(|(_, entry)| is_revoked(entry)) {
+    // A host that came back under a new id has two records with one key until the old one is forgotten.
+    let is_good = |entry: &NodeEntry| !entry.revoked && entry.record.key_fingerprint == fingerprint;
+    if let Some((of, _)) = view.nodes().find(|(_, entry)| is_revoked(entry))
+        && !view.nodes().any(|(_, entry)| is_good(entry))
+    {
         return Standing::Refused(format!(
             "the key of this connection was revoked with the node {of}: remove pki/host.key on that host, and \
              let it join again"
@@ -117,5 +121,12 @@ mod tests {
         assert_eq!(of(&bans, 9, 1, false), Standing::Stranger);
         // The key of one that was thrown out does not.
         assert!(matches!(of(&bans, 9, 2, true), Standing::Refused(why) if why.contains("was revoked with")));
+
+        // A host that has lost its log keeps its key: its first id is forgotten, its second is lost too.
+        apply(&mut bans, vec![record(4, 4), record(5, 4)]);
+        apply(&mut bans, vec![revoke(4, false)]);
+        assert_eq!(of(&bans, 6, 4, false), Standing::Stranger);
+        apply(&mut bans, vec![revoke(5, false)]);
+        assert!(matches!(of(&bans, 6, 4, false), Standing::Refused(_)));
     }
 }

@@ -4,43 +4,53 @@
 //! identity  raft/         stage             then
 //! –         –             –                 a new cluster of one
 //! –         there         –                 error: whose log is this?
-//! there     –, damaged    member            spectator
+//! there     –, damaged    member            a spectator under a new id
 //! there     –, there      founding/joining  goes on where it was interrupted
+//! there     –, there      recovering        a cluster of one that begins with the snapshot
 //! there     there         member            goes on
 //! ```
+//!
+//! A log that is empty beside a snapshot is given the vote of the snapshot's last entry: it must never go back
+//! behind that.
 
 use crate::cluster_time::ClusterTime;
 use crate::disk::{Disk, MemoryDisk};
 use crate::handle::{Inner, Life, RaftNode};
 use crate::housekeeping;
 use crate::identity::{Identity, IdentityError, Stage};
+use crate::level::Halted;
 use crate::log_store::LogStore;
 use crate::network::{Network, Peers};
+use crate::observer::{AppliedBatch, Observer};
 use crate::options::{RaftOptions, SNAPSHOTS_DIR, Store, Timing};
 use crate::peer::Sender;
 use crate::progress::{self, Progress};
 use crate::proposer::{LocalError, Proposer, REQUESTS_WAITING_MAX, Readings, submit};
 use crate::random::random_bytes;
+use crate::recovery::{self, RecoveryError};
 use crate::sled_disk::SledDisk;
 use crate::snapshot::TooHigh;
+use crate::spectator::{self, Spectator};
 use crate::state_machine::StateMachine;
 use crate::status::Liveness;
-use crate::types::{Member, Raft};
+use crate::types::{LogId, Member, Raft, Vote};
+use bannkreis_core::ban_list::BanView;
 use bannkreis_core::command::Op;
-use bannkreis_core::ids::{CommandId, Operator};
+use bannkreis_core::ids::{CommandId, NodeId, Operator};
 use bannkreis_core::settings::Settings;
+use openraft::storage::RaftLogStorage;
 use openraft::{Config, ServerState, SnapshotPolicy};
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 /// The log's place in the state directory.
-const RAFT_DIR: &str = "raft";
+pub(crate) const RAFT_DIR: &str = "raft";
 /// A new snapshot is written after so many entries.
 const SNAPSHOT_ENTRIES: u64 = 20_000;
 /// So many entries that are in a snapshot are kept, for peers that were away for a moment.
@@ -56,6 +66,8 @@ const SNAPSHOT_TIMEOUT_MS: u64 = 60_000;
 /// A node that is alone leads after this long, or something is broken.
 const SOLO_TIMEOUT: Duration = Duration::from_secs(20);
 const SOLO_RETRY_DELAY: Duration = Duration::from_millis(2);
+/// A log that turned out to be of no use is let go of within this time.
+const LET_GO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -64,18 +76,22 @@ pub enum StartError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The log of this identity is lost or damaged. The node must not take part under this id any more:
-    /// it may have forgotten what it has voted for.
+    /// it may have forgotten what it has voted for. What is said here is said of the log that was made in its
+    /// place: then the disk is broken.
     #[error(
-        "the Raft log of node {} is lost: {why}. It must not go on under this id: move `identity`, `raft` and \
-         `snapshots` away and join the cluster again; what the kernel blocks stays blocked meanwhile",
+        "the Raft log of node {} is lost: {why}. The one that was made in its place can not be used either: is \
+         the disk broken? What the kernel blocks stays blocked meanwhile",
         .identity.node
     )]
-    Spectator {
+    Lost {
         /// Who this node was.
         identity: Identity,
         /// What is wrong with the log, as a sentence.
         why: String,
     },
+    /// A new generation was begun, and can not be gone on with.
+    #[error("{0}: the new generation of the cluster can not begin; remove the cause and start again")]
+    Recovery(#[from] RecoveryError),
     /// There is a log and nothing that says whose it is.
     #[error(
         "{path} holds a Raft log, but the file `identity` beside it is missing: restore it, or move {path} away to start a new cluster"
@@ -124,24 +140,18 @@ pub(crate) async fn start(
     birth: impl FnOnce([u8; 16]) -> Settings,
 ) -> Result<RaftNode, StartError> {
     let config = config(&options.timing)?;
+    recovery::finish_generation(&options.dir)?;
     let mut identity = read_or_make_identity(&options)?;
-    let (log, writer_ended, log_end) = open_log(&options, &identity).await?;
-    let is_pristine = log.is_pristine();
     let time = Arc::new(ClusterTime::new(options.clock.clone()));
-    let snapshots_dir = options.dir.join(SNAPSHOTS_DIR);
     let observer = std::mem::replace(&mut options.observer, Box::new(crate::observer::NoObserver));
+    let observer = Shared(Arc::new(Mutex::new(observer)));
     let release = options.release;
-    let machine =
-        StateMachine::open(snapshots_dir.clone(), identity.generation, observer, time.clone(), release)
-            .map_err(|error| unreadable(&snapshots_dir, error))?;
-    let halted = machine.halted();
-    let views = machine.views().subscribe();
-    let stall_max = Duration::from_millis(options.timing.election_min_ms);
-    let peers = Peers::new(options.connect.clone(), Sender::new(&identity), stall_max);
-    let network = Network { peers: peers.clone() };
-    let raft = Raft::new(identity.node.0, config, network, log, machine)
-        .await
-        .map_err(|fatal| StartError::Spectator { identity, why: fatal.to_string() })?;
+    let mut opened = open(&options, &identity, config.clone(), observer.clone(), &time).await;
+    if let Err(StartError::Lost { identity: lost, why }) = opened {
+        identity = spectator::retire(&options.dir, &lost, why)?;
+        opened = open(&options, &identity, config, observer, &time).await;
+    }
+    let Opened { raft, views, halted, peers, writer_ended, log_end, is_pristine } = opened?;
     let member = Member { address: options.advertise.clone(), name: options.name.clone(), is_demoted: false };
     let is_newborn = identity.stage == Stage::Founding && is_pristine;
     if is_newborn {
@@ -177,7 +187,10 @@ pub(crate) async fn start(
         queue,
         changes: tokio::sync::Mutex::default(),
         receiving: Semaphore::new(1),
-        snapshots_dir,
+        snapshots_dir: options.dir.join(SNAPSHOTS_DIR),
+        spectator: Mutex::new(Spectator::read(&options.dir, identity.node)),
+        apart: Mutex::default(),
+        dir: options.dir,
         release,
         halted: halted.clone(),
         joining: tokio::sync::RwLock::default(),
@@ -192,6 +205,80 @@ pub(crate) async fn start(
     let node = RaftNode { inner, life: Arc::new(life) };
     lead_alone(&node, is_newborn, birth).await?;
     Ok(node)
+}
+
+/// openraft at work on this node's log and snapshots.
+struct Opened {
+    raft: Raft,
+    views: watch::Receiver<BanView>,
+    halted: Arc<Halted>,
+    peers: Arc<Peers>,
+    writer_ended: watch::Receiver<bool>,
+    /// The last index that was in the log.
+    log_end: Option<u64>,
+    is_pristine: bool,
+}
+
+async fn open(
+    options: &RaftOptions,
+    identity: &Identity,
+    config: Arc<Config>,
+    observer: Shared,
+    time: &Arc<ClusterTime>,
+) -> Result<Opened, StartError> {
+    let (mut log, writer_ended, log_end) = open_log(options, identity).await?;
+    let is_pristine = log.is_pristine();
+    let snapshots_dir = options.dir.join(SNAPSHOTS_DIR);
+    let failed = |error| StartError::Storage { path: snapshots_dir.clone(), error };
+    let (generation, release) = (identity.generation, options.release);
+    let machine =
+        StateMachine::open(snapshots_dir.clone(), generation, Box::new(observer), time.clone(), release)
+            .map_err(|error| unreadable(&snapshots_dir, error))?;
+    let halted = machine.halted();
+    let views = machine.views().subscribe();
+    if is_pristine && let Some(last) = machine.applied() {
+        log.save_vote(&vote_after(&last, identity.node)).await.map_err(failed)?;
+    }
+    let stall_max = Duration::from_millis(options.timing.election_min_ms);
+    let peers = Peers::new(options.connect.clone(), Sender::new(identity), stall_max);
+    let network = Network { peers: peers.clone() };
+    match Raft::new(identity.node.0, config, network, log, machine).await {
+        Ok(raft) => Ok(Opened { raft, views, halted, peers, writer_ended, log_end, is_pristine }),
+        Err(fatal) => {
+            wait_let_go(writer_ended).await;
+            Err(StartError::Lost { identity: *identity, why: fatal.to_string() })
+        }
+    }
+}
+
+/// What a node must have voted that has everything up to `last`.
+fn vote_after(last: &LogId, own: NodeId) -> Vote {
+    let leader = &last.leader_id;
+    let mut vote = Vote::new(leader.term, leader.node_id);
+    // Somebody else has led; this node itself has to be elected.
+    vote.committed = leader.node_id != own.0;
+    vote
+}
+
+/// The observer, for a second try.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Box<dyn Observer>>>);
+
+impl Observer for Shared {
+    fn applied(&mut self, batch: AppliedBatch) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).applied(batch);
+    }
+
+    fn installed(&mut self, view: BanView) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).installed(view);
+    }
+}
+
+/// The log's files may be moved only when its writer has ended.
+async fn wait_let_go(mut ended: watch::Receiver<bool>) {
+    if tokio::time::timeout(LET_GO_TIMEOUT, ended.wait_for(|ended| *ended)).await.is_err() {
+        tracing::warn!("the Raft log is still in use");
+    }
 }
 
 fn config(timing: &Timing) -> Result<Arc<Config>, StartError> {
@@ -237,7 +324,7 @@ type OpenLog = (LogStore, watch::Receiver<bool>, Option<u64>);
 
 async fn open_log(options: &RaftOptions, identity: &Identity) -> Result<OpenLog, StartError> {
     let path = options.dir.join(RAFT_DIR);
-    let lost = |why: String| StartError::Spectator { identity: *identity, why };
+    let lost = |why: String| StartError::Lost { identity: *identity, why };
     let is_member = identity.stage == Stage::Member;
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof if is_member => {
@@ -253,10 +340,19 @@ async fn open_log(options: &RaftOptions, identity: &Identity) -> Result<OpenLog,
         Store::Sled => Box::new(open_sled(&path).map_err(failed)?),
     };
     let (log, ended) = LogStore::open(disk).map_err(failed)?;
+    let of_no_use = match log.owner() {
+        Some(owner) if owner == owner_of(identity) => None,
+        Some(_) => Some(format!("{} belongs to another node", path.display())),
+        None if is_member => Some(format!("{} is empty", path.display())),
+        None => None,
+    };
+    if let Some(why) = of_no_use {
+        drop(log);
+        wait_let_go(ended).await;
+        return Err(lost(why));
+    }
     match log.owner() {
-        Some(owner) if owner == owner_of(identity) => {}
-        Some(_) => return Err(lost(format!("{} belongs to another node", path.display()))),
-        None if is_member => return Err(lost(format!("{} is empty", path.display()))),
+        Some(_) => {}
         None => log.put_owner(&owner_of(identity)).await.map_err(failed)?,
     }
     let log_end = log.last_index();

@@ -94,6 +94,11 @@ impl StateMachine {
         Ok(machine)
     }
 
+    /// The last entry in the state that it has started from.
+    pub(crate) fn applied(&self) -> Option<LogId> {
+        self.applied
+    }
+
     /// The views that will be published.
     pub(crate) fn views(&self) -> watch::Sender<BanView> {
         self.views.clone()

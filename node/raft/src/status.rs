@@ -124,7 +124,7 @@ impl Inner {
     }
 
     /// Since when there is no quorum, if there is none.
-    fn no_quorum_since_ms(&self) -> Option<u64> {
+    pub(crate) fn no_quorum_since_ms(&self) -> Option<u64> {
         let metrics = self.metrics();
         let own = self.identity.node.0;
         let mut voters = metrics.membership_config.voter_ids();

@@ -111,6 +111,7 @@ impl Snapshot {
             enforced: self.node.enforced.to_string(),
             warnings: self.node.warnings.clone(),
             halted: self.node.halted.clone().unwrap_or_default(),
+            apart: self.node.apart.clone().unwrap_or_default(),
         }
     }
 

@@ -7,7 +7,7 @@
 //! In the order of suggested reading: the trait here, then [`inspection`] (what the warden knows),
 //! `service` (each call) and the files it hands them to, `answers` (from core types to messages),
 //! `advice` (what an operator should do), `enforcement` (who enforces what), `remaining` (what an unban leaves), `members`,
-//! `tokens`, `keys`, `peer` (who asks, and what they may), [`socket`] and [`remote`] (where the doors are).
+//! `tokens`, `keys`, `recovery`, `peer` (who asks, and what they may), [`socket`] and [`remote`] (where the doors are).
 
 mod advice;
 mod answers;
@@ -18,6 +18,7 @@ pub mod inspection;
 mod keys;
 mod members;
 mod peer;
+mod recovery;
 mod remaining;
 pub mod remote;
 mod service;
@@ -30,6 +31,7 @@ mod why;
 
 pub use inspection::Inspection;
 pub use peer::{Peer, Role};
+pub use recovery::{BackupFacts, NewLife, NewTime, RecoverWish};
 pub use socket::{ControlSocket, SocketError};
 
 use bannkreis_core::ban_list::{BanView, Cause};
@@ -39,6 +41,7 @@ use bannkreis_core::ids::{ClusterId, NodeId, Operator, Position};
 use bannkreis_core::jail::JailName;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{Now, Timestamp};
+use std::fs::File;
 
 /// What the control service asks of the daemon. All of it may be called from any task, at any time, and
 /// none of it may block a thread for longer than a few microseconds: what takes longer is `async`.
@@ -74,6 +77,23 @@ pub trait NodeApi: Send + Sync + 'static {
 
     /// A new join token, which the cluster does not know yet. The error is a sentence.
     fn make_token(&self) -> Result<NewToken, String>;
+
+    /// A backup of this node's replicated state, in a file that stands at its beginning and is gone when it is
+    /// closed. The error is a sentence.
+    async fn back_up(&self, with_keys: bool) -> Result<(BackupFacts, File), String>;
+
+    /// A file to put a backup into that comes in: gone when it is closed. The error is a sentence.
+    fn spool(&self) -> Result<File, String>;
+
+    /// What this backup is. The error says what is wrong with it.
+    async fn check_backup(&self, file: File) -> Result<BackupFacts, String>;
+
+    /// Says what replacing this node's state by that of the backup means, and does it when it is confirmed. The
+    /// error is a sentence.
+    async fn restore(&self, file: File, is_confirmed: bool) -> Result<(BackupFacts, NewLife), String>;
+
+    /// Says what going on as a cluster of one means, and does it when it is confirmed. The error is a sentence.
+    async fn recover(&self, wish: RecoverWish) -> Result<NewLife, String>;
 
     /// How this node proves who it is. The error is a sentence.
     fn keys(&self) -> Result<KeyFacts, String>;
@@ -260,6 +280,8 @@ pub struct NodeFacts {
     pub halted: Option<String>,
     /// What its jails read.
     pub sources: Vec<SourceFacts>,
+    /// Why it takes no part in its cluster, and what to type: a sentence.
+    pub apart: Option<String>,
 }
 
 /// A watched source of a jail.

@@ -1,12 +1,12 @@
 //! The gRPC service: finds out who asks, and hands each call to the file that answers it.
 
 use super::remote::LateApi;
-use super::{NodeApi, Peer, Role, bans, commands, keys, members, status, tokens, why};
+use super::{NodeApi, Peer, Role, bans, commands, keys, members, recovery, status, tokens, why};
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::control_server::Control;
 use std::sync::{Arc, OnceLock};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// The service behind the control socket and the nodes' port.
 pub(super) struct ControlService {
@@ -151,5 +151,31 @@ impl Control for ControlService {
     ) -> Result<Response<v1::IssueCertificateResponse>, Status> {
         let (api, _) = self.admit(&request, Role::Admin)?;
         keys::issue(api, request.into_inner()).await.map(Response::new)
+    }
+
+    type BackupStream = recovery::BackupStream;
+
+    async fn backup(
+        &self,
+        request: Request<v1::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        let (api, _) = self.admit(&request, Role::Admin)?;
+        recovery::backup(api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn restore(
+        &self,
+        request: Request<Streaming<v1::RestorePart>>,
+    ) -> Result<Response<v1::RestoreResponse>, Status> {
+        let (api, _) = self.admit(&request, Role::Admin)?;
+        recovery::restore(api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn recover(
+        &self,
+        request: Request<v1::RecoverRequest>,
+    ) -> Result<Response<v1::RecoverResponse>, Status> {
+        let (api, _) = self.admit(&request, Role::Admin)?;
+        recovery::recover(api, request.into_inner()).await.map(Response::new)
     }
 }

@@ -125,6 +125,15 @@ impl Authority {
         files::write(dir, CERTIFICATE_FILE, &self.pem, Secrecy::Certificate)
     }
 
+    /// Removes the key in `dir`, and then the certificate.
+    pub(super) fn forget(dir: &Path) -> Result<(), PkiError> {
+        for name in [KEY_FILE, CERTIFICATE_FILE] {
+            let path = dir.join(name);
+            std::fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
+        }
+        Ok(())
+    }
+
     /// Its certificate.
     #[must_use]
     pub fn certificate_pem(&self) -> &str {

@@ -8,10 +8,11 @@
 //! pki/<cluster>/ca.crt         the cluster's authority
 //! pki/<cluster>/ca.key         its key: on voters
 //! pki/<cluster>/host.crt       this node's certificate there
+//! pki/<cluster>.2/…            the same in the second generation, and so on
 //! ```
 //!
-//! A directory per cluster: a node that joins another cluster has its certificates of there before it gives
-//! up those of here, and whichever cluster `identity` names after a crash, its files are whole.
+//! A directory per cluster and generation: a node that joins another cluster has its certificates of there before it
+//! gives up those of here, and whichever cluster `identity` names after a crash, its files are whole.
 
 use super::authority::{Authority, CERTIFICATE_FILE, Subject};
 use super::files::{self, Secrecy, failed};
@@ -54,8 +55,12 @@ pub enum Origin {
 pub struct Who {
     /// Its cluster.
     pub cluster: ClusterId,
+    /// Its generation.
+    pub generation: u32,
     /// Its id there.
     pub node: NodeId,
+    /// Its id until its log was lost: peers know it by that one, until it is taken in again.
+    pub former: Option<NodeId>,
     /// Its host's name.
     pub name: String,
     /// It is the only member: it may found the cluster's authority.
@@ -66,6 +71,8 @@ struct InUse {
     who: Who,
     material: Material,
     sessions: Arc<Sessions>,
+    /// In the name of the id that peers still know this host by; for those who call.
+    former: Option<Arc<Sessions>>,
     authority: Option<Arc<Authority>>,
 }
 
@@ -87,17 +94,34 @@ impl Keyring {
     /// # Errors
     /// A sentence with file, cause and remedy.
     pub fn open(&self, who: Who, now: Timestamp) -> Result<(), PkiError> {
-        let opened = match &self.origin {
+        let shown_before = self.with(|in_use| in_use.former.clone()).flatten();
+        let mut opened = match &self.origin {
             Origin::Own { state_dir, days } => open_own(state_dir, *days, who, now)?,
             Origin::Files { ca, certificate, key } => {
                 let material = read_files(ca, certificate, key)?;
                 let sessions = Sessions::make(&material, Naming::Host)
                     .map_err(|PkiError(why)| failed(certificate, &why))?;
-                InUse { who, material, sessions: Arc::new(sessions), authority: None }
+                InUse { who, material, sessions: Arc::new(sessions), former: None, authority: None }
             }
         };
+        opened.former = opened.former.or(shown_before);
         *self.in_use.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         Ok(())
+    }
+
+    /// For those who call: as [`Keyring::sessions`], but of a node that looks on what peers know it by.
+    #[must_use]
+    pub fn server_sessions(&self) -> Option<Arc<Sessions>> {
+        self.with(|in_use| in_use.former.clone().unwrap_or_else(|| in_use.sessions.clone()))
+    }
+
+    /// The cluster knows this node by its new id: from the next handshake on it shows nothing else.
+    pub fn drop_former(&self) {
+        let mut in_use = self.in_use.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(in_use) = in_use.as_mut() {
+            in_use.former = None;
+            in_use.who.former = None;
+        }
     }
 
     /// For the next handshake; `None` before [`Keyring::open`].
@@ -183,7 +207,7 @@ impl Keyring {
         let Origin::Own { state_dir, .. } = &self.origin else { return Ok(()) };
         let who = self.with(|in_use| in_use.who.clone());
         let who = who.ok_or_else(|| PkiError("this node's keys are not open yet".to_owned()))?;
-        adopt(state_dir, who.cluster, signed)?;
+        adopt(state_dir, who.cluster, who.generation, signed)?;
         self.open(who, now)
     }
 
@@ -212,7 +236,7 @@ impl Keyring {
         let (who, certificate) =
             known.ok_or_else(|| PkiError("this node's keys are not open yet".to_owned()))?;
         let authority = Authority::from_pem(who.cluster, certificate, key_pem)?;
-        authority.write(&cluster_dir(state_dir, who.cluster))?;
+        authority.write(&cluster_dir(state_dir, who.cluster, who.generation))?;
         self.open(who, now)
     }
 
@@ -276,7 +300,7 @@ impl Changed {
 ///
 /// # Errors
 /// When the certificate is not for this host's key, or a file can not be written.
-pub fn adopt(state_dir: &Path, cluster: ClusterId, signed: &Signed) -> Result<(), PkiError> {
+pub fn adopt(state_dir: &Path, cluster: ClusterId, generation: u32, signed: &Signed) -> Result<(), PkiError> {
     let key = HostKey::open(&state_dir.join(DIR))?;
     let material =
         Material { authorities: signed.authority.clone(), chain: signed.certificate.clone(), key: key.pem() };
@@ -284,8 +308,12 @@ pub fn adopt(state_dir: &Path, cluster: ClusterId, signed: &Signed) -> Result<()
     if sessions.own.fingerprint != key.fingerprint() {
         return Err(PkiError("the certificate is not for this host's key".to_owned()));
     }
-    let dir = cluster_dir(state_dir, cluster);
+    let dir = cluster_dir(state_dir, cluster, generation);
     files::make_dir(&dir)?;
+    // What a recovery that was given up has left there may be another authority's.
+    if Authority::read(&dir, cluster)?.is_some_and(|held| held.certificate_pem() != signed.authority) {
+        Authority::forget(&dir)?;
+    }
     files::write(&dir, CERTIFICATE_FILE, &signed.authority, Secrecy::Certificate)?;
     files::write(&dir, HOST_CERTIFICATE_FILE, &signed.certificate, Secrecy::Certificate)
 }
@@ -298,13 +326,42 @@ pub fn forget_key(state_dir: &Path) -> Result<(), PkiError> {
     HostKey::remove(&state_dir.join(DIR))
 }
 
-fn cluster_dir(state_dir: &Path, cluster: ClusterId) -> PathBuf {
-    state_dir.join(DIR).join(cluster.to_string())
+/// Takes the authority of `cluster` over from one generation into another, if its key is here; whether it is.
+/// Blocks on files.
+///
+/// # Errors
+/// When it can not be read or written.
+pub fn carry_over(state_dir: &Path, cluster: ClusterId, from: u32, to: u32) -> Result<bool, PkiError> {
+    let held = Authority::read(&cluster_dir(state_dir, cluster, from), cluster)?;
+    let dir = cluster_dir(state_dir, cluster, to);
+    match held {
+        Some(authority) => authority.write(&dir).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Stores an authority that comes from a backup. Blocks on files.
+///
+/// # Errors
+/// When it is not the cluster's, its key does not belong to it, or it can not be written.
+pub fn put_authority(
+    state_dir: &Path,
+    cluster: ClusterId,
+    generation: u32,
+    certificate: String,
+    key: String,
+) -> Result<(), PkiError> {
+    Authority::from_pem(cluster, certificate, key)?.write(&cluster_dir(state_dir, cluster, generation))
+}
+
+fn cluster_dir(state_dir: &Path, cluster: ClusterId, generation: u32) -> PathBuf {
+    let name = if generation <= 1 { cluster.to_string() } else { format!("{cluster}.{generation}") };
+    state_dir.join(DIR).join(name)
 }
 
 fn open_own(state_dir: &Path, days: u32, who: Who, now: Timestamp) -> Result<InUse, PkiError> {
     let key = HostKey::open(&state_dir.join(DIR))?;
-    let dir = cluster_dir(state_dir, who.cluster);
+    let dir = cluster_dir(state_dir, who.cluster, who.generation);
     let mut authority = Authority::read(&dir, who.cluster)?;
     let certificate = files::read(&dir.join(CERTIFICATE_FILE))?;
     if certificate.is_none() && who.is_alone {
@@ -324,11 +381,21 @@ fn open_own(state_dir: &Path, days: u32, who: Who, now: Timestamp) -> Result<InU
     };
     let path = dir.join(HOST_CERTIFICATE_FILE);
     let material = |chain| Material { authorities: authorities.clone(), chain, key: key.pem() };
+    let former = match (&authority, who.former) {
+        (Some(authority), Some(former)) => {
+            let subject = Subject::Node { node: former, name: who.name.clone() };
+            let chain = authority.sign(&key.request()?, &subject, now, days)?;
+            Some(Arc::new(Sessions::make(&material(chain), naming())?))
+        }
+        _ => None,
+    };
     if let Some(chain) = files::read(&path)? {
         let material = material(chain);
         let usable = Sessions::make(&material, naming()).and_then(|sessions| {
             let own = &sessions.own;
-            if own.node() != Some(who.node) {
+            // A node that has lost its log, and can not sign for itself, asks under its former id for a new one.
+            let is_former = authority.is_none() && who.former.is_some() && own.node() == who.former;
+            if own.node() != Some(who.node) && !is_former {
                 let why = format!("it is for the node {}, and this is {}", own.common_name, who.node);
                 return Err(PkiError(why));
             }
@@ -339,10 +406,13 @@ fn open_own(state_dir: &Path, days: u32, who: Who, now: Timestamp) -> Result<InU
         });
         match usable {
             Ok(sessions) => {
+                let sessions = Arc::new(sessions);
+                let is_former = who.former.is_some() && sessions.own.node() == who.former;
                 return Ok(InUse {
+                    former: former.or(is_former.then(|| sessions.clone())),
                     who,
                     material,
-                    sessions: Arc::new(sessions),
+                    sessions,
                     authority: authority.map(Arc::new),
                 });
             }
@@ -364,7 +434,7 @@ fn open_own(state_dir: &Path, days: u32, who: Who, now: Timestamp) -> Result<InU
     files::write(&dir, HOST_CERTIFICATE_FILE, &chain, Secrecy::Certificate)?;
     let material = material(chain);
     let sessions = Sessions::make(&material, naming())?;
-    Ok(InUse { who, material, sessions: Arc::new(sessions), authority: Some(Arc::new(authority)) })
+    Ok(InUse { who, material, sessions: Arc::new(sessions), former, authority: Some(Arc::new(authority)) })
 }
 
 fn read_files(ca: &Path, certificate: &Path, key: &Path) -> Result<Material, PkiError> {

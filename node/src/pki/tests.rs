@@ -1,6 +1,6 @@
 //! Keys, certificates and their files, without any socket.
 
-use super::keyring::{Origin, Signed, adopt};
+use super::keyring::{Origin, Signed, adopt, carry_over};
 use super::{Authority, Certificate, HostKey, Keyring, PkiError, Subject, Who};
 use bannkreis_core::ids::{ClusterId, NodeId};
 use bannkreis_core::time::Timestamp;
@@ -16,7 +16,14 @@ const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const DAY_MS: u64 = 86_400_000;
 
 fn who(node: u64, is_alone: bool) -> Who {
-    Who { cluster: CLUSTER, node: NodeId(node), name: "kopano".to_owned(), is_alone }
+    Who {
+        cluster: CLUSTER,
+        generation: 1,
+        former: None,
+        node: NodeId(node),
+        name: "kopano".to_owned(),
+        is_alone,
+    }
 }
 
 fn keyring(dir: &Path) -> Keyring {
@@ -83,8 +90,8 @@ fn a_joining_host_gets_its_certificate_for_its_own_key_only() {
     let request = joiner.request().unwrap().unwrap();
     let subject = Subject::Node { node: NodeId(2), name: "mx1".to_owned() };
     let signed = founder.sign(&request, &subject, NOW).unwrap();
-    assert!(adopt(c.path(), CLUSTER, &signed).is_err(), "another host's key");
-    adopt(b.path(), CLUSTER, &signed).unwrap();
+    assert!(adopt(c.path(), CLUSTER, 1, &signed).is_err(), "another host's key");
+    adopt(b.path(), CLUSTER, 1, &signed).unwrap();
     joiner.open(who(2, false), NOW).unwrap();
     assert!(joiner.authority().is_none());
     let refused = joiner.sign(&request, &subject, NOW).unwrap_err().to_string();
@@ -158,5 +165,64 @@ fn an_authority_is_one_clusters_only() {
     let wrong_key = HostKey::make().unwrap().pem();
     assert!(Authority::from_pem(CLUSTER, pem.clone(), wrong_key).is_err());
     let damaged = Signed { certificate: pem, authority: "nothing".to_owned() };
-    assert!(adopt(tempfile::tempdir().unwrap().path(), CLUSTER, &damaged).is_err());
+    assert!(adopt(tempfile::tempdir().unwrap().path(), CLUSTER, 1, &damaged).is_err());
+}
+
+#[test]
+fn a_node_that_lost_its_log_shows_callers_its_former_id_and_signs_for_its_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    keyring(dir.path()).open(who(5, true), NOW).unwrap();
+    let looking_on = Who { former: Some(NodeId(5)), ..who(6, false) };
+    // It has the authority's key.
+    let voter = keyring(dir.path());
+    voter.open(looking_on.clone(), NOW).unwrap();
+    assert_eq!(voter.sessions().unwrap().own.node(), Some(NodeId(6)));
+    assert_eq!(voter.server_sessions().unwrap().own.node(), Some(NodeId(5)));
+    voter.drop_former();
+    assert_eq!(voter.server_sessions().unwrap().own.node(), Some(NodeId(6)));
+
+    // It has not: it shows what it has until it is certified anew, and callers still after that.
+    let dir = tempfile::tempdir().unwrap();
+    let founder = keyring(dir.path());
+    founder.open(who(5, true), NOW).unwrap();
+    fs::remove_file(dir.path().join("pki").join(CLUSTER.to_string()).join("ca.key")).unwrap();
+    let learner = keyring(dir.path());
+    assert!(learner.open(who(6, false), NOW).is_err());
+    learner.open(looking_on, NOW).unwrap();
+    assert_eq!(learner.sessions().unwrap().own.node(), Some(NodeId(5)));
+    let request = learner.request().unwrap().unwrap();
+    let subject = Subject::Node { node: NodeId(6), name: "kopano".to_owned() };
+    learner.install(&founder.sign(&request, &subject, NOW).unwrap(), NOW).unwrap();
+    assert_eq!(learner.sessions().unwrap().own.node(), Some(NodeId(6)));
+    assert_eq!(learner.server_sessions().unwrap().own.node(), Some(NodeId(5)));
+}
+
+#[test]
+fn each_generation_has_its_own_files_and_the_authority_goes_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = keyring(dir.path());
+    before.open(who(5, true), NOW).unwrap();
+    assert!(carry_over(dir.path(), CLUSTER, 1, 2).unwrap());
+    let second = Who { generation: 2, ..who(6, true) };
+    let after = keyring(dir.path());
+    after.open(second.clone(), NOW).unwrap();
+    assert_eq!(after.sessions().unwrap().own.node(), Some(NodeId(6)));
+    let pem = |keyring: &Keyring| keyring.authority().unwrap().certificate_pem().to_owned();
+    assert_eq!(pem(&after), pem(&before));
+    // The old files are as they were, should the node have died before it began.
+    keyring(dir.path()).open(who(5, false), NOW).unwrap();
+    // Without the key a new authority is made, and the old one's members are strangers to it.
+    let other = tempfile::tempdir().unwrap();
+    assert!(!carry_over(other.path(), CLUSTER, 1, 2).unwrap());
+    let founded = keyring(other.path());
+    founded.open(second, NOW).unwrap();
+    assert_ne!(pem(&founded), pem(&before));
+    // A host that joins there has no use for what a recovery of its own has left.
+    let request = before.request().unwrap().unwrap();
+    let subject = Subject::Node { node: NodeId(8), name: "kerio".to_owned() };
+    let signed = founded.sign(&request, &subject, NOW).unwrap();
+    adopt(dir.path(), CLUSTER, 2, &signed).unwrap();
+    let joined = keyring(dir.path());
+    joined.open(Who { generation: 2, ..who(8, false) }, NOW).unwrap();
+    assert!(joined.authority().is_none());
 }

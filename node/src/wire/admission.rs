@@ -7,6 +7,8 @@
 //! host ◀── certificate, authority ──
 //! ```
 //!
+//! A host that has lost its log shows no token: its key is the one that is bound to its former id.
+//!
 //! A token lets one node id with one key in. Asked again for the same, the answer is the same, so that a host whose
 //! join was interrupted goes on with the token it has; whoever finds the token later can do nothing with it. Not for
 //! becoming a member: that is openraft's.
@@ -102,6 +104,8 @@ pub struct Applicant {
     pub from_cluster: ClusterId,
     /// `host:port` at which it will be reached.
     pub address: String,
+    /// Its id until its log was lost: then its key is as good as a token.
+    pub former: Option<NodeId>,
 }
 
 /// Asks the member at `address` to let a host in. What comes back is empty where there was nothing to sign.
@@ -121,6 +125,8 @@ pub async fn ask_to_be_let_in(
         from_cluster: applicant.from_cluster.0.to_vec().into(),
         address: applicant.address.clone(),
         forwarded: false,
+        former: applicant.former.map_or(0, |former| former.0),
+        shown_key: Vec::new().into(),
     };
     let channel = by.connect(address, None).await.map_err(|error| NotLetIn::NotNow(error.to_string()))?;
     let admitted = read(address, PeersClient::new(channel).admit(request)).await?;
@@ -185,6 +191,10 @@ async fn decide(
         false => Fingerprint([0; 32]),
     };
     let token = match needs_token || !request.secret.is_empty() {
+        _ if request.former != 0 => {
+            check_former(raft, &request, key)?;
+            None
+        }
         true => Some(known_token(raft, &request, key, now)?),
         false => None,
     };
@@ -227,6 +237,23 @@ fn check_room(raft: &RaftNode) -> Result<(), NotLetIn> {
         return Err(NotLetIn::Refused(format!(
             "the cluster has {MEMBERS_MAX} members, the most there can be"
         )));
+    }
+    Ok(())
+}
+
+/// A host that has lost its log is known by its key: the one that is bound to its former id, shown on the
+/// connection, and to be certified for the new id. Whether it is taken in is decided when it joins.
+fn check_former(raft: &RaftNode, request: &v1::AdmitRequest, key: Fingerprint) -> Result<(), NotLetIn> {
+    let former = NodeId(request.former);
+    let view = raft.view();
+    let Some(entry) = view.node(former).filter(|entry| !entry.revoked) else {
+        return Err(NotLetIn::Refused(format!(
+            "the node {former} is no member any more: `bannkreis token create` on a member lets its host in again"
+        )));
+    };
+    let bound = &entry.record.key_fingerprint[..];
+    if bound != key.0 || bound != &request.shown_key[..] {
+        return Err(NotLetIn::Refused(format!("its key is not the one that the node {former} had")));
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use bannkreis_core::proposal::Notice;
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::peer_message::Message;
 use bannkreis_proto::v1::peers_server::{Peers, PeersServer};
-use bannkreis_raft::{Connect, RaftNode};
+use bannkreis_raft::{Connect, KeyFingerprint, RaftNode};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -116,8 +116,14 @@ impl Peers for PeersService {
         if request.get_ref().forwarded {
             self.raft.check(&request)?;
         }
+        let shown = request.extensions().get::<KeyFingerprint>().copied();
+        let mut request = request.into_inner();
+        if !request.forwarded {
+            request.shown_key =
+                shown.map_or_else(Default::default, |KeyFingerprint(key)| key.to_vec().into());
+        }
         let now = self.clock.now().cluster;
-        Ok(Response::new(admission::admit(self, request.into_inner(), now).await))
+        Ok(Response::new(admission::admit(self, request, now).await))
     }
 }
 

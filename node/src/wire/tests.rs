@@ -73,8 +73,14 @@ impl Node {
         };
         let raft = RaftNode::start(options, Settings::at_birth).await.unwrap();
         let is_alone = raft.is_alone();
-        let who =
-            Who { cluster: raft.cluster_id(), node: raft.node_id(), name: "kopano".to_owned(), is_alone };
+        let who = Who {
+            cluster: raft.cluster_id(),
+            generation: 1,
+            former: None,
+            node: raft.node_id(),
+            name: "kopano".to_owned(),
+            is_alone,
+        };
         tls.keyring().open(who, now()).unwrap();
         tls.follow(&raft);
         let (stop, stopped) = watch::channel(false);
@@ -108,8 +114,15 @@ impl Node {
         let request = tls.keyring().request().unwrap().unwrap();
         let subject = Subject::Node { node, name: "mx1".to_owned() };
         let signed = self.tls.keyring().sign(&request, &subject, now()).unwrap();
-        adopt(dir.path(), self.raft.cluster_id(), &signed).unwrap();
-        let who = Who { cluster: self.raft.cluster_id(), node, name: "mx1".to_owned(), is_alone: false };
+        adopt(dir.path(), self.raft.cluster_id(), 1, &signed).unwrap();
+        let who = Who {
+            cluster: self.raft.cluster_id(),
+            generation: 1,
+            former: None,
+            node,
+            name: "mx1".to_owned(),
+            is_alone: false,
+        };
         tls.keyring().open(who, now()).unwrap();
         Caller { dir, tls }
     }
@@ -299,8 +312,10 @@ fn certified_by(authority: &Authority, cluster: ClusterId, node: NodeId, at: Tim
     let certificate = authority.sign(&request, &subject, at, 90).unwrap();
     let signed =
         crate::pki::keyring::Signed { certificate, authority: authority.certificate_pem().to_owned() };
-    adopt(dir.path(), cluster, &signed).unwrap();
-    tls.keyring().open(Who { cluster, node, name: "mx1".to_owned(), is_alone: false }, at).unwrap();
+    adopt(dir.path(), cluster, 1, &signed).unwrap();
+    tls.keyring()
+        .open(Who { cluster, generation: 1, former: None, node, name: "mx1".to_owned(), is_alone: false }, at)
+        .unwrap();
     Caller { dir, tls }
 }
 

@@ -116,7 +116,7 @@ impl Tls {
 
     /// The server's side of a handshake.
     async fn greet(&self, tcp: TcpStream) -> Result<Secured, String> {
-        let sessions = self.keyring.sessions().ok_or("this node has no certificate yet")?;
+        let sessions = self.keyring.server_sessions().ok_or("this node has no certificate yet")?;
         let _ = tcp.set_nodelay(true);
         let handshake = TlsAcceptor::from(sessions.server.clone()).accept(tcp);
         let stream = within_time(handshake).await?;

@@ -187,13 +187,12 @@ impl Outbox {
         (!self.due.is_empty()).then(|| self.renewed_at.plus_ms(RENEW_INTERVAL_MS))
     }
 
-    /// Takes out what a lift covers. An entry based on a later place in the log than the lift's is newer
-    /// evidence: a restarted node gets to see old lifts again.
+    /// Takes out what a lift covers, but for newer evidence: a restarted node gets to see old lifts again.
     pub(super) fn take_lifted(&mut self, lift: &Lift, own: NodeId) -> Vec<BanKey> {
         let covered: Vec<BanKey> = self
             .items
             .iter()
-            .filter(|(key, item)| lift.covers(key.subnet, &key.jail, own) && item.entry.basis < lift.position)
+            .filter(|(key, item)| lift.covers(key.subnet, &key.jail, own) && item.entry.is_older_than(lift))
             .map(|(key, _)| key.clone())
             .collect();
         for key in &covered {
@@ -204,8 +203,18 @@ impl Outbox {
 }
 
 impl OutboxEntry {
+    /// Whether it is based on an earlier place in the log than the lift's. Places of different generations say
+    /// nothing about each other: there the times decide.
+    fn is_older_than(&self, lift: &Lift) -> bool {
+        if self.basis.generation == lift.position.generation {
+            self.basis < lift.position
+        } else {
+            self.last_failure <= lift.at
+        }
+    }
+
     /// Moves every time in it.
-    fn redate(&mut self, shifted: impl Fn(Timestamp) -> Timestamp) {
+    pub fn redate(&mut self, shifted: impl Fn(Timestamp) -> Timestamp) {
         for offence in &mut self.served {
             offence.first_failure = shifted(offence.first_failure);
             offence.last_failure = shifted(offence.last_failure);

@@ -4,6 +4,7 @@
 
 mod applying;
 mod generated;
+mod generations;
 mod judging;
 mod known_offenders;
 mod lifting;

@@ -1,8 +1,9 @@
 //! A node whose cluster answers as a test wants it.
 
 use crate::control::{
-    CertificateFacts, ClusterFacts, ColdRecord, Committed, Inspection, IssuedCertificate, KeyFacts,
-    MemberFacts, MemberOrder, NewToken, NodeApi, NodeFacts, OrderFailure, Peer, ProposeFailure, Role,
+    BackupFacts, CertificateFacts, ClusterFacts, ColdRecord, Committed, Inspection, IssuedCertificate,
+    KeyFacts, MemberFacts, MemberOrder, NewLife, NewToken, NodeApi, NodeFacts, OrderFailure, Peer,
+    ProposeFailure, RecoverWish, Role,
 };
 use bannkreis_core::ban_list::{BanList, BanView, Cause};
 use bannkreis_core::command::{Command, LEVEL, Op};
@@ -13,6 +14,7 @@ use bannkreis_core::settings::Settings;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{HOUR_MS, Now, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::sync::Mutex;
 
 /// This node.
@@ -218,6 +220,7 @@ impl NodeApi for MadeUp {
             warnings: Vec::new(),
             halted: None,
             sources: Vec::new(),
+            apart: None,
         }
     }
 
@@ -332,6 +335,37 @@ impl NodeApi for MadeUp {
         self.with(|state| {
             state.n_tokens += 1;
             Ok(NewToken { text: format!("bkt1_{}", state.n_tokens), hash: vec![state.n_tokens; 32] })
+        })
+    }
+
+    async fn back_up(&self, _with_keys: bool) -> Result<(BackupFacts, File), String> {
+        Err("there is no disk here".to_owned())
+    }
+
+    fn spool(&self) -> Result<File, String> {
+        Err("there is no disk here".to_owned())
+    }
+
+    async fn check_backup(&self, _file: File) -> Result<BackupFacts, String> {
+        Err("there is no disk here".to_owned())
+    }
+
+    async fn restore(&self, _file: File, _is_confirmed: bool) -> Result<(BackupFacts, NewLife), String> {
+        Err("there is no disk here".to_owned())
+    }
+
+    async fn recover(&self, wish: RecoverWish) -> Result<NewLife, String> {
+        let view = self.view();
+        Ok(NewLife {
+            is_done: wish.is_confirmed,
+            cluster: self.cluster().cluster,
+            generation: self.cluster().generation + 1,
+            position: view.position(),
+            n_bans: view.n_bans() as u64,
+            consequences: match wish.new_time {
+                Some(_) => vec!["the clock is set".to_owned()],
+                None => vec!["kerio is given up".to_owned()],
+            },
         })
     }
 }

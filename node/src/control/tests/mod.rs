@@ -6,4 +6,5 @@ mod door;
 mod keys;
 mod made_up;
 mod members;
+mod recovering;
 mod tokens;

@@ -60,6 +60,7 @@ impl Host {
             request: own_tls(dir.path()).keyring().request().unwrap().unwrap(),
             from_cluster: ClusterId([9; 16]),
             address: listener.local_addr().unwrap().to_string(),
+            former: None,
         };
         Host { dir, applicant, _listener: listener }
     }
@@ -95,10 +96,20 @@ async fn a_token_lets_one_host_in_and_the_same_host_again() {
 
     // And the certificate is good for the ordinary join.
     let cluster = founder.raft.cluster_id();
-    adopt(host.dir.path(), cluster, &signed).unwrap();
+    adopt(host.dir.path(), cluster, 1, &signed).unwrap();
     let tls = own_tls(host.dir.path());
     tls.keyring()
-        .open(Who { cluster, node: NodeId(77), name: "mx1".to_owned(), is_alone: false }, now())
+        .open(
+            Who {
+                cluster,
+                generation: 1,
+                former: None,
+                node: NodeId(77),
+                name: "mx1".to_owned(),
+                is_alone: false,
+            },
+            now(),
+        )
         .unwrap();
     assert_eq!(join_info(&tls, &founder.address).await.unwrap().cluster, cluster);
 }
