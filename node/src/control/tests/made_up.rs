@@ -35,6 +35,7 @@ pub(super) struct MadeUp {
     state: Mutex<State>,
     inspection: Inspection,
     backend: &'static str,
+    halted: Option<String>,
 }
 
 struct State {
@@ -96,7 +97,7 @@ impl MadeUp {
             n_tokens: 0,
             catching_up: names.map(|(node, _)| (node, 0)).to_vec(),
         };
-        MadeUp { state: Mutex::new(state), inspection, backend: "nftables" }
+        MadeUp { state: Mutex::new(state), inspection, backend: "nftables", halted: None }
     }
 
     /// The next proposals end like this; those after them are committed.
@@ -108,6 +109,12 @@ impl MadeUp {
     /// This node has no firewall.
     pub(super) fn without_firewall(mut self) -> MadeUp {
         self.backend = "none";
+        self
+    }
+
+    /// This node can not follow the Raft log any further.
+    pub(super) fn halted_by(mut self, why: &str) -> MadeUp {
+        self.halted = Some(why.to_owned());
         self
     }
 
@@ -200,7 +207,7 @@ impl NodeApi for MadeUp {
             uptime_ms: 60_000,
             enforced: self.view().position(),
             warnings: Vec::new(),
-            halted: None,
+            halted: self.halted.clone(),
             sources: Vec::new(),
         }
     }
