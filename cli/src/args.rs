@@ -38,6 +38,12 @@ pub struct Cli {
     /// The node's control socket.
     #[arg(long, global = true, env = "BANNKREIS_SOCKET", value_name = "PATH", default_value = SOCKET_DEFAULT)]
     pub socket: PathBuf,
+    /// Asks a node on another host instead, with a person's certificate: see `pki issue`.
+    #[arg(long, global = true, env = "BANNKREIS_CONNECT", value_name = "HOST:PORT", value_parser = host_port)]
+    pub connect: Option<String>,
+    /// With --connect: the directory that `pki issue` has made.
+    #[arg(long, global = true, env = "BANNKREIS_KEYS", value_name = "DIR", default_value = ".")]
+    pub keys: PathBuf,
     /// Tables for people, JSON for programs.
     #[arg(long, global = true, value_enum, default_value = "table")]
     pub output: Output,
@@ -108,9 +114,12 @@ pub enum Command {
     /// Test a filter or an expression on a log, as fail2ban-regex does. Needs no daemon.
     #[command(version)]
     Regex(Box<RegexArgs>),
-    /// The cluster: how it is, and joining one.
+    /// The cluster: how it is, who is in it, who votes and leads.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Certificates: this node's, and those of people who ask from other hosts.
+    #[command(subcommand)]
+    Pki(PkiCommand),
     /// Join tokens: each lets one host into the cluster.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -133,6 +142,70 @@ pub enum ClusterCommand {
         #[arg(long, value_name = "FILE", conflicts_with = "token")]
         token_file: Option<PathBuf>,
     },
+    /// Take this node out of its cluster. It goes on alone, with all bans.
+    Leave {
+        /// Also when the cluster can not be asked, or has thrown this node out.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take another node out of the cluster, and its key with it: a host that is gone, or not trusted any more.
+    Remove {
+        /// Its name or id.
+        node: String,
+    },
+    /// Give a node a vote.
+    Promote {
+        /// Its name or id.
+        node: String,
+    },
+    /// Take a node's vote, until it is promoted.
+    Demote {
+        /// Its name or id.
+        node: String,
+    },
+    /// Let another node lead: before maintenance of the leader's host. The next commit waits for one message.
+    TransferLeader {
+        /// Its name or id; without it, the one that is up to date.
+        node: Option<String>,
+    },
+}
+
+/// What to do with certificates.
+#[derive(Debug, Subcommand)]
+pub enum PkiCommand {
+    /// This node's certificate, and the authorities it believes.
+    Show,
+    /// Make this node's certificate anew. It also does so by itself when two thirds of its time are over.
+    Renew,
+    /// Make a key and a certificate for a person who asks from another host.
+    Issue(IssueArgs),
+}
+
+/// Arguments of `pki issue`.
+#[derive(Debug, Args)]
+pub struct IssueArgs {
+    /// The person, as the audit shall name them.
+    pub name: String,
+    /// What they may do.
+    #[arg(long, value_enum)]
+    pub role: PersonRole,
+    /// How many days it counts: 1 to 825. It can not be taken back before.
+    #[arg(long, value_name = "DAYS", default_value = "90", value_parser = clap::value_parser!(u32).range(1..=825))]
+    pub days: Option<u32>,
+    /// Where to put key and certificates: a directory that is not there yet. By default ./NAME.
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+}
+
+/// What a person may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PersonRole {
+    /// Everything.
+    Admin,
+    /// Ban, unban and look.
+    Operator,
+    /// Look.
+    Viewer,
 }
 
 /// What to do with join tokens.

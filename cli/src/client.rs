@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 /// A daemon that does not take a connection in this time hangs.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take that needs no other node.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the daemon may take beyond what it was told to wait.
@@ -111,7 +111,8 @@ pub fn write_failure(status: &Status, command_id: u128) -> Failure {
 }
 
 /// Whether the connection broke or was too slow, and it was not the daemon who said no.
-fn is_of_the_way(status: &Status) -> bool {
+#[must_use]
+pub fn is_of_the_way(status: &Status) -> bool {
     use std::error::Error as _;
     matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded | Code::Unknown)
         || (status.code() == Code::Unavailable && status.source().is_some())

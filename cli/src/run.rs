@@ -1,11 +1,11 @@
 //! From what was typed to an exit code: reads the arguments, runs the command, shows what came of it.
 
-use crate::args::{Cli, ClusterCommand, Color, Command, Output, TokenCommand};
+use crate::args::{Cli, ClusterCommand, Color, Command, Output, PkiCommand, TokenCommand};
 use crate::commands::regex::Printer;
 use crate::commands::regex::args::RegexArgs;
 use crate::failure::{Exit, Failure};
 use crate::text::Style;
-use crate::{client, commands};
+use crate::{client, commands, remote};
 use bannkreis_core::time::Timestamp;
 use clap::Parser;
 use jiff::tz::TimeZone;
@@ -66,7 +66,10 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
         Failure::new(Exit::Refused, format!("this system gives us no event queue: {error}"))
     })?;
     runtime.block_on(async {
-        let mut client = client::connect(&cli.socket).await?;
+        let mut client = match &cli.connect {
+            Some(address) => remote::connect(address, &cli.keys).await?,
+            None => client::connect(&cli.socket).await?,
+        };
         match &cli.command {
             Command::Status { jail } => {
                 commands::status::run(&mut client, jail.as_deref(), style).await.map(Ended::With)
@@ -85,6 +88,22 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
             Command::Cluster(ClusterCommand::Join { address, token, token_file }) => {
                 let token = commands::cluster::token(token.as_deref(), token_file.as_deref())?;
                 commands::cluster::join(&mut client, address, token, style).await.map(Ended::With)
+            }
+            Command::Cluster(ClusterCommand::Leave { force }) => {
+                commands::members::leave(&mut client, *force, style).await.map(Ended::With)
+            }
+            Command::Cluster(order) => match commands::members::order_in(order) {
+                Some((order, node)) => {
+                    commands::members::order(&mut client, order, node, style).await.map(Ended::With)
+                }
+                None => unreachable!("every other command of the cluster has an arm of its own"),
+            },
+            Command::Pki(PkiCommand::Show) => commands::pki::show(&mut client, style).await.map(Ended::With),
+            Command::Pki(PkiCommand::Renew) => {
+                commands::pki::renew(&mut client, style).await.map(Ended::With)
+            }
+            Command::Pki(PkiCommand::Issue(args)) => {
+                commands::pki::issue(&mut client, args, style).await.map(Ended::With)
             }
             Command::Token(TokenCommand::Create { ttl }) => {
                 commands::token::create(&mut client, *ttl, style).await.map(Ended::With)

@@ -6,14 +6,14 @@
 mod answers;
 
 use bannkreis_cli::args::Output;
-use bannkreis_cli::commands::{ban, bans, check, cluster, status, token, unban, why};
+use bannkreis_cli::commands::{ban, bans, check, cluster, members, pki, status, token, unban, why};
 use bannkreis_cli::failure::Exit;
 use bannkreis_cli::run::Shown;
 use bannkreis_cli::text::{COLUMNS, Style};
 use bannkreis_filter::tree::MemoryTree;
-use bannkreis_proto::v1::ListTokensResponse;
+use bannkreis_proto::v1::{ListTokensResponse, MemberOrder, ShowCertificatesResponse};
 use jiff::tz::TimeZone;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn style() -> Style {
     Style { color: false, zone: TimeZone::UTC }
@@ -147,6 +147,34 @@ fn cluster_of_three_with_one_down() {
 #[test]
 fn joined() {
     expect("cluster-join", Exit::Done, &cluster::show_join(&answers::joined(), &style()));
+}
+
+#[test]
+fn orders_about_members() {
+    for (name, order) in [
+        ("cluster-remove", MemberOrder::Remove),
+        ("cluster-promote", MemberOrder::Promote),
+        ("cluster-demote", MemberOrder::Demote),
+        ("cluster-transfer-leader", MemberOrder::TransferLeader),
+    ] {
+        expect(name, Exit::Done, &members::show_order(order, &answers::ordered(), &style()));
+    }
+    expect("cluster-leave", Exit::Done, &members::show_leave(&answers::left(), &style()));
+}
+
+#[test]
+fn certificates() {
+    expect("pki-show", Exit::Done, &pki::show_certificates(&answers::certificates(), &style()));
+    let insecure = ShowCertificatesResponse {
+        mode: "insecure".to_owned(),
+        has_authority: false,
+        own: None,
+        authorities: Vec::new(),
+        renew_at_ms: None,
+        ..answers::certificates()
+    };
+    expect("pki-show-insecure", Exit::Done, &pki::show_certificates(&insecure, &style()));
+    expect("pki-issue", Exit::Done, &pki::show_issued(&answers::issued(), Path::new("./Alice"), &style()));
 }
 
 #[test]

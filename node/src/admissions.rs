@@ -59,6 +59,11 @@ impl Admissions {
         }
     }
 
+    /// Whoever was let in was let into a cluster that this node has left.
+    pub fn forget(&self) {
+        self.lock().admitted_at = None;
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,24 +1,26 @@
 //! The daemon from start to stop: one operator's door, and behind it one life of the node after another.
 //!
-//! Usually there is one life. A join ends it and begins the next, as a member of another cluster, while the
-//! kernel keeps every block.
+//! Usually there is one life. Joining or leaving a cluster ends it and begins the next, while the kernel keeps every
+//! block.
 
-use crate::admissions::Admissions;
+use crate::borders::Clock;
 use crate::by_lease;
 use crate::config::NodeConfig;
-use crate::control::ControlSocket;
+use crate::control::{ControlSocket, NodeApi};
 use crate::door::Door;
 use crate::host::HostFacts;
 use crate::joining;
 use crate::kubernetes::LeaseName;
-use crate::local_store::LocalStore;
 use crate::notify::{Notifier, SOCKET_VARIABLE};
-use crate::pki::{JoinToken, PkiError};
+use crate::pki::{JoinToken, PkiError, keyring};
 use crate::readiness;
-use crate::running::Running;
+use crate::running::{Lasting, Running};
+use crate::security;
 use crate::startup::{self, StartupError};
 use crate::way_in::{self, WayIn};
 use crate::wire::Security;
+use bannkreis_core::ids::Operator;
+use bannkreis_raft::{Order, OrderError, RaftNode};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -32,6 +34,10 @@ use tokio::sync::{Mutex, watch};
 const JOIN_WAIT: Duration = Duration::from_secs(30);
 /// Pause before the cluster in the configuration is asked again.
 const CONFIGURED_JOIN_PAUSE: Duration = Duration::from_secs(3);
+/// The cluster is asked to let this node go for so long: an election and a change of the leader are within it.
+const LEAVE_WAIT: Duration = Duration::from_secs(15);
+/// Pause before it is asked again.
+const LEAVE_PAUSE: Duration = Duration::from_millis(300);
 /// How often a joining node looks whether it is a member.
 const JOIN_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -39,11 +45,9 @@ const JOIN_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 pub struct Lives {
     config: NodeConfig,
     host: HostFacts,
-    store: Arc<LocalStore>,
+    lasting: Lasting,
     current: RwLock<Arc<Running>>,
-    /// Whether somebody comes while this node goes.
-    admissions: Arc<Admissions>,
-    /// One join at a time; a stop waits for it.
+    /// One change of lives at a time; a stop waits for it.
     changing: Mutex<()>,
     /// Why this node is not where its configuration wants it, while it is not.
     not_joined: RwLock<Option<String>>,
@@ -111,24 +115,87 @@ impl Lives {
     ) -> Result<(), String> {
         let only_one = self.changing.lock().await;
         let solo = self.current();
-        let way = way_in::find(&solo, &self.config, &self.admissions, host_port, token, wanted).await?;
+        let way =
+            way_in::find(&solo, &self.config, &self.lasting.admissions, host_port, token, wanted).await?;
         tracing::info!("joining the cluster {} by {host_port}", way.info.cluster);
         solo.stop().await;
         // Only now: what was acknowledged until the end comes along. When it can not be prepared, the
         // directory still is the solo node's, and it lives on.
         let prepared = self.prepare(&solo, &way, host_port).await;
         drop(way);
-        match Running::start(&self.config, &self.host, self.store.clone(), self.admissions.clone()).await {
-            Ok(running) => *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(running),
-            Err(error) => {
-                self.broken.send_replace(Some(error.clone()));
-                return Err(format!("this node can not start again: {error}"));
-            }
-        }
+        self.begin_next().await?;
         prepared?;
         // Only watching from here: a stop need not wait, and a second join is refused by its cluster.
         drop(only_one);
         self.await_membership(host_port).await
+    }
+
+    /// Leaves the cluster and goes on alone, with all bans; returns when this node has taken them over. `force`: also
+    /// when the cluster does not let it go, because it can not be asked or has thrown this node out.
+    ///
+    /// # Errors
+    /// A sentence with cause and remedy. Before anything was changed, or, when it says so, after.
+    pub async fn leave(&self, by: &Operator, force: bool) -> Result<(), String> {
+        let only_one = self.changing.lock().await;
+        let member = self.current();
+        if member.raft.is_alone() {
+            return Err("this node is alone already: there is nobody to leave".to_owned());
+        }
+        if joining::is_open(&self.config.state_dir) {
+            return Err(
+                "this node is still joining: wait until `bannkreis cluster status` lists it".to_owned()
+            );
+        }
+        let asked = match check_authority(&member).await {
+            Ok(()) => ask_to_go(&member.raft, by).await,
+            Err(why) => Err(why),
+        };
+        let is_let_go = match asked {
+            Ok(()) => true,
+            Err(why) if force => {
+                tracing::warn!("leaving without the cluster's word: {why}");
+                false
+            }
+            Err(why) => {
+                return Err(format!(
+                    "the cluster does not let this node go: {why}. `bannkreis cluster leave --force` goes without \
+                     asking; the others then remove it by `bannkreis cluster remove`"
+                ));
+            }
+        };
+        tracing::info!("leaving the cluster {}", member.raft.cluster_id());
+        member.stop().await;
+        let (state_dir, view, node) =
+            (self.config.state_dir.clone(), member.raft.view(), member.raft.node_id());
+        let prepared = tokio::task::spawn_blocking(move || {
+            joining::prepare_alone(&state_dir, &view, node)?;
+            // A cluster that throws this node out believes its key no more.
+            if is_let_go {
+                Ok(())
+            } else {
+                keyring::forget_key(&state_dir).map_err(|error| error.to_string())
+            }
+        });
+        let prepared = prepared.await.unwrap_or_else(|error| Err(error.to_string()));
+        self.lasting.admissions.forget();
+        self.begin_next().await?;
+        prepared?;
+        drop(only_one);
+        self.await_membership("this node's own log").await
+    }
+
+    /// Starts the next life in the directory as it is now.
+    async fn begin_next(&self) -> Result<(), String> {
+        match Running::start(&self.config, &self.host, &self.lasting).await {
+            Ok(running) => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(running);
+                Ok(())
+            }
+            Err(error) => {
+                self.broken.send_replace(Some(error.clone()));
+                Err(format!("this node can not start again: {error}"))
+            }
+        }
     }
 
     /// Asks again whether it may join, for others may have joined it meanwhile, and prepares the directory.
@@ -182,6 +249,39 @@ impl Lives {
     }
 }
 
+/// Whoever can sign for the cluster does not go before somebody else can.
+async fn check_authority(member: &Running) -> Result<(), String> {
+    if !security::has_authority(&member.security) {
+        return Ok(());
+    }
+    let deadline = Instant::now() + LEAVE_WAIT;
+    while !member.peers.has_authority_elsewhere(member.clock.boottime_ms()) {
+        if Instant::now() + LEAVE_PAUSE >= deadline {
+            return Err(
+                "no other voter that answers has the key of the cluster's authority, and without it no \
+                        host could join any more"
+                    .to_owned(),
+            );
+        }
+        tokio::time::sleep(LEAVE_PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Asks the cluster to let this node go, while asking again may help.
+async fn ask_to_go(raft: &RaftNode, by: &Operator) -> Result<(), String> {
+    let deadline = Instant::now() + LEAVE_WAIT;
+    loop {
+        match raft.order(&Order::Leave(raft.node_id()), by).await {
+            Ok(()) => return Ok(()),
+            Err(OrderError::NotNow(_)) if Instant::now() + LEAVE_PAUSE < deadline => {
+                tokio::time::sleep(LEAVE_PAUSE).await;
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
 async fn read_token(file: Option<&Path>) -> Result<Option<JoinToken>, String> {
     let Some(file) = file else { return Ok(None) };
     let failed = |why: &dyn std::fmt::Display| format!("token_file = \"{}\": {why}", file.display());
@@ -215,9 +315,12 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     let socket = ControlSocket::bind(&config.control_socket()).map_err(StartupError::of)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StartupError::of)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartupError::of)?;
-    let store = Arc::new(startup::open_store(&config.state_dir)?);
-    let admissions = Arc::new(Admissions::default());
-    let running = Running::start(&config, &host, store.clone(), admissions.clone()).await?;
+    let lasting = Lasting {
+        store: Arc::new(startup::open_store(&config.state_dir)?),
+        admissions: Arc::default(),
+        door: Arc::default(),
+    };
+    let running = Running::start(&config, &host, &lasting).await?;
     tracing::info!(
         node = %running.raft.node_id(),
         cluster = %running.raft.cluster_id(),
@@ -238,9 +341,8 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     let lives = Arc::new(Lives {
         config,
         host,
-        store,
+        lasting,
         current: RwLock::new(Arc::new(running)),
-        admissions,
         changing: Mutex::new(()),
         not_joined: RwLock::default(),
         broken,
@@ -251,7 +353,8 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
         (None, None) => None,
     };
     let (stop, mut stopped) = watch::channel(false);
-    let door = Arc::new(Door { lives: lives.clone(), started });
+    let door: Arc<dyn NodeApi> = Arc::new(Door { lives: lives.clone(), started });
+    lives.lasting.door.get_or_init(|| door.clone());
     let (is_ready, ready) = watch::channel(true);
     let serving = tokio::spawn(socket.serve(door.clone(), ready, async move {
         // An error means that the daemon is gone.

@@ -5,8 +5,8 @@
 use crate::app::Lives;
 use crate::borders::Clock;
 use crate::control::{
-    ClusterFacts, ColdRecord, Committed, DecisionFacts, Inspection, MemberFacts, NewToken, NodeApi,
-    NodeFacts, ProposeFailure, SourceFacts,
+    ClusterFacts, ColdRecord, Committed, DecisionFacts, Inspection, IssuedCertificate, KeyFacts, MemberFacts,
+    MemberOrder, NewToken, NodeApi, NodeFacts, OrderFailure, ProposeFailure, Role, SourceFacts,
 };
 use crate::local_store::ColdKey;
 use crate::pki::JoinToken;
@@ -14,13 +14,14 @@ use crate::raft_observer::decode_cold;
 use crate::running::Running;
 use crate::security;
 use crate::source::FileSourcesHandle;
+use crate::wire::Security;
 use bannkreis_core::ban_list::{BanView, Cause};
 use bannkreis_core::command::Op;
-use bannkreis_core::ids::NodeId;
+use bannkreis_core::ids::{NodeId, Operator};
 use bannkreis_core::node_record::NodeRole;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{Now, Timestamp};
-use bannkreis_raft::{Decided, MemberStatus, ProposeError};
+use bannkreis_raft::{Decided, MemberStatus, Order, OrderError, ProposeError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -121,6 +122,49 @@ impl NodeApi for Door {
         let (lives, target) = (self.lives.clone(), host_port.to_owned());
         let joined = tokio::spawn(async move { lives.join(&target, token.as_ref()).await }).await;
         joined.unwrap_or_else(|error| Err(format!("joining has failed ({error}); restart bannkreisd")))
+    }
+
+    fn keys(&self) -> Result<KeyFacts, String> {
+        security::key_facts(&self.running().security)
+    }
+
+    async fn renew_certificate(&self) -> Result<(), String> {
+        let running = self.running();
+        match &running.security {
+            Security::Insecure => Err(security::NO_CERTIFICATES.to_owned()),
+            Security::Tls(tls) => security::renew(tls, &running.raft, running.clock.wall()).await,
+        }
+    }
+
+    async fn issue_certificate(
+        &self,
+        role: Role,
+        name: String,
+        request: Vec<u8>,
+        days: u32,
+    ) -> Result<IssuedCertificate, String> {
+        let running = self.running();
+        security::issue(&running.security, role, name, request, days, running.clock.wall()).await
+    }
+
+    async fn order(&self, order: MemberOrder, by: &Operator) -> Result<(), OrderFailure> {
+        let order = match order {
+            MemberOrder::Remove(node) => Order::Remove(node),
+            MemberOrder::Promote(node) => Order::Promote(node),
+            MemberOrder::Demote(node) => Order::Demote(node),
+            MemberOrder::Lead { to, .. } => Order::Lead(to),
+        };
+        self.running().raft.order(&order, by).await.map_err(|error| match error {
+            OrderError::NotNow(why) => OrderFailure::NotNow { why },
+            OrderError::Refused(why) => OrderFailure::Refused { why },
+        })
+    }
+
+    async fn leave(&self, by: Operator, force: bool) -> Result<(), String> {
+        // A task of its own, as for a join.
+        let lives = self.lives.clone();
+        let left = tokio::spawn(async move { lives.leave(&by, force).await }).await;
+        left.unwrap_or_else(|error| Err(format!("leaving has failed ({error}); restart bannkreisd")))
     }
 
     fn make_token(&self) -> Result<NewToken, String> {

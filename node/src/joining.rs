@@ -1,5 +1,6 @@
-//! A solo node joins a cluster: its store is put aside, it takes a new identity, and when it is a member it
-//! asks the cluster to take over its bans, allow entries and history. Its firewall is not touched on the way.
+//! A solo node joins a cluster, or a member leaves one and is alone: its store is put aside, it takes a new identity,
+//! and when it is a member there it asks for its bans, allow entries and history to be taken over. Its firewall is not
+//! touched on the way.
 //!
 //! Every step leaves the directory in a state that the next start can go on from: see [`finish`].
 
@@ -17,10 +18,12 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-/// The ban list of the solo life, as length-prefixed records.
+/// The ban list of the former life, as length-prefixed records.
 const IMPORT_FILE: &str = "join-import";
-/// Where the cluster was asked to take this node in, and the name of the solo life's archive, a line each.
+/// Where the cluster was asked to take this node in, and the name of the former life's archive, a line each.
 const TARGET_FILE: &str = "join-target";
+/// In [`TARGET_FILE`] of a node that goes on alone.
+const ALONE: &str = "-";
 /// The node's identity, in the state directory, in the archive, and as an applicant.
 const IDENTITY_FILE: &str = "identity";
 /// Holds the identity under which the node asks to be let in, until it is a member.
@@ -53,12 +56,22 @@ pub fn applicant(state_dir: &Path, info: &JoinInfo) -> Result<Identity, String> 
     Ok(identity)
 }
 
+/// Prepares the directory for the first start of a node that leaves its cluster and goes on alone, under a new
+/// key. `node`: who it was until now. The Raft log must be closed.
+///
+/// # Errors
+/// A sentence that names the file. The directory still is the member's then.
+pub fn prepare_alone(state_dir: &Path, view: &BanView, node: NodeId) -> Result<(), String> {
+    let identity = Identity::founding().map_err(|error| format!("{}: {error}", state_dir.display()))?;
+    prepare(state_dir, view, node, &identity, ALONE)
+}
+
 /// Prepares the directory for the first start under the new `identity`. `node`: who the node was until
 /// now. The Raft log must be closed. Writing the new identity is what begins the new life: what comes after it
 /// is done by the next start as well, see [`move_aside`].
 ///
 /// # Errors
-/// A sentence that names the file. The directory still is the solo node's then.
+/// A sentence that names the file. The directory still is the former life's then.
 pub fn prepare(
     state_dir: &Path,
     view: &BanView,
@@ -68,7 +81,7 @@ pub fn prepare(
 ) -> Result<(), String> {
     let failed = |what: &str, error: &io::Error| format!("{}: {error}", state_dir.join(what).display());
     write_import(state_dir, view).map_err(|error| failed(IMPORT_FILE, &error))?;
-    let archive = format!("solo-{node}");
+    let archive = format!("{}-{node}", if target == ALONE { "left" } else { "solo" });
     let archive_dir = state_dir.join(&archive);
     fs::create_dir_all(&archive_dir).map_err(|error| failed(&archive, &error))?;
     fs::copy(state_dir.join(IDENTITY_FILE), archive_dir.join(IDENTITY_FILE))
@@ -79,7 +92,7 @@ pub fn prepare(
     move_aside(state_dir)
 }
 
-/// Moves the solo life's log and snapshots into their archive, if a join has got that far and no further;
+/// Moves the former life's log and snapshots into their archive, if a join has got that far and no further;
 /// forgets a join that has not begun.
 ///
 /// # Errors
@@ -90,7 +103,7 @@ pub fn move_aside(state_dir: &Path) -> Result<(), String> {
     let archive_dir = state_dir.join(&archive);
     let read = |dir: &Path| fs::read(dir.join(IDENTITY_FILE)).map_err(|error| failed(IDENTITY_FILE, &error));
     if read(state_dir)? == read(&archive_dir)? {
-        tracing::warn!("a join was interrupted before it began; this node goes on as it was");
+        tracing::warn!("joining or leaving was interrupted before it began; this node goes on as it was");
         return forget_join(state_dir);
     }
     // The log goes last: when it is there, all of it is.
@@ -107,8 +120,8 @@ pub fn move_aside(state_dir: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// What the outbox was based on in another cluster says nothing in this one: entries kept from a solo life
-/// count as based on nothing, so that times decide. Stored at once, because the next start can not tell.
+/// What the outbox was based on in another cluster says nothing in this one: entries kept from a former
+/// life count as based on nothing, so that times decide. Stored at once, because the next start can not tell.
 ///
 /// # Errors
 /// A sentence, when it can not be stored or the join can not be read.
@@ -124,7 +137,7 @@ pub fn rebase_kept(state_dir: &Path, outbox: &mut [OutboxEntry], store: &LocalSt
     store.commit(batch).and_then(|()| store.flush()).map_err(|error| error.to_string())
 }
 
-/// Whether a join is open: begun, and not yet with all that the solo life held in the cluster's hands.
+/// Whether a join is open: begun, and not yet with all that the former life held in the cluster's hands.
 #[must_use]
 pub fn is_open(state_dir: &Path) -> bool {
     state_dir.join(TARGET_FILE).exists()
@@ -154,7 +167,7 @@ pub async fn ask(raft: &RaftNode, state_dir: &Path) {
     }
 }
 
-/// Hands over what the solo life held, if a join is open; returns when the cluster has it and this node has
+/// Hands over what the former life held, if a join is open; returns when the cluster has it and this node has
 /// applied it, so that its firewall may forget what is not in the ban list.
 ///
 /// # Errors
@@ -171,7 +184,10 @@ pub async fn finish(raft: &RaftNode, state_dir: &Path) -> Result<(), String> {
             command_id: CommandId(u128::from(raft.node_id().0) << 64),
             node: raft.node_id(),
             author: "join".to_owned(),
-            reason: format!("taken over when this node joined by {target}"),
+            reason: match target.as_str() {
+                ALONE => "kept when this node left its cluster".to_owned(),
+                _ => format!("taken over when this node joined by {target}"),
+            },
         };
         for op in import_ops(&bans, &operator) {
             propose_until_answered(raft, op).await?;

@@ -8,6 +8,7 @@ use crate::admissions::Admissions;
 use crate::borders::{Clock, Names};
 use crate::clock::SystemClock;
 use crate::config::{NodeConfig, Role};
+use crate::control::remote::{self, LateApi};
 use crate::event_loop::{EventLoop, LoopHandle};
 use crate::filter_sink::FilterSink;
 use crate::firewall_worker::FirewallWorker;
@@ -39,6 +40,17 @@ use tokio::sync::watch;
 
 /// How long stopping waits for peers' open calls before it goes on without them.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What outlives every life of the node.
+#[derive(Clone)]
+pub struct Lasting {
+    /// What survives a restart.
+    pub store: Arc<LocalStore>,
+    /// Whether somebody comes while this node goes.
+    pub admissions: Arc<Admissions>,
+    /// The operator's door, as soon as it is there.
+    pub door: LateApi,
+}
 
 /// A node at work.
 pub struct Running {
@@ -76,16 +88,16 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts everything. The local store and the admissions outlive a join: they are the same for all lives.
+    /// Starts everything.
     ///
     /// # Errors
     /// The first thing that keeps the node from running, as one sentence with its remedy.
     pub async fn start(
         config: &NodeConfig,
         host: &HostFacts,
-        store: Arc<LocalStore>,
-        admissions: Arc<Admissions>,
+        lasting: &Lasting,
     ) -> Result<Running, StartupError> {
+        let store = lasting.store.clone();
         let clock = Arc::new(SystemClock::new());
         let listener = Listener::bind(config.listen).await.map_err(StartupError)?;
         let mut setup = startup::read_jails(config)?;
@@ -129,7 +141,7 @@ impl Running {
         let (firewall, firewall_thread) =
             FirewallWorker::start(firewall, clock.clone(), on_damage).map_err(StartupError::of)?;
         let counts = Arc::new(OwnCounts::default());
-        let facts = self_facts(&raft, &firewall, &clock, &counts, observe);
+        let facts = self_facts(&raft, &firewall, &clock, &counts, observe, &security);
         let links = Arc::new(Links::new(
             raft.clone(),
             connect.clone(),
@@ -171,12 +183,13 @@ impl Running {
             clock: clock.clone(),
             security: security.clone(),
             connect: connect.clone(),
-            admissions,
+            admissions: lasting.admissions.clone(),
         };
+        let operators = remote::routes(lasting.door.clone());
         let mut tasks = vec![tokio::spawn({
             let raft = raft.clone();
             async move {
-                if let Err(error) = serve(listener, &raft, service, stopped).await {
+                if let Err(error) = serve(listener, &raft, service, operators, stopped).await {
                     tracing::error!("the port for peers is closed: {error}");
                 }
             }
@@ -319,8 +332,9 @@ fn self_facts(
     clock: &Arc<SystemClock>,
     counts: &Arc<OwnCounts>,
     observe: bool,
+    security: &Security,
 ) -> Arc<dyn Fn() -> SelfFacts + Send + Sync> {
-    let (raft, firewall) = (raft.clone(), firewall.clone());
+    let (raft, firewall, security) = (raft.clone(), firewall.clone(), security.clone());
     let (clock, counts) = (clock.clone(), counts.clone());
     Arc::new(move || SelfFacts {
         applied: raft.view().position(),
@@ -330,5 +344,6 @@ fn self_facts(
         n_overrides: counts.n_overrides(),
         n_waiting: counts.n_waiting(),
         observe,
+        has_authority: security::has_authority(&security),
     })
 }

@@ -6,17 +6,21 @@
 use crate::borders::Clock;
 use crate::clock::SystemClock;
 use crate::config::{NodeConfig, TlsMode};
+use crate::control::{CertificateFacts, IssuedCertificate, KeyFacts, Role as OperatorRole};
+use crate::pki::certificate::role_name;
 use crate::pki::keyring::Changed;
-use crate::pki::{Fingerprint, Keyring, Origin, PkiError, Who};
+use crate::pki::{Certificate, Fingerprint, Keyring, Origin, PkiError, Subject, Who};
 use crate::startup::StartupError;
 use crate::wire::{PlainConnect, Security, Tls, ask_for_authority, ask_to_sign, is_voter};
 use bannkreis_core::time::Timestamp;
-use bannkreis_raft::{Connect, RaftNode};
+use bannkreis_raft::{Connect, RaftNode, Role};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How often it is looked whether this node needs a key or a certificate.
 const FRESH_INTERVAL: Duration = Duration::from_secs(10);
+/// The same for a node that could not sign if it led: until it can, nobody new gets in under it.
+const AUTHORITY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What the configuration says; no certificate is read yet.
 #[must_use]
@@ -73,6 +77,79 @@ pub fn authority(security: &Security) -> Result<Fingerprint, String> {
     Ok(authority.fingerprint)
 }
 
+/// Whether this node can sign for its cluster.
+#[must_use]
+pub fn has_authority(security: &Security) -> bool {
+    matches!(security, Security::Tls(tls) if tls.keyring().authority().is_some())
+}
+
+/// Why there is nothing to show in insecure mode.
+pub const NO_CERTIFICATES: &str =
+    "this node has no certificates: tls.mode = \"insecure\" in its configuration";
+
+/// How this node proves who it is, for operators.
+///
+/// # Errors
+/// A sentence.
+pub fn key_facts(security: &Security) -> Result<KeyFacts, String> {
+    let Security::Tls(tls) = security else {
+        let (own, authorities) = (None, Vec::new());
+        return Ok(KeyFacts { mode: "insecure", has_authority: false, own, authorities, renew_at: None });
+    };
+    let sessions = tls.keyring().sessions().ok_or("this node's certificates are not open yet")?;
+    let is_own = tls.keyring().is_own();
+    Ok(KeyFacts {
+        mode: if is_own { "own" } else { "files" },
+        has_authority: has_authority(security),
+        own: Some(certificate_facts(&sessions.own)),
+        authorities: sessions.authorities.iter().map(certificate_facts).collect(),
+        renew_at: is_own.then(|| sessions.own.renew_at()),
+    })
+}
+
+fn certificate_facts(certificate: &Certificate) -> CertificateFacts {
+    CertificateFacts {
+        subject: certificate.common_name.clone(),
+        role: certificate.role().map(role_name).unwrap_or_default(),
+        issuer: certificate.issuer.clone(),
+        fingerprint: certificate.fingerprint.to_string(),
+        serial: certificate.serial.clone(),
+        names: certificate.names.clone(),
+        not_before: certificate.not_before,
+        not_after: certificate.not_after,
+    }
+}
+
+/// Makes a certificate for a person.
+///
+/// # Errors
+/// A sentence: this node can not sign, or the request is none.
+pub async fn issue(
+    security: &Security,
+    role: OperatorRole,
+    name: String,
+    request: Vec<u8>,
+    days: u32,
+    now: Timestamp,
+) -> Result<IssuedCertificate, String> {
+    let Security::Tls(tls) = security else { return Err(NO_CERTIFICATES.to_owned()) };
+    let role = match role {
+        OperatorRole::Admin => Role::Admin,
+        OperatorRole::Operator => Role::Operator,
+        OperatorRole::Viewer => Role::Viewer,
+    };
+    let subject = Subject::Client { role, name };
+    let signed = on_keyring(tls, move |keyring| keyring.sign_for(Some(days), &request, &subject, now)).await;
+    let signed = signed.map_err(|error| error.to_string())?;
+    let read = Certificate::read_pem(&signed.certificate).map_err(|error| error.to_string())?;
+    tracing::info!("a certificate for {:?} ({}) was issued, for {days} days", read.common_name, read.unit);
+    Ok(IssuedCertificate {
+        certificate_pem: signed.certificate,
+        authority_pem: signed.authority,
+        facts: certificate_facts(&read),
+    })
+}
+
 /// SHA-256 of this node's public key, as its record names it; empty in insecure mode.
 #[must_use]
 pub fn fingerprint(security: &Security) -> Vec<u8> {
@@ -123,17 +200,18 @@ pub async fn on_keyring<T: Send + 'static>(
 /// thirds of its life are over. Open connections keep the old one; the key stays the same, so nobody has to
 /// hear of it.
 pub async fn keep_fresh(tls: Tls, raft: RaftNode, clock: Arc<SystemClock>) {
-    let mut look = tokio::time::interval(FRESH_INTERVAL);
+    let mut said = String::new();
     loop {
-        look.tick().await;
         if !tls.keyring().is_own() {
             return;
         }
         if tls.keyring().authority().is_none()
             && is_voter(&raft, raft.node_id())
             && let Err(why) = fetch_authority(&tls, &raft, clock.wall()).await
+            && said != why
         {
             tracing::warn!("this node votes and does not have the authority's key yet: {why}");
+            said = why;
         }
         if tls.keyring().is_due(clock.wall()) {
             match renew(&tls, &raft, clock.wall()).await {
@@ -143,6 +221,8 @@ pub async fn keep_fresh(tls: Tls, raft: RaftNode, clock: Arc<SystemClock>) {
                 }
             }
         }
+        let can_sign = tls.keyring().authority().is_some();
+        tokio::time::sleep(if can_sign { FRESH_INTERVAL } else { AUTHORITY_INTERVAL }).await;
     }
 }
 

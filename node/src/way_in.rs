@@ -73,6 +73,7 @@ pub async fn find<'a>(
             None => Vec::new(),
         },
         from_cluster: solo.raft.cluster_id(),
+        address: config.advertised(),
     };
     let signed = ask(&*connect, host_port, &applicant).await?;
     leaving.check()?;

@@ -22,6 +22,8 @@ mod api_server;
 mod by_lease;
 mod catch_up;
 mod leader_kills;
+mod members;
+mod operators;
 mod pair;
 mod readiness;
 mod witness;

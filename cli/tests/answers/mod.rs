@@ -1,10 +1,11 @@
 //! Answers as a daemon could give them, for the golden tests.
 
 use bannkreis_proto::v1::{
-    BanInfo, BanKind, BanOrigin, BanResponse, ClusterStatusResponse, CommandOutcome, CommandResult,
-    CreateTokenResponse, Decision, EnforcementState, JailStatus, JoinResponse, ListBansResponse,
-    ListTokensResponse, MemberRole, MemberStatus, NodeEnforcement, NodeMode, NodeState, RemainingBan,
-    RevokeTokenResponse, SourceStatus, StatusResponse, TokenStatus, UnbanResponse, WhyBan, WhyEvidence,
+    BanInfo, BanKind, BanOrigin, BanResponse, CertificateInfo, ClusterStatusResponse, CommandOutcome,
+    CommandResult, CreateTokenResponse, Decision, EnforcementState, IssueCertificateResponse, JailStatus,
+    JoinResponse, LeaveResponse, ListBansResponse, ListTokensResponse, MemberRole, MemberStatus,
+    NodeEnforcement, NodeMode, NodeState, OrderMemberResponse, RemainingBan, RevokeTokenResponse,
+    ShowCertificatesResponse, SourceStatus, StatusResponse, TokenStatus, UnbanResponse, WhyBan, WhyEvidence,
     WhyFailures, WhyLine, WhyPast, WhyProtection, WhyResponse,
 };
 
@@ -388,6 +389,66 @@ pub(crate) fn joined() -> JoinResponse {
         state: Some(state()),
         cluster_id: "01234567-89ab-cdef-0123-456789abcdef".to_owned(),
         n_members: 2,
+    }
+}
+
+/// An order about a member was carried out.
+pub(crate) fn ordered() -> OrderMemberResponse {
+    OrderMemberResponse {
+        state: Some(state()),
+        node_id: "000000000000000c".to_owned(),
+        name: "mx1".to_owned(),
+        leader: "kerio".to_owned(),
+        n_voters: 3,
+        n_members: 4,
+    }
+}
+
+/// It is alone now.
+pub(crate) fn left() -> LeaveResponse {
+    LeaveResponse {
+        state: Some(state()),
+        left_cluster_id: "01234567-89ab-cdef-0123-456789abcdef".to_owned(),
+        cluster_id: "76543210-89ab-cdef-0123-456789abcdef".to_owned(),
+        n_bans: 1_214,
+    }
+}
+
+fn certificate(subject: &str, role: &str, left_days: u64) -> CertificateInfo {
+    CertificateInfo {
+        subject: subject.to_owned(),
+        role: role.to_owned(),
+        issuer: "01234567-89ab-cdef-0123-456789abcdef".to_owned(),
+        fingerprint: "ab".repeat(32),
+        serial: "5eed".to_owned(),
+        names: vec!["01234567-89ab-cdef-0123-456789abcdef".to_owned(), "kopano".to_owned()],
+        not_before_ms: state().now_ms,
+        not_after_ms: state().now_ms + left_days * 24 * HOUR_MS,
+    }
+}
+
+/// A node's certificates.
+pub(crate) fn certificates() -> ShowCertificatesResponse {
+    let authority = CertificateInfo {
+        names: Vec::new(),
+        ..certificate("01234567-89ab-cdef-0123-456789abcdef", "", 7_300)
+    };
+    ShowCertificatesResponse {
+        state: Some(state()),
+        mode: "own".to_owned(),
+        has_authority: true,
+        own: Some(certificate("000000000000000a", "node", 10)),
+        authorities: vec![authority],
+        renew_at_ms: Some(state().now_ms),
+    }
+}
+
+/// A person's certificate.
+pub(crate) fn issued() -> IssueCertificateResponse {
+    IssueCertificateResponse {
+        state: Some(state()),
+        certificate: Some(CertificateInfo { names: Vec::new(), ..certificate("Alice", "operator", 90) }),
+        ..IssueCertificateResponse::default()
     }
 }
 

@@ -114,7 +114,7 @@ impl BanList {
                 self.import(operator.node, bans, allow, history, context, changes)
             }
             Op::Trust { node, .. } => self.trust(*node, changes),
-            Op::Revoke { node, .. } => self.revoke(*node, changes),
+            Op::Revoke { node, keeps_key, .. } => self.revoke(*node, *keeps_key, changes),
             Op::Token { hash, expires, .. } => self.token(hash, *expires),
             Op::Settings { fields, .. } => {
                 fields.iter().for_each(|field| self.settings.set(*field));

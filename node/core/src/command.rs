@@ -104,12 +104,14 @@ pub enum Op {
     Sweep,
     /// A node tells about itself.
     NodeSeen(NodeRecord),
-    /// A node and its key are out, at once.
+    /// A node is out, at once.
     Revoke {
         /// Who, where, why.
         operator: Operator,
         /// The node.
         node: NodeId,
+        /// It went in peace: its key may come back under another id. Otherwise the key is out with it.
+        keeps_key: bool,
     },
     /// A join token was made or used up.
     Token {

@@ -269,10 +269,14 @@ impl BanList {
         Outcome::Done { n_affected: u32::from(was_untrusted) }
     }
 
-    pub(crate) fn revoke(&mut self, node: NodeId, changes: &mut Vec<Change>) -> Outcome {
+    pub(crate) fn revoke(&mut self, node: NodeId, keeps_key: bool, changes: &mut Vec<Change>) -> Outcome {
         let Some(entry) = Arc::make_mut(&mut self.nodes).get_mut(&node) else {
             return Outcome::Refused { why: format!("no node {node} in this cluster") };
         };
+        if keeps_key && !entry.revoked {
+            // A key that stands in no record is nobody's.
+            entry.record.key_fingerprint.clear();
+        }
         entry.revoked = true;
         self.recount_cluster_addresses();
         changes.push(Change::NodeChanged { node });

@@ -5,6 +5,7 @@ use super::{Disk, Loaded, MemoryDisk, MetaKey};
 use crate::sled_disk::SledDisk;
 use bytes::Bytes;
 use proptest::prelude::*;
+use std::path::Path;
 
 /// What may be done to a disk; indices are relative to what is there.
 #[derive(Clone, Debug)]
@@ -163,4 +164,64 @@ fn nothing_goes_to_files_that_sled_does_not_sync() {
     }
     let n_blobs = std::fs::read_dir(dir.path().join("blobs")).map_or(0, Iterator::count);
     assert_eq!(n_blobs, 0);
+}
+
+#[test]
+fn a_log_whose_end_is_damaged_is_not_taken_for_a_shorter_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let wanted: Vec<(u64, Vec<u8>)> =
+        (1..=60).map(|index| (index, content(index, 300, 0).to_vec())).collect();
+    {
+        let mut disk = SledDisk::open(dir.path()).unwrap();
+        disk.load().unwrap();
+        for (index, bytes) in &wanted {
+            disk.append(&[(*index, Bytes::from(bytes.clone()))]).unwrap();
+            disk.sync().unwrap();
+        }
+        // A process that dies leaves the file as it is now: sled would tidy up when it is dropped.
+        copy(dir.path(), &dir.path().join("killed"));
+    }
+    let killed = dir.path().join("killed");
+    let whole = std::fs::read(killed.join("db")).unwrap();
+    let written = whole.iter().rposition(|byte| *byte != 0).unwrap();
+    let everything = |place: &Path| {
+        let opened = std::panic::catch_unwind(|| {
+            let mut disk = SledDisk::open(place)?;
+            let indices = disk.load()?.indices;
+            disk.reader().read(indices)
+        });
+        opened.unwrap_or_else(|_| Err(crate::types::invalid("it panicked")))
+    };
+    let mut n_refused = 0;
+    for n in 0..60 {
+        let place = dir.path().join(format!("damaged-{n}"));
+        copy(&killed, &place);
+        let mut bytes = whole.clone();
+        // Flipped from the middle to the end, or cut off there.
+        let at = written / 2 + written / 2 * n / 60;
+        if n % 3 == 0 {
+            bytes.truncate(at);
+        } else {
+            bytes[at] ^= 0x40;
+        }
+        std::fs::write(place.join("db"), &bytes).unwrap();
+        match everything(&place) {
+            Ok(read) => {
+                assert!(read == wanted, "damaged at {at} of {written}: {} entries are left", read.len());
+            }
+            Err(_) => n_refused += 1,
+        }
+    }
+    assert!(n_refused > 30, "only {n_refused} of 60 were refused");
+    assert!(everything(&killed).unwrap() == wanted);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
 }

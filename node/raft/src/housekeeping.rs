@@ -13,6 +13,7 @@ use crate::voters;
 use bannkreis_core::apply::TICK_INTERVAL_MIN_MS;
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::command::Op;
+use bannkreis_core::ids::NodeId;
 use bannkreis_core::time::{HOUR_MS, SECOND_MS, Timestamp, Until};
 use openraft::ServerState;
 use std::sync::Arc;
@@ -24,8 +25,6 @@ const ROUND: Duration = Duration::from_secs(1);
 const SWEEP_INTERVAL_MS: u64 = 10 * SECOND_MS;
 /// While nothing but history can end, the clocks are read this often, in ms.
 const SLOW_TICK_INTERVAL_MS: u64 = HOUR_MS;
-/// A changed address is told again after so many rounds.
-const ADDRESS_ROUNDS: u64 = 10;
 
 /// Until the task is aborted.
 pub(crate) async fn run(inner: Arc<Inner>) {
@@ -33,12 +32,12 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut swept_ms = 0;
     let mut memory = voters::Memory::default();
-    for round in 0u64.. {
+    loop {
         rounds.tick().await;
         level::stand_back(&inner);
-        if round % ADDRESS_ROUNDS == 1 {
-            membership::keep_address(&inner).await;
-        }
+        let members = membership::members(&inner.metrics()).into_iter();
+        inner.peers.set_addresses(members.map(|(node, member)| (NodeId(node), member.address)));
+        membership::keep_address(&inner).await;
         if inner.metrics().state != ServerState::Leader {
             inner.decided(Vec::new());
             continue;

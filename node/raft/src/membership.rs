@@ -258,9 +258,26 @@ pub(crate) async fn keep_address(inner: &Inner) {
     if members(&inner.metrics()).get(&own).is_none_or(|held| held.is_at(&inner.member)) {
         return;
     }
-    if let Err(error) = take_in_or_forward(inner, request(inner)).await {
+    let mut told = take_in_or_forward(inner, request(inner)).await.map(drop);
+    // Nobody reaches this node where it is now, so it hears of no leader; the others know one.
+    for (node, member) in members(&inner.metrics()) {
+        if told.is_ok() {
+            return;
+        }
+        if node != own {
+            told = ask_to_take_in(inner, NodeId(node), &member.address).await;
+        }
+    }
+    if let Err(error) = told {
         tracing::debug!(%error, "the cluster does not know this node's new address yet");
     }
+}
+
+async fn ask_to_take_in(inner: &Inner, node: NodeId, address: &str) -> Result<(), JoinError> {
+    let mut client = inner.peers.client(node, address).await?;
+    let answer = client.join(inner.peers.sender().sign(request(inner), Some(node))).await;
+    let answer = answer.map_err(|status| not_now(format!("{address} answers: {}", status.message())))?;
+    read_response(answer.into_inner())
 }
 
 /// Voters and learners.

@@ -2,7 +2,7 @@
 //!
 //! Connections are made by the daemon's [`Connect`], kept per peer and shared by replication,
 //! heartbeats, votes and proposals (HTTP/2 keeps them apart); only snapshots have their own. Whatever
-//! fails is `Unreachable`, so openraft waits before it tries again.
+//! fails is `Unreachable`, so openraft waits before it tries again, and so does a stream that is not opened.
 //!
 //! Not for what is received: that is `server.rs`.
 
@@ -42,6 +42,9 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 /// A connection that is not there after this long is given up until the next try.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// After a stream to a peer could not be opened, the next attempt waits so long: openraft's own pause does not
+/// count before the stream is there, and a host that is up without its daemon refuses thousands of times a second.
+const OPEN_PAUSE: Duration = Duration::from_millis(200);
 /// A peer that has taken in a whole snapshot must answer within this time: it reads and syncs it.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -67,11 +70,19 @@ pub(crate) struct Peers {
     /// A request that makes no progress for so long has failed.
     stall_max: Duration,
     channels: Mutex<BTreeMap<(NodeId, String), Channel>>,
+    /// Where members are reached now: openraft does not tell a link that its peer has moved.
+    addresses: Mutex<BTreeMap<NodeId, String>>,
 }
 
 impl Peers {
     pub(crate) fn new(connect: Arc<dyn Connect>, sender: Sender, stall_max: Duration) -> Arc<Peers> {
-        Arc::new(Peers { connect, sender, stall_max, channels: Mutex::default() })
+        let (channels, addresses) = (Mutex::default(), Mutex::default());
+        Arc::new(Peers { connect, sender, stall_max, channels, addresses })
+    }
+
+    /// Tells where the members are reached now.
+    pub(crate) fn set_addresses(&self, members: impl Iterator<Item = (NodeId, String)>) {
+        *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = members.collect();
     }
 
     pub(crate) fn sender(&self) -> &Sender {
@@ -146,6 +157,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(crate) struct Link {
     peers: Arc<Peers>,
     node: NodeId,
+    /// Where it was when the link was made.
     address: String,
 }
 
@@ -162,6 +174,17 @@ pub(crate) fn to_message<T: Serialize>(value: &T) -> io::Result<v1::RaftMessage>
 }
 
 impl Link {
+    /// Where the peer is reached now.
+    fn address(&self) -> String {
+        let addresses = self.peers.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.get(&self.node).unwrap_or(&self.address).clone()
+    }
+
+    /// A client on the connection that all but snapshots share.
+    async fn client(&self) -> Result<Client, RpcError> {
+        self.peers.client(self.node, &self.address()).await.map_err(|error| unreachable(&error))
+    }
+
     /// One request, one answer, within openraft's time for it.
     async fn call<Q, A, F>(
         &self,
@@ -176,8 +199,7 @@ impl Link {
     {
         let message = to_message(question).map_err(|error| unreachable(&error))?;
         let asked = async {
-            let client =
-                self.peers.client(self.node, &self.address).await.map_err(|error| unreachable(&error))?;
+            let client = self.client().await?;
             let request = self.peers.sender.sign(message, Some(self.node));
             rpc(client, request).await.map_err(|status| unreachable(&status))
         };
@@ -202,7 +224,7 @@ impl Link {
         // Snapshots have a connection of their own: they must not hold up heartbeats.
         let mut client = self
             .peers
-            .new_client(&self.address, Some(self.node))
+            .new_client(&self.address(), Some(self.node))
             .await
             .map_err(|error| unreachable(&error))?;
         let answer = client.snapshot(self.peers.sender.sign(sent, Some(self.node)));
@@ -292,15 +314,19 @@ impl RaftNetworkV2<TypeConfig> for Link {
                 });
             let patience = option.soft_ttl().max(self.peers.stall_max);
             let opened = async {
-                let mut client =
-                    self.peers.client(self.node, &self.address).await.map_err(|error| unreachable(&error))?;
+                let mut client = self.client().await?;
                 let request = self.peers.sender.sign(messages, Some(self.node));
                 client.stream_append(request).await.map_err(|status| unreachable(&status))
             };
-            let answers = tokio::time::timeout(patience, opened)
-                .await
-                .unwrap_or_else(|_| Err(stalled("the append stream is not opened in time")))?
-                .into_inner();
+            let opened = tokio::time::timeout(patience, opened).await;
+            let answers =
+                match opened.unwrap_or_else(|_| Err(stalled("the append stream is not opened in time"))) {
+                    Ok(answers) => answers.into_inner(),
+                    Err(error) => {
+                        tokio::time::sleep(OPEN_PAUSE).await;
+                        return Err(error);
+                    }
+                };
             let answers = Answers { answers, n_sent, n_answered: 0, patience };
             let stream = futures::stream::unfold(Some(answers), |answers| async {
                 let mut answers = answers?;
@@ -396,4 +422,34 @@ fn read_answer(message: &v1::RaftMessage) -> io::Result<StreamAppendResult<TypeC
         AppendAnswer::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote)),
         AppendAnswer::Conflict(log_id) => Err(StreamAppendError::Conflict(log_id)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{Identity, Stage};
+    use bannkreis_core::ids::ClusterId;
+    use std::time::Instant;
+
+    /// Nobody is there.
+    struct Refusing;
+
+    #[tonic::async_trait]
+    impl Connect for Refusing {
+        async fn connect(&self, address: &str, _expect: Option<NodeId>) -> Result<Channel, ConnectError> {
+            Err(ConnectError { address: address.to_string(), why: "connection refused".to_string() })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_can_not_be_opened_is_not_opened_again_at_once() {
+        let (cluster, stage) = (ClusterId([7; 16]), Stage::Member);
+        let sender = Sender::new(&Identity { cluster, generation: 1, node: NodeId(1), stage });
+        let peers = Peers::new(Arc::new(Refusing), sender, Duration::from_secs(1));
+        let mut link = Link { peers, node: NodeId(2), address: "mx1:7420".to_string() };
+        let began = Instant::now();
+        let option = RPCOption::new(Duration::from_secs(1));
+        assert!(link.stream_append(futures::stream::empty(), option).await.is_err());
+        assert!(began.elapsed() >= OPEN_PAUSE);
+    }
 }

@@ -102,14 +102,14 @@ async fn carry_out(inner: &Inner, order: &Order, by: &Operator) -> Result<(), Or
                 Err(unknown) if !has_key(inner, *node) => return Err(unknown),
                 Err(_) => {}
             }
-            let revoke = Op::Revoke { operator: by.clone(), node: *node };
-            match inner.propose_here(vec![revoke]).await {
-                Ok(_) => Ok(()),
-                Err(_) => not_now("it is out, but its key is not revoked yet"),
-            }
+            revoke(inner, *node, by, false).await
         }
-        Order::Leave(node) if members.iter().all(|member| member.node != *node) => Ok(()),
-        Order::Leave(node) => take_out(inner, &members, find(*node)?).await,
+        Order::Leave(node) => {
+            if let Ok(gone) = find(*node) {
+                take_out(inner, &members, gone).await?;
+            }
+            if has_key(inner, *node) { revoke(inner, *node, by, true).await } else { Ok(()) }
+        }
         Order::Promote(node) => promote(inner, &members, find(*node)?).await,
         Order::Demote(node) => {
             let member = find(*node)?;
@@ -134,6 +134,15 @@ async fn carry_out(inner: &Inner, order: &Order, by: &Operator) -> Result<(), Or
             }
             voters::transfer(inner, Some(*node)).await.map(drop).map_err(OrderError::NotNow)
         }
+    }
+}
+
+/// Nothing is believed of a node that is out, and its addresses are nobody's.
+async fn revoke(inner: &Inner, node: NodeId, by: &Operator, keeps_key: bool) -> Result<(), OrderError> {
+    let revoke = Op::Revoke { operator: by.clone(), node, keeps_key };
+    match inner.propose_here(vec![revoke]).await {
+        Ok(_) => Ok(()),
+        Err(_) => not_now("it is out, but its key is not revoked yet"),
     }
 }
 

@@ -5,6 +5,11 @@
 //! database file of our own. And values that make a page larger than 128 KiB go to separate files
 //! which sled never syncs: so no value here is larger than [`RECORD_BYTES_MAX`].
 //!
+//! And sled takes a database whose end is damaged for one that was written less far, and says nothing. So each `sync`
+//! is numbered in the database, as the last thing in it, and in a small file beside it, afterwards and without a
+//! sync of its own: a database that does not know of the last one is not opened. After a power cut the file may be
+//! behind, never ahead. (A directory that was put back whole to an earlier state can not be told from a good one.)
+//!
 //! A record's key is the index of its first entry and a fragment number, both big-endian. Entries
 //! that were written together and fit are packed into one record; an entry that does not fit alone
 //! is spread over several.
@@ -17,9 +22,10 @@
 use crate::disk::{Disk, DiskReader, Loaded, MetaKey, check_follows};
 use crate::types::invalid;
 use bytes::Bytes;
-use std::fs::{File, create_dir_all};
+use std::fs::{File, OpenOptions, create_dir_all};
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -38,6 +44,11 @@ const LOCK_DELAY: Duration = Duration::from_millis(20);
 const LENGTH_BYTES: usize = 4;
 /// The bytes before the content of a fragment.
 const FRAGMENT_HEAD_BYTES: usize = 5;
+/// Beside the named byte strings of [`MetaKey`]: the first entry that was not purged, and how often was synced.
+const FIRST_KEPT: u8 = 0;
+const N_SYNCS: u8 = 100;
+/// Says up to where the database must reach.
+const SYNCED_FILE: &str = "synced";
 const PACKED: u8 = b'P';
 const FRAGMENT: u8 = b'F';
 
@@ -48,6 +59,10 @@ pub(crate) struct SledDisk {
     meta: sled::Tree,
     /// The database file, to make durable what sled has written.
     file: File,
+    /// Holds the number of the last sync, big-endian.
+    synced: File,
+    /// That number.
+    n_syncs: u64,
     /// Appended and not yet handed to sled.
     unwritten: Vec<(u64, Bytes)>,
     /// All entries, the unwritten ones included.
@@ -69,7 +84,17 @@ impl SledDisk {
         let log = db.open_tree("log").map_err(from_sled)?;
         let meta = db.open_tree("meta").map_err(from_sled)?;
         let file = File::open(dir.join("db"))?;
-        let mut disk = SledDisk { db, log, meta, file, unwritten: Vec::new(), indices: 0..0 };
+        let synced = dir.join(SYNCED_FILE);
+        let synced = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(synced)?;
+        let n_syncs = number(&meta, N_SYNCS)?;
+        let mut told = [0; 8];
+        // A new file is shorter, and says nothing.
+        let is_told = synced.read_exact_at(&mut told, 0).is_ok();
+        if is_told && u64::from_be_bytes(told) > n_syncs {
+            return Err(invalid("its end is damaged or missing: what was acknowledged last is gone"));
+        }
+        let mut disk =
+            SledDisk { db, log, meta, file, synced, n_syncs, unwritten: Vec::new(), indices: 0..0 };
         disk.sync()?;
         File::open(dir)?.sync_all()?;
         if let Some(parent) = dir.parent() {
@@ -184,7 +209,7 @@ impl Disk for SledDisk {
             return Ok(());
         }
         // Written first: the record in which the log now begins may keep older entries for a while.
-        self.meta.insert([0], &first.to_be_bytes()).map_err(from_sled)?;
+        self.meta.insert([FIRST_KEPT], &first.to_be_bytes()).map_err(from_sled)?;
         if first >= self.indices.end {
             self.remove(0..u64::MAX)?;
             self.indices = first..first;
@@ -203,8 +228,11 @@ impl Disk for SledDisk {
 
     fn sync(&mut self) -> io::Result<()> {
         self.write()?;
+        self.n_syncs += 1;
+        self.meta.insert([N_SYNCS], &self.n_syncs.to_be_bytes()).map_err(from_sled)?;
         self.db.flush().map_err(from_sled)?;
-        self.file.sync_data()
+        self.file.sync_data()?;
+        self.synced.write_all_at(&self.n_syncs.to_be_bytes(), 0)
     }
 
     fn reader(&self) -> Box<dyn DiskReader> {
@@ -231,8 +259,13 @@ fn open_when_free(config: &sled::Config) -> io::Result<sled::Db> {
 
 /// Below this everything was purged, even if a record still holds it.
 fn first_kept(meta: &sled::Tree) -> io::Result<u64> {
-    let Some(value) = meta.get([0]).map_err(from_sled)? else { return Ok(0) };
-    let bytes = value.as_ref().try_into().map_err(|_| invalid("the log's first index is damaged"))?;
+    number(meta, FIRST_KEPT)
+}
+
+/// A number of this file's own among the named byte strings; 0 when it was never written.
+fn number(meta: &sled::Tree, key: u8) -> io::Result<u64> {
+    let Some(value) = meta.get([key]).map_err(from_sled)? else { return Ok(0) };
+    let bytes = value.as_ref().try_into().map_err(|_| invalid("a number beside the log is damaged"))?;
     Ok(u64::from_be_bytes(bytes))
 }
 

@@ -105,9 +105,17 @@ mod tests {
             author: "root".to_string(),
             reason: "stolen".to_string(),
         };
-        apply(&mut bans, vec![Op::Revoke { operator, node: NodeId(2) }]);
+        let revoke = |node, keeps_key| {
+            let command_id = CommandId(u128::from(node));
+            let operator = Operator { command_id, ..operator.clone() };
+            Op::Revoke { operator, node: NodeId(node), keeps_key }
+        };
+        apply(&mut bans, vec![revoke(2, false), revoke(1, true)]);
         assert!(matches!(of(&bans, 2, 2, true), Standing::Refused(why) if why.contains("was revoked")));
-        // Nor does the key come back under another id.
+        // Who went in peace comes back under another id, and only so.
+        assert!(matches!(of(&bans, 1, 1, true), Standing::Refused(_)));
+        assert_eq!(of(&bans, 9, 1, false), Standing::Stranger);
+        // The key of one that was thrown out does not.
         assert!(matches!(of(&bans, 9, 2, true), Standing::Refused(why) if why.contains("was revoked with")));
     }
 }

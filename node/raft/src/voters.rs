@@ -71,8 +71,8 @@ pub(crate) async fn forget_gone(inner: &Inner, memory: &mut Memory) {
             author: "autopilot".to_owned(),
             reason: "no member any more".to_owned(),
         };
-        if inner.propose_here(vec![Op::Revoke { operator, node }]).await.is_ok() {
-            tracing::info!("{node} is no member any more: its key and its addresses count no longer");
+        if inner.propose_here(vec![Op::Revoke { operator, node, keeps_key: true }]).await.is_ok() {
+            tracing::info!("{node} is no member any more: its addresses count no longer");
         }
     }
 }

@@ -183,7 +183,9 @@ pub static SETTINGS: [Setting; 26] = [
         key: "tls.ca",
         default: "\"/etc/bannkreis/tls/ca.crt\"",
         purpose: "With `files`: the authorities (PEM) whose certificates are believed. Let it sign for this \
-                  cluster's nodes only. Changed files are read within a minute, without a restart.",
+                  cluster only: whoever has a certificate with the organisational unit `admin`, `operator` or \
+                  `viewer` is a person who may do that. Changed files are read within a minute, without a \
+                  restart.",
         allowed: "an absolute path",
         set: |config, given| put(&mut config.tls.ca, path(given)),
     },

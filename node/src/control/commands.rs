@@ -134,7 +134,8 @@ pub(super) async fn unban(
     })
 }
 
-fn deadline(wait_ms: u64) -> Result<Instant, Status> {
+/// When waiting ends; 0: by default.
+pub(super) fn deadline(wait_ms: u64) -> Result<Instant, Status> {
     let wait_ms = if wait_ms == 0 { WAIT_DEFAULT_MS } else { wait_ms };
     if wait_ms > WAIT_MAX_MS {
         return Err(Status::invalid_argument(format!(
@@ -241,7 +242,8 @@ fn operator(
     })
 }
 
-fn new_or_given_id(text: &str) -> Result<u128, Status> {
+/// The id that was given, or a new one.
+pub(super) fn new_or_given_id(text: &str) -> Result<u128, Status> {
     if text.is_empty() {
         return new_id();
     }

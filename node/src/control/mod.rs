@@ -1,11 +1,13 @@
-//! The operator's door: gRPC `bannkreis.v1.Control` on a unix socket, and what it needs of the daemon.
+//! The operator's doors: gRPC `bannkreis.v1.Control` on a unix socket and on the nodes' port, and what it needs of
+//! the daemon.
 //!
 //! Knows nothing of Raft, the firewall, sources or files: all of that is behind [`NodeApi`], which the
 //! assembly implements. Not for the texts and tables that people see: those are the `bannkreis` command's.
 //!
 //! In the order of suggested reading: the trait here, then [`inspection`] (what the warden knows),
 //! `service` (each call) and the files it hands them to, `answers` (from core types to messages),
-//! `advice` (what an operator should do), `enforcement` (who enforces what), `remaining` (what an unban leaves), `tokens`, `peer` (who asks), [`socket`] (where the door is).
+//! `advice` (what an operator should do), `enforcement` (who enforces what), `remaining` (what an unban leaves),
+//! `members`, `tokens`, `keys`, `peer` (who asks, and what they may), [`socket`] and [`remote`] (where the doors are).
 
 mod advice;
 mod answers;
@@ -13,8 +15,11 @@ mod bans;
 mod commands;
 mod enforcement;
 pub mod inspection;
+mod keys;
+mod members;
 mod peer;
 mod remaining;
+pub mod remote;
 mod service;
 pub mod socket;
 mod status;
@@ -30,7 +35,7 @@ pub use socket::{ControlSocket, SocketError};
 use bannkreis_core::ban_list::{BanView, Cause};
 use bannkreis_core::change::OpResult;
 use bannkreis_core::command::Op;
-use bannkreis_core::ids::{ClusterId, NodeId, Position};
+use bannkreis_core::ids::{ClusterId, NodeId, Operator, Position};
 use bannkreis_core::jail::JailName;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{Now, Timestamp};
@@ -69,6 +74,119 @@ pub trait NodeApi: Send + Sync + 'static {
 
     /// A new join token, which the cluster does not know yet. The error is a sentence.
     fn make_token(&self) -> Result<NewToken, String>;
+
+    /// How this node proves who it is. The error is a sentence.
+    fn keys(&self) -> Result<KeyFacts, String>;
+
+    /// Has this node's certificate made anew. The error is a sentence.
+    async fn renew_certificate(&self) -> Result<(), String>;
+
+    /// Makes a certificate for a person, for the key that signed `request` (DER). The error is a sentence.
+    async fn issue_certificate(
+        &self,
+        role: Role,
+        name: String,
+        request: Vec<u8>,
+        days: u32,
+    ) -> Result<IssuedCertificate, String>;
+
+    /// Has the leader carry out an order about a member. Carrying it out twice changes nothing more.
+    async fn order(&self, order: MemberOrder, by: &Operator) -> Result<(), OrderFailure>;
+
+    /// Leaves the cluster, and returns when this node goes on alone with all bans; `force`: whatever the cluster
+    /// says. The error is a sentence with cause and remedy.
+    async fn leave(&self, by: Operator, force: bool) -> Result<(), String>;
+}
+
+/// How a node proves who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// `own`, `files` or `insecure`.
+    pub mode: &'static str,
+    /// It can sign for the cluster.
+    pub has_authority: bool,
+    /// Its certificate; `None` in insecure mode.
+    pub own: Option<CertificateFacts>,
+    /// Whom it believes.
+    pub authorities: Vec<CertificateFacts>,
+    /// When it renews its own; `None` when others do that.
+    pub renew_at: Option<Timestamp>,
+}
+
+/// What a certificate says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// The common name.
+    pub subject: String,
+    /// `node`, `admin`, `operator`, `viewer`, or nothing.
+    pub role: &'static str,
+    /// The issuer's common name.
+    pub issuer: String,
+    /// SHA-256 of its public key.
+    pub fingerprint: String,
+    /// Its serial number.
+    pub serial: String,
+    /// The DNS names that it holds for.
+    pub names: Vec<String>,
+    /// From when it counts.
+    pub not_before: Timestamp,
+    /// Until when it counts.
+    pub not_after: Timestamp,
+}
+
+/// A new certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuedCertificate {
+    /// In PEM.
+    pub certificate_pem: String,
+    /// The authority's, in PEM.
+    pub authority_pem: String,
+    /// What it says.
+    pub facts: CertificateFacts,
+}
+
+/// An order about a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberOrder {
+    /// It is no member any more, and its key is out.
+    Remove(NodeId),
+    /// It votes.
+    Promote(NodeId),
+    /// It votes no more, until it is promoted.
+    Demote(NodeId),
+    /// Another node leads.
+    Lead {
+        /// The one that led when the order was given.
+        from: Option<NodeId>,
+        /// The one that is to lead; `None`: any other.
+        to: Option<NodeId>,
+    },
+}
+
+impl MemberOrder {
+    /// Whom it is about.
+    #[must_use]
+    pub fn node(self) -> Option<NodeId> {
+        match self {
+            MemberOrder::Remove(node) | MemberOrder::Promote(node) | MemberOrder::Demote(node) => Some(node),
+            MemberOrder::Lead { to, .. } => to,
+        }
+    }
+}
+
+/// Why an order was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrderFailure {
+    /// Given again, it may be.
+    NotNow {
+        /// A sentence.
+        why: String,
+    },
+    /// It will not be.
+    Refused {
+        /// A sentence.
+        why: String,
+    },
 }
 
 /// A join token.

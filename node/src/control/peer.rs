@@ -1,8 +1,11 @@
-//! Who asks: the user at the other end of the unix socket, as the kernel says (SO_PEERCRED, unix(7)).
+//! Who asks, and what they may do: on the unix socket the user at the other end, as the kernel says (SO_PEERCRED,
+//! unix(7)); on the nodes' port the bearer of a client certificate.
 //!
-//! For now root and the daemon's own user may do everything, and nobody else anything.
+//! Root and the daemon's own user may do everything; what others may do stands in their certificates.
 
+use crate::pki::Bearer;
 use bannkreis_core::ids::NodeId;
+use bannkreis_raft::Role as CertifiedRole;
 use std::ffi::CStr;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Status};
@@ -10,21 +13,37 @@ use tonic::{Request, Status};
 /// The longest line of passwd(5) that is looked at for a name.
 const PASSWD_BYTES_MAX: usize = 16 * 1024;
 
-/// What a caller may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a caller may do: each role what the one before it may, and more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
+    /// Look.
+    Viewer,
+    /// Ban and unban.
+    Operator,
     /// Everything.
     Admin,
+}
+
+impl Role {
+    /// As people write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Operator => "operator",
+            Role::Admin => "admin",
+        }
+    }
 }
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The node through which they ask: for callers on the local socket, this one.
+    /// The node through which they ask: this one.
     pub node_id: NodeId,
     /// What they may do.
     pub role: Role,
-    /// The person, as the audit names them: `uid 0 (root)`.
+    /// The person, as the audit names them: `uid 0 (root)`, `alice (certificate, operator)`.
     pub author: String,
 }
 
@@ -34,16 +53,47 @@ impl Peer {
     /// # Errors
     /// `PERMISSION_DENIED` with a sentence when they may not ask at all.
     pub fn of<T>(request: &Request<T>, node_id: NodeId) -> Result<Peer, Status> {
+        if let Some(bearer) = request.extensions().get::<Bearer>() {
+            return Peer::certified(bearer, node_id);
+        }
         let info = request.extensions().get::<UdsConnectInfo>();
         let uid = info.and_then(|info| info.peer_cred).map(|credentials| credentials.uid());
         let Some(uid) = uid else {
             return Err(Status::permission_denied(
-                "the kernel does not say who asks: ask over the control socket",
+                "who asks is not known: ask over the control socket, or with a certificate for a person \
+                 (`bannkreis pki issue`)",
             ));
         };
         // SAFETY: geteuid(2) takes nothing, touches nothing and can not fail.
         let own_uid = unsafe { libc::geteuid() };
         Peer::admitted(uid, own_uid, node_id)
+    }
+
+    /// Whether they may do what needs this role.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED` with a sentence.
+    pub fn check(&self, needed: Role) -> Result<(), Status> {
+        if self.role >= needed {
+            return Ok(());
+        }
+        Err(Status::permission_denied(format!(
+            "{} may not do this: it takes the role {}. `bannkreis pki issue` on a node makes a certificate for it",
+            self.author,
+            needed.name()
+        )))
+    }
+
+    fn certified(bearer: &Bearer, node_id: NodeId) -> Result<Peer, Status> {
+        let role = match bearer.role {
+            CertifiedRole::Admin => Role::Admin,
+            CertifiedRole::Operator => Role::Operator,
+            CertifiedRole::Viewer => Role::Viewer,
+            CertifiedRole::Node => return Err(Status::permission_denied("nodes have nothing to ask here")),
+        };
+        // The name is the signer's word, and may come from an authority elsewhere.
+        let author = format!("{} (certificate, {})", bearer.name.escape_debug(), role.name());
+        Ok(Peer { node_id, role, author })
     }
 
     fn admitted(uid: u32, own_uid: u32, node_id: NodeId) -> Result<Peer, Status> {
@@ -81,7 +131,7 @@ fn user_name(uid: u32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Peer, Role};
+    use super::{Bearer, CertifiedRole, Peer, Role};
     use bannkreis_core::ids::NodeId;
     use tonic::{Code, Request};
 
@@ -93,6 +143,23 @@ mod tests {
         let refused = Peer::admitted(4_000_000, 0, NodeId(1)).unwrap_err();
         assert_eq!(refused.code(), Code::PermissionDenied);
         assert!(refused.message().contains("uid 4000000 may not") && refused.message().contains("sudo"));
+    }
+
+    #[test]
+    fn a_certificate_says_what_its_bearer_may_do() {
+        let of = |role| {
+            let mut request = Request::new(());
+            request.extensions_mut().insert(Bearer { name: "alice\n".to_owned(), role });
+            Peer::of(&request, NodeId(1))
+        };
+        let alice = of(CertifiedRole::Operator).unwrap();
+        assert_eq!(alice.author, "alice\\n (certificate, operator)");
+        assert!(alice.check(Role::Viewer).is_ok() && alice.check(Role::Operator).is_ok());
+        let refused = alice.check(Role::Admin).unwrap_err();
+        assert!(refused.message().contains("role admin"), "{refused:?}");
+        assert!(of(CertifiedRole::Viewer).unwrap().check(Role::Operator).is_err());
+        assert!(of(CertifiedRole::Admin).unwrap().check(Role::Admin).is_ok());
+        assert!(of(CertifiedRole::Node).is_err());
     }
 
     #[test]

@@ -1,26 +1,37 @@
 //! The gRPC service: finds out who asks, and hands each call to the file that answers it.
 
-use super::{NodeApi, Peer, bans, commands, status, tokens, why};
+use super::remote::LateApi;
+use super::{NodeApi, Peer, Role, bans, commands, keys, members, status, tokens, why};
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::control_server::Control;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-/// The service behind the control socket.
+/// The service behind the control socket and the nodes' port.
 pub(super) struct ControlService {
-    api: Arc<dyn NodeApi>,
+    api: LateApi,
 }
 
 impl ControlService {
     /// A service that answers from `api`.
     pub(super) fn new(api: Arc<dyn NodeApi>) -> ControlService {
+        let late = OnceLock::new();
+        late.get_or_init(|| api);
+        ControlService { api: Arc::new(late) }
+    }
+
+    /// A service that answers as soon as there is something to answer from.
+    pub(super) fn late(api: LateApi) -> ControlService {
         ControlService { api }
     }
 
-    /// Who asks, if they may.
-    fn peer<T>(&self, request: &Request<T>) -> Result<Peer, Status> {
-        Peer::of(request, self.api.node().node)
+    /// Who asks, if they may do what needs this `role`.
+    fn admit<T>(&self, request: &Request<T>, role: Role) -> Result<(&dyn NodeApi, Peer), Status> {
+        let api = self.api.get().ok_or_else(|| Status::unavailable("bannkreisd is starting: ask again"))?;
+        let peer = Peer::of(request, api.node().node)?;
+        peer.check(role)?;
+        Ok((&**api, peer))
     }
 }
 
@@ -41,67 +52,104 @@ impl Control for ControlService {
         &self,
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        self.peer(&request)?;
-        status::status(&*self.api, request.into_inner()).await.map(Response::new)
+        let (api, _) = self.admit(&request, Role::Viewer)?;
+        status::status(api, request.into_inner()).await.map(Response::new)
     }
 
     async fn ban(&self, request: Request<v1::BanRequest>) -> Result<Response<v1::BanResponse>, Status> {
-        let peer = self.peer(&request)?;
-        commands::ban(&*self.api, &peer, request.into_inner()).await.map(Response::new)
+        let (api, peer) = self.admit(&request, Role::Operator)?;
+        commands::ban(api, &peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn unban(&self, request: Request<v1::UnbanRequest>) -> Result<Response<v1::UnbanResponse>, Status> {
-        let peer = self.peer(&request)?;
-        commands::unban(&*self.api, &peer, request.into_inner()).await.map(Response::new)
+        let (api, peer) = self.admit(&request, Role::Operator)?;
+        commands::unban(api, &peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_bans(
         &self,
         request: Request<v1::ListBansRequest>,
     ) -> Result<Response<Self::ListBansStream>, Status> {
-        self.peer(&request)?;
-        bans::list(&*self.api, request.into_inner()).await.map(Response::new)
+        let (api, _) = self.admit(&request, Role::Viewer)?;
+        bans::list(api, request.into_inner()).await.map(Response::new)
     }
 
     async fn why(&self, request: Request<v1::WhyRequest>) -> Result<Response<v1::WhyResponse>, Status> {
-        self.peer(&request)?;
-        why::why(&*self.api, request.into_inner()).await.map(Response::new)
+        let (api, _) = self.admit(&request, Role::Viewer)?;
+        why::why(api, request.into_inner()).await.map(Response::new)
     }
 
     async fn cluster_status(
         &self,
         request: Request<v1::ClusterStatusRequest>,
     ) -> Result<Response<v1::ClusterStatusResponse>, Status> {
-        self.peer(&request)?;
-        status::cluster_status(&*self.api).await.map(Response::new)
+        let (api, _) = self.admit(&request, Role::Viewer)?;
+        status::cluster_status(api).await.map(Response::new)
     }
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
-        self.peer(&request)?;
-        status::join(&*self.api, request.into_inner()).await.map(Response::new)
+        let (api, _) = self.admit(&request, Role::Admin)?;
+        status::join(api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn order_member(
+        &self,
+        request: Request<v1::OrderMemberRequest>,
+    ) -> Result<Response<v1::OrderMemberResponse>, Status> {
+        let (api, peer) = self.admit(&request, Role::Admin)?;
+        members::order(api, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn leave(&self, request: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveResponse>, Status> {
+        let (api, peer) = self.admit(&request, Role::Admin)?;
+        members::leave(api, &peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn create_token(
         &self,
         request: Request<v1::CreateTokenRequest>,
     ) -> Result<Response<v1::CreateTokenResponse>, Status> {
-        let peer = self.peer(&request)?;
-        tokens::create(&*self.api, &peer, request.into_inner()).await.map(Response::new)
+        let (api, peer) = self.admit(&request, Role::Admin)?;
+        tokens::create(api, &peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_tokens(
         &self,
         request: Request<v1::ListTokensRequest>,
     ) -> Result<Response<v1::ListTokensResponse>, Status> {
-        self.peer(&request)?;
-        tokens::list(&*self.api).await.map(Response::new)
+        let (api, _) = self.admit(&request, Role::Admin)?;
+        tokens::list(api).await.map(Response::new)
     }
 
     async fn revoke_token(
         &self,
         request: Request<v1::RevokeTokenRequest>,
     ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
-        let peer = self.peer(&request)?;
-        tokens::revoke(&*self.api, &peer, request.into_inner()).await.map(Response::new)
+        let (api, peer) = self.admit(&request, Role::Admin)?;
+        tokens::revoke(api, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn show_certificates(
+        &self,
+        request: Request<v1::ShowCertificatesRequest>,
+    ) -> Result<Response<v1::ShowCertificatesResponse>, Status> {
+        let (api, _) = self.admit(&request, Role::Viewer)?;
+        keys::show(api).await.map(Response::new)
+    }
+
+    async fn renew_certificate(
+        &self,
+        request: Request<v1::RenewCertificateRequest>,
+    ) -> Result<Response<v1::ShowCertificatesResponse>, Status> {
+        let (api, _) = self.admit(&request, Role::Admin)?;
+        keys::renew(api).await.map(Response::new)
+    }
+
+    async fn issue_certificate(
+        &self,
+        request: Request<v1::IssueCertificateRequest>,
+    ) -> Result<Response<v1::IssueCertificateResponse>, Status> {
+        let (api, _) = self.admit(&request, Role::Admin)?;
+        keys::issue(api, request.into_inner()).await.map(Response::new)
     }
 }

@@ -6,6 +6,8 @@ use super::{Fingerprint, PkiError};
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::time::Timestamp;
 use bannkreis_raft::Role;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::time::ASN1Time;
 
@@ -60,6 +62,16 @@ impl Certificate {
         })
     }
 
+    /// Reads the first certificate in PEM.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn read_pem(pem: &str) -> Result<Certificate, PkiError> {
+        let der = CertificateDer::from_pem_slice(pem.as_bytes())
+            .map_err(|error| PkiError(format!("it is no certificate: {error}")))?;
+        Certificate::read(&der)
+    }
+
     /// The node that our own authority has made it for.
     #[must_use]
     pub fn node(&self) -> Option<NodeId> {
@@ -82,6 +94,16 @@ impl Certificate {
         let life_ms = self.not_after.0.saturating_sub(self.not_before.0);
         Timestamp(self.not_before.0.saturating_add(life_ms / 3 * 2))
     }
+}
+
+/// A person who has proved to have the key of a certificate that the cluster's authority, or the one in its place,
+/// has signed. The nodes' port puts it into the extensions of each of their requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bearer {
+    /// As the certificate names them.
+    pub name: String,
+    /// Never a node.
+    pub role: Role,
 }
 
 /// The role of that name.

@@ -42,6 +42,19 @@ impl HostKey {
         Ok(key)
     }
 
+    /// Removes the host's key from `dir`.
+    ///
+    /// # Errors
+    /// When it is there and can not be removed.
+    pub fn remove(dir: &Path) -> Result<(), PkiError> {
+        match std::fs::remove_file(dir.join(FILE)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(failed(&dir.join(FILE), &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The private key as it is stored.
     #[must_use]
     pub fn pem(&self) -> String {

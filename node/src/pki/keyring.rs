@@ -136,16 +136,31 @@ impl Keyring {
     /// # Errors
     /// When this node does not have the authority's key, or the request is refused.
     pub fn sign(&self, request: &[u8], subject: &Subject, now: Timestamp) -> Result<Signed, PkiError> {
+        self.sign_for(None, request, subject, now)
+    }
+
+    /// The same, for so many days; `None`: as many as the nodes' own certificates count.
+    ///
+    /// # Errors
+    /// As [`Keyring::sign`].
+    pub fn sign_for(
+        &self,
+        wanted_days: Option<u32>,
+        request: &[u8],
+        subject: &Subject,
+        now: Timestamp,
+    ) -> Result<Signed, PkiError> {
         let Origin::Own { days, .. } = &self.origin else {
             let why = "certificates of this cluster come from elsewhere (tls.mode = \"files\"): ask there";
             return Err(PkiError(why.to_owned()));
         };
         let authority = self.authority().ok_or_else(|| {
             PkiError(
-                "this node does not have the authority's key: ask a voter, the leader at best".to_owned(),
+                "this node does not have the authority's key: ask a node that votes (`bannkreis cluster status`)"
+                    .to_owned(),
             )
         })?;
-        let certificate = authority.sign(request, subject, now, *days)?;
+        let certificate = authority.sign(request, subject, now, wanted_days.unwrap_or(*days))?;
         Ok(Signed { certificate, authority: authority.certificate_pem().to_owned() })
     }
 
@@ -273,6 +288,14 @@ pub fn adopt(state_dir: &Path, cluster: ClusterId, signed: &Signed) -> Result<()
     files::make_dir(&dir)?;
     files::write(&dir, CERTIFICATE_FILE, &signed.authority, Secrecy::Certificate)?;
     files::write(&dir, HOST_CERTIFICATE_FILE, &signed.certificate, Secrecy::Certificate)
+}
+
+/// Removes this host's key; the next [`Keyring::open`] makes another. For a node whose key was revoked.
+///
+/// # Errors
+/// When it can not be removed.
+pub fn forget_key(state_dir: &Path) -> Result<(), PkiError> {
+    HostKey::remove(&state_dir.join(DIR))
 }
 
 fn cluster_dir(state_dir: &Path, cluster: ClusterId) -> PathBuf {

@@ -19,7 +19,7 @@ pub mod knocking;
 pub mod sessions;
 
 pub use authority::{Authority, Subject};
-pub use certificate::Certificate;
+pub use certificate::{Bearer, Certificate};
 pub use fingerprint::Fingerprint;
 pub use host_key::HostKey;
 pub use join_token::JoinToken;

@@ -81,6 +81,13 @@ impl FollowedFile {
         Ok(ReadOutcome::More)
     }
 
+    /// Whether everything in it, as it is at this moment, has been read.
+    pub(super) fn is_finished(&self) -> bool {
+        // Whatever can not be looked at can not be read either.
+        let n_unread = |size: u64| size.saturating_sub(self.consumed + self.splitter.n_bytes_unfinished());
+        self.drained && self.file.metadata().map_or(true, |metadata| n_unread(metadata.size()) == 0)
+    }
+
     fn hand_over(&mut self, n_read: usize, reading: &mut Reading, shared: &SharedSource) {
         let Reading { block, line, sink, clock } = reading;
         let start = {

@@ -234,7 +234,9 @@ impl FollowedPath {
 
     /// Lets the oldest finished files go when `n_new` more would be too many.
     fn make_room(&mut self, n_new: usize, watcher: &mut Watcher) {
-        while self.files.len() + n_new > FILES_OPEN_MAX && self.files.first().is_some_and(|file| file.drained)
+        // It may have grown since it was read to its end.
+        while self.files.len() + n_new > FILES_OPEN_MAX
+            && self.files.first().is_some_and(FollowedFile::is_finished)
         {
             self.let_go(0, watcher);
         }
@@ -248,7 +250,7 @@ impl FollowedPath {
             let file = &self.files[index];
             let is_last = index + 1 == self.files.len();
             let is_deleted = file.is_deleted();
-            if !file.drained || (is_last && !is_deleted) {
+            if (is_last && !is_deleted) || !file.is_finished() {
                 index += 1;
                 continue;
             }

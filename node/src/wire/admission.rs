@@ -37,8 +37,10 @@ use tonic::transport::{Channel, Uri};
 
 /// A cluster that does not answer within this time is asked again later.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Names longer than this are refused, in bytes.
-const NAME_BYTES_MAX: usize = 256;
+/// A host that wants to come in is tried to be reached for so long.
+const REACH_TIMEOUT: Duration = Duration::from_secs(3);
+/// Names and addresses longer than this are refused, in bytes.
+const TEXT_BYTES_MAX: usize = 256;
 
 /// Connects to members of the cluster with this authority, from a host that has no certificate there.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +100,8 @@ pub struct Applicant {
     pub request: Vec<u8>,
     /// The cluster of one that it would give up.
     pub from_cluster: ClusterId,
+    /// `host:port` at which it will be reached.
+    pub address: String,
 }
 
 /// Asks the member at `address` to let a host in. What comes back is empty where there was nothing to sign.
@@ -115,6 +119,7 @@ pub async fn ask_to_be_let_in(
         name: applicant.name.clone(),
         request: applicant.request.clone().into(),
         from_cluster: applicant.from_cluster.0.to_vec().into(),
+        address: applicant.address.clone(),
         forwarded: false,
     };
     let channel = by.connect(address, None).await.map_err(|error| NotLetIn::NotNow(error.to_string()))?;
@@ -179,8 +184,14 @@ async fn decide(
         true => requested_key(&request.request).map_err(|PkiError(why)| NotLetIn::Refused(why))?,
         false => Fingerprint([0; 32]),
     };
-    if needs_token || !request.secret.is_empty() {
-        use_token(raft, &request, key, now).await?;
+    let token = match needs_token || !request.secret.is_empty() {
+        true => Some(known_token(raft, &request, key, now)?),
+        false => None,
+    };
+    // Before anything is given up, here or there: nobody could reach it as a member.
+    check_reach(&request.address).await?;
+    if let Some(token) = token {
+        use_token(raft, &request, token).await?;
     }
     service.admissions.let_in(raft.cluster_id(), from).map_err(not_now)?;
     if !needs_token {
@@ -199,8 +210,10 @@ fn check(request: &v1::AdmitRequest) -> Result<ClusterId, NotLetIn> {
     if request.node == 0 {
         return refused("a node id is never 0");
     }
-    if request.name.len() > NAME_BYTES_MAX {
-        return Err(NotLetIn::Refused(format!("its name is longer than {NAME_BYTES_MAX} bytes")));
+    if request.name.len() > TEXT_BYTES_MAX || request.address.len() > TEXT_BYTES_MAX {
+        return Err(NotLetIn::Refused(format!(
+            "its name or its address is longer than {TEXT_BYTES_MAX} bytes"
+        )));
     }
     match <[u8; 16]>::try_from(&request.from_cluster[..]) {
         Ok(from) => Ok(ClusterId(from)),
@@ -218,20 +231,42 @@ fn check_room(raft: &RaftNode) -> Result<(), NotLetIn> {
     Ok(())
 }
 
-/// Uses the token up for this node id with this key: the replicated log decides who was first.
-async fn use_token(
+/// Whether the host really is where it says. Only asked for whoever shows a good token, where tokens count.
+async fn check_reach(address: &str) -> Result<(), NotLetIn> {
+    let connected = tokio::time::timeout(REACH_TIMEOUT, TcpStream::connect(address)).await;
+    let why = match connected {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", REACH_TIMEOUT.as_secs()),
+    };
+    Err(NotLetIn::Refused(format!(
+        "the cluster does not reach this host at {}: {why}. Set `advertise` (and `listen`) to an address that the other \
+         nodes reach, start bannkreisd again, and join with the same token",
+        address.escape_debug()
+    )))
+}
+
+/// A token that the cluster knows, and the command that uses it up.
+struct KnownToken {
+    hash: Vec<u8>,
+    command_id: CommandId,
+}
+
+fn unknown_token() -> NotLetIn {
+    NotLetIn::Refused(
+        "the token is not good: it was used already, has ended or was taken back; `bannkreis token create` on a \
+         member makes another"
+            .to_owned(),
+    )
+}
+
+/// Looks the token up: a guess costs no entry in the log.
+fn known_token(
     raft: &RaftNode,
     request: &v1::AdmitRequest,
     key: Fingerprint,
     now: Timestamp,
-) -> Result<(), NotLetIn> {
-    let unknown = || {
-        NotLetIn::Refused(
-            "the token is not good: it was used already, has ended or was taken back; `bannkreis token create` on a \
-             member makes another"
-                .to_owned(),
-        )
-    };
+) -> Result<KnownToken, NotLetIn> {
     if request.secret.is_empty() {
         return Err(NotLetIn::Refused(
             "a token is needed: `bannkreis token create` on a member makes one, and `bannkreis cluster join \
@@ -243,10 +278,18 @@ async fn use_token(
     let command_id = command_id(&hash, request.node, key);
     let view = raft.view();
     let is_repeated = view.outcome(command_id).is_some();
-    // A guess costs no entry in the log.
     if !is_repeated && view.tokens().get(&hash).is_none_or(|end| *end <= now) {
-        return Err(unknown());
+        return Err(unknown_token());
     }
+    Ok(KnownToken { hash, command_id })
+}
+
+/// Uses the token up for this node id with this key: the replicated log decides who was first.
+async fn use_token(
+    raft: &RaftNode,
+    request: &v1::AdmitRequest,
+    KnownToken { hash, command_id }: KnownToken,
+) -> Result<(), NotLetIn> {
     let operator = Operator {
         command_id,
         node: raft.node_id(),
@@ -260,7 +303,7 @@ async fn use_token(
     })?;
     match proposed.results.first() {
         Some(OpResult::Operator { outcome: Outcome::Done { n_affected: 1.. }, .. }) => Ok(()),
-        _ => Err(unknown()),
+        _ => Err(unknown_token()),
     }
 }
 

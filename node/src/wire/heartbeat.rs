@@ -37,6 +37,8 @@ pub struct SelfFacts {
     pub n_waiting: u32,
     /// It blocks nothing.
     pub observe: bool,
+    /// It has the key of the cluster's authority.
+    pub has_authority: bool,
 }
 
 impl SelfFacts {
@@ -50,6 +52,7 @@ impl SelfFacts {
             n_waiting: self.n_waiting,
             observe: self.observe,
             decisions: Vec::new(),
+            has_authority: self.has_authority,
         }
     }
 
@@ -62,6 +65,7 @@ impl SelfFacts {
             n_overrides: heartbeat.n_overrides,
             n_waiting: heartbeat.n_waiting,
             observe: heartbeat.observe,
+            has_authority: heartbeat.has_authority,
         }
     }
 }
@@ -166,6 +170,14 @@ impl PeerTable {
         let mut clocks: Vec<_> = reachable.map(|(node, peer)| (*node, peer.clock_now(boottime_ms))).collect();
         clocks.push(own);
         (!voters.is_empty() && clocks.len() * 2 > voters.len()).then_some(clocks)
+    }
+
+    /// Whether a voter that can be reached, not this node, can sign.
+    #[must_use]
+    pub fn has_authority_elsewhere(&self, boottime_ms: u64) -> bool {
+        let voters = self.voters.lock().unwrap_or_else(PoisonError::into_inner);
+        let can_sign = |peer: &PeerFacts| peer.facts.has_authority && peer.is_reachable(boottime_ms);
+        self.lock().iter().any(|(node, peer)| voters.contains(node) && can_sign(peer))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, PeerFacts>> {

@@ -4,7 +4,7 @@
 //! Asked anew for every call, of the ban list as it is then: a node that is revoked is nobody from then on.
 
 use super::secured::Shown;
-use crate::pki::Certificate;
+use crate::pki::{Bearer, Certificate};
 use bannkreis_core::ids::NodeId;
 use bannkreis_raft::{KeyFingerprint, NotAdmitted, Peer, RaftNode, Role, Standing};
 use tonic::service::Interceptor;
@@ -40,6 +40,9 @@ impl Interceptor for Identify {
         };
         let extensions = request.extensions_mut();
         extensions.insert(KeyFingerprint(certificate.fingerprint.0));
+        if let Some(role) = certificate.role().filter(|role| *role != Role::Node) {
+            extensions.insert(Bearer { name: certificate.common_name.clone(), role });
+        }
         match self.admit(&certificate, claimed.map(|peer| peer.node_id)) {
             Ok(peer) => drop(extensions.insert(peer)),
             Err(not_admitted) => {

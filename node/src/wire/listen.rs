@@ -1,4 +1,5 @@
-//! The listening side of the nodes' port: openraft's service and the wardens' one-way messages.
+//! The listening side of the nodes' port: openraft's service, the wardens' one-way messages, and whatever
+//! operators may call there.
 //!
 //! Before any handler runs, it is found out who calls (`identify`), and what the call says of itself is
 //! checked against that: this cluster, this generation, that node.
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::service::interceptor::InterceptedService;
+use tonic::service::{InterceptorLayer, Routes};
 use tonic::{Request, Response, Status, Streaming};
 
 /// Notices in one message; more are a broken or hostile peer's.
@@ -157,7 +158,8 @@ pub enum Security {
 /// Connections whose handshake is done and that wait for the server; it takes them at once.
 const READY_MAX: usize = 8;
 
-/// Serves the port until `stop` turns true.
+/// Serves the port until `stop` turns true. `operators`: what people with certificates may call there; it finds a
+/// [`Bearer`](crate::pki::Bearer) in each of their requests.
 ///
 /// # Errors
 /// The transport's, when the listening socket fails.
@@ -165,6 +167,7 @@ pub async fn serve(
     listener: Listener,
     raft: &RaftNode,
     peers: PeersService,
+    operators: Routes,
     stop: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
     let security = peers.security.clone();
@@ -172,8 +175,8 @@ pub async fn serve(
     let identify = Identify { raft: raft.clone(), is_own };
     let services = tonic::transport::Server::builder()
         .tcp_nodelay(true)
-        .add_service(InterceptedService::new(raft.service(), identify.clone()))
-        .add_service(InterceptedService::new(PeersServer::new(peers), identify));
+        .layer(InterceptorLayer::new(identify))
+        .add_routes(operators.add_service(raft.service()).add_service(PeersServer::new(peers)));
     let stopped = |mut stop: watch::Receiver<bool>| async move {
         // An error means that the sender is gone: then the daemon is stopping too.
         let _ = stop.wait_for(|stop| *stop).await;

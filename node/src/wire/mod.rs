@@ -7,6 +7,7 @@
 mod admission;
 mod connect;
 mod connections;
+mod handshakes;
 mod heartbeat;
 mod identify;
 mod links;

@@ -59,13 +59,33 @@ pub fn is_voter(raft: &RaftNode, node: NodeId) -> bool {
     raft.status().voters.iter().any(|voter| voter.node == node)
 }
 
-/// The authority's key in PEM, from the leader.
+/// The authority's key in PEM, from any other voter that has it: a new leader may be without it itself.
 ///
 /// # Errors
-/// When there is no leader, or it does not give it: a sentence.
+/// When nobody gives it: a sentence.
 pub async fn ask_for_authority(tls: &Tls, raft: &RaftNode) -> Result<String, String> {
-    let (mut client, leader) = leader(tls, raft).await?;
-    let answer = client.authority(raft.sign(v1::AuthorityRequest {}, Some(leader)));
+    let mut refused = "there is no other voter".to_owned();
+    for voter in raft.status().voters {
+        if voter.node == raft.node_id() {
+            continue;
+        }
+        match ask_one_for_authority(tls, raft, voter.node, &voter.address).await {
+            Ok(key) => return Ok(key),
+            Err(why) => refused = format!("{}: {why}", voter.name),
+        }
+    }
+    Err(refused)
+}
+
+async fn ask_one_for_authority(
+    tls: &Tls,
+    raft: &RaftNode,
+    voter: NodeId,
+    address: &str,
+) -> Result<String, String> {
+    let channel = tls.connect(address, Some(voter)).await.map_err(|error| error.to_string())?;
+    let mut client = PeersClient::new(channel);
+    let answer = client.authority(raft.sign(v1::AuthorityRequest {}, Some(voter)));
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await.map_err(|_| "no answer".to_owned())?;
     answer.map(|answer| answer.into_inner().key_pem).map_err(|status| status.message().to_owned())
 }

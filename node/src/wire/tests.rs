@@ -31,6 +31,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
+use tonic::service::Routes;
 use tonic::{Code, Request, Status};
 
 /// What is waited for takes milliseconds; this is for a loaded machine.
@@ -87,7 +88,7 @@ impl Node {
             admissions: Arc::default(),
         };
         let served = raft.clone();
-        tokio::spawn(async move { serve(listener, &served, peers, stopped).await });
+        tokio::spawn(async move { serve(listener, &served, peers, Routes::default(), stopped).await });
         Node { dir, address, raft, tls, _stop: stop }
     }
 
@@ -130,7 +131,7 @@ impl Node {
             author: "root".to_owned(),
             reason: "stolen".to_owned(),
         };
-        self.raft.propose(vec![Op::Revoke { operator, node }]).await.unwrap();
+        self.raft.propose(vec![Op::Revoke { operator, node, keeps_key: false }]).await.unwrap();
     }
 
     /// What this node answers to a vote that comes over `tls` in the name of `claimed`.

@@ -5,6 +5,7 @@
 
 use super::connect::{endpoint, root_cause};
 use super::connections::Connections;
+use super::handshakes::{HANDSHAKES_MAX, Handshakes};
 use super::secured::{Secured, Shown};
 use crate::pki::{Certificate, Keyring};
 use bannkreis_core::ban_list::BanView;
@@ -14,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -23,8 +24,6 @@ use tonic::transport::{Channel, Uri};
 
 /// A handshake that takes longer is given up: nobody holds a place with a silent connection.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Handshakes at once; who comes while there are so many waits in the kernel's queue.
-const HANDSHAKES_MAX: usize = 64;
 /// A connection without a certificate ends so long after its handshake.
 const STRANGER_LIFE: Duration = Duration::from_secs(30);
 /// After the kernel could not give a connection (too many open files), the next one is asked for this late.
@@ -35,6 +34,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Tls {
     keyring: Arc<Keyring>,
     connections: Arc<Connections>,
+    handshakes: Arc<Handshakes>,
     views: Arc<OnceLock<watch::Receiver<BanView>>>,
 }
 
@@ -42,7 +42,7 @@ impl Tls {
     /// Handshakes by `keyring`.
     #[must_use]
     pub fn new(keyring: Arc<Keyring>) -> Tls {
-        Tls { keyring, connections: Arc::default(), views: Arc::default() }
+        Tls { keyring, connections: Arc::default(), handshakes: Arc::default(), views: Arc::default() }
     }
 
     /// The keys and certificates.
@@ -84,19 +84,24 @@ impl Tls {
 
     /// Takes connections in and hands over those whose handshake is done, until nobody wants them any more.
     pub(super) async fn accept(&self, listener: TcpListener, ready: mpsc::Sender<io::Result<Secured>>) {
-        let mut handshakes = JoinSet::new();
+        let mut under_way = JoinSet::new();
         loop {
             tokio::select! {
                 () = ready.closed() => return,
-                Some(_) = handshakes.join_next() => {}
-                accepted = listener.accept(), if handshakes.len() < HANDSHAKES_MAX => match accepted {
+                Some(_) = under_way.join_next() => {}
+                accepted = listener.accept(), if under_way.len() < HANDSHAKES_MAX => match accepted {
                     Ok((tcp, from)) => {
+                        let Some(place) = self.handshakes.begin(from.ip()) else { continue };
                         let (tls, ready) = (self.clone(), ready.clone());
-                        handshakes.spawn(async move {
-                            match tls.greet(tcp).await {
+                        under_way.spawn(async move {
+                            let greeted = tls.greet(tcp).await;
+                            drop(place);
+                            match greeted {
                                 // Nobody waits for it when the port is being closed.
                                 Ok(secured) => drop(ready.send(Ok(secured)).await),
-                                Err(why) => tracing::info!("{from} is refused: {why}"),
+                                Err(why) => {
+                                    tls.handshakes.refused(&from.to_string(), &why, Instant::now());
+                                }
                             }
                         });
                     }

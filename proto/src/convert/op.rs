@@ -53,9 +53,11 @@ impl From<&Op> for v1::Op {
             Op::Tick { readings } => Kind::Tick(encode_readings(readings)),
             Op::Sweep => Kind::Sweep(v1::op::Sweep {}),
             Op::NodeSeen(record) => Kind::NodeSeen(record.into()),
-            Op::Revoke { operator, node } => {
-                Kind::Revoke(v1::op::Revoke { operator: Some(operator.into()), node: node.0 })
-            }
+            Op::Revoke { operator, node, keeps_key } => Kind::Revoke(v1::op::Revoke {
+                operator: Some(operator.into()),
+                node: node.0,
+                keeps_key: *keeps_key,
+            }),
             Op::Token { operator, hash, expires } => Kind::Token(v1::op::Token {
                 operator: Some(operator.into()),
                 hash: Bytes::copy_from_slice(hash),
@@ -88,9 +90,9 @@ impl TryFrom<v1::Op> for Op {
             Kind::Tick(wire) => decode_tick(wire).inside("tick"),
             Kind::Sweep(v1::op::Sweep {}) => Ok(Op::Sweep),
             Kind::NodeSeen(wire) => NodeRecord::try_from(wire).map(Op::NodeSeen).inside("node_seen"),
-            Kind::Revoke(v1::op::Revoke { operator, node }) => {
+            Kind::Revoke(v1::op::Revoke { operator, node, keeps_key }) => {
                 let operator = required(operator, "operator").inside("revoke")?;
-                Ok(Op::Revoke { operator, node: NodeId(node) })
+                Ok(Op::Revoke { operator, node: NodeId(node), keeps_key })
             }
             Kind::Token(wire) => decode_token(wire).inside("token"),
             Kind::Settings(wire) => decode_settings(wire).inside("settings"),

@@ -65,7 +65,8 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
         ("tick", alone(Op::Tick { readings: vec![(NODE, NOW), (PEER, Timestamp(1_790_000_000_456))] })),
         ("sweep", alone(Op::Sweep)),
         ("node_seen", alone(Op::NodeSeen(node_record()))),
-        ("revoke", alone(Op::Revoke { operator: operator(), node: PEER })),
+        ("revoke", alone(Op::Revoke { operator: operator(), node: PEER, keeps_key: false })),
+        ("revoke-gone", alone(Op::Revoke { operator: operator(), node: PEER, keeps_key: true })),
         ("token", alone(Op::Token { operator: operator(), hash: vec![7; 32], expires: NOW })),
         (
             "settings",

@@ -52,7 +52,11 @@ pub(crate) fn op() -> BoxedStrategy<Op> {
         vec((node(), time()), 0..6).prop_map(|readings| Op::Tick { readings }),
         Just(Op::Sweep),
         node_record().prop_map(Op::NodeSeen),
-        (operator(), node()).prop_map(|(operator, node)| Op::Revoke { operator, node }),
+        (operator(), node(), any::<bool>()).prop_map(|(operator, node, keeps_key)| Op::Revoke {
+            operator,
+            node,
+            keeps_key
+        }),
         (operator(), hash(), time()).prop_map(|(operator, hash, expires)| Op::Token {
             operator,
             hash,

@@ -108,6 +108,16 @@ impl Told {
             .ok_or_else(|| Failed(format!("bannkreis {}: nothing at {pointer}", self.question)))
     }
 
+    /// A number in the answer, by its JSON pointer.
+    ///
+    /// # Errors
+    /// When the answer is none, or has no such number.
+    pub fn number_at(&self, pointer: &str) -> Result<u64> {
+        let answer = self.json()?;
+        let number = answer.pointer(pointer).and_then(Value::as_u64);
+        number.ok_or_else(|| Failed(format!("bannkreis {}: nothing at {pointer}", self.question)))
+    }
+
     /// Whether a `ban` or `unban` is known to be done: committed, and not only asked for.
     #[must_use]
     pub fn is_done(&self) -> bool {

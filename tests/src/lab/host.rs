@@ -278,6 +278,12 @@ impl Host {
         self.write_config()
     }
 
+    /// Gives the daemon other environment variables from its next start on.
+    pub fn change_environment(&mut self, environment: &[(&'static str, String)]) {
+        self.plan.environment =
+            environment.iter().map(|(name, value)| ((*name).into(), value.into())).collect();
+    }
+
     /// The end of what the daemon said, with the host's name before it.
     #[must_use]
     pub fn last_words(&self) -> String {

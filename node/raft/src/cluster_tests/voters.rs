@@ -1,7 +1,7 @@
 //! Who votes and who leads, with whole nodes: a leader that stops hands over, and a host that was set up
 //! anew takes over its own record. Not for what is decided: `autopilot.rs` has its table of cases.
 
-use super::hosts::{Host, propose_ban_patiently, three, until};
+use super::hosts::{Host, is_banned, propose_ban_patiently, three, until};
 use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,4 +55,22 @@ async fn a_host_that_was_set_up_anew_votes_again_and_its_old_record_is_gone() {
     propose_ban_patiently(&node, 7).await;
     hosts[0].stop().await;
     anew.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_comes_back_elsewhere_is_found_though_it_hears_of_no_leader() {
+    let (mut hosts, nodes) = three().await;
+    hosts[2].stop().await;
+    let moved = Host::new().await.address;
+    hosts[2].address = moved;
+    let node = hosts[2].start().await;
+    propose_ban_patiently(&nodes[0], 5).await;
+    until(&node, "the ban, at the new address", |node| is_banned(node, 5)).await;
+    until(&nodes[1], "the new address", |node| {
+        node.status().voters.iter().any(|voter| voter.address == moved.to_string())
+    })
+    .await;
+    for host in &mut hosts {
+        host.stop().await;
+    }
 }

@@ -1,12 +1,12 @@
 //! A node whose cluster answers as a test wants it.
 
 use crate::control::{
-    ClusterFacts, ColdRecord, Committed, Inspection, MemberFacts, NewToken, NodeApi, NodeFacts, Peer,
-    ProposeFailure, Role,
+    CertificateFacts, ClusterFacts, ColdRecord, Committed, Inspection, IssuedCertificate, KeyFacts,
+    MemberFacts, MemberOrder, NewToken, NodeApi, NodeFacts, OrderFailure, Peer, ProposeFailure, Role,
 };
 use bannkreis_core::ban_list::{BanList, BanView, Cause};
 use bannkreis_core::command::{Command, LEVEL, Op};
-use bannkreis_core::ids::{ClusterId, NodeId, Position};
+use bannkreis_core::ids::{ClusterId, NodeId, Operator, Position};
 use bannkreis_core::jail::JailName;
 use bannkreis_core::node_record::NodeRecord;
 use bannkreis_core::settings::Settings;
@@ -45,6 +45,9 @@ struct State {
     fates: VecDeque<Fate>,
     n_proposals: usize,
     n_tokens: u8,
+    /// What becomes of the next orders; those after them are carried out.
+    order_failures: VecDeque<OrderFailure>,
+    leader: NodeId,
     /// Member, and how many looks at the cluster it takes until it enforces everything.
     catching_up: Vec<(NodeId, u32)>,
 }
@@ -95,6 +98,8 @@ impl MadeUp {
             fates: VecDeque::new(),
             n_proposals: 0,
             n_tokens: 0,
+            order_failures: VecDeque::new(),
+            leader: NodeId(2),
             catching_up: names.map(|(node, _)| (node, 0)).to_vec(),
         };
         MadeUp { state: Mutex::new(state), inspection, backend: "nftables", halted: None }
@@ -104,6 +109,17 @@ impl MadeUp {
     pub(super) fn fated(self, fates: &[Fate]) -> MadeUp {
         self.with(|state| state.fates.extend(fates));
         self
+    }
+
+    /// The next orders end like this; those after them are carried out.
+    pub(super) fn reluctant(self, failures: &[OrderFailure]) -> MadeUp {
+        self.with(|state| state.order_failures.extend(failures.iter().cloned()));
+        self
+    }
+
+    /// Another one leads now.
+    pub(super) fn lead(&self, node: NodeId) {
+        self.with(|state| state.leader = node);
     }
 
     /// This node has no firewall.
@@ -216,8 +232,10 @@ impl NodeApi for MadeUp {
         self.with(|state| {
             let position = state.list.position();
             for (node, n_looks) in &mut state.catching_up {
+                let Some(member) = state.members.iter_mut().find(|member| member.node == *node) else {
+                    continue;
+                };
                 if *n_looks == 0 {
-                    let member = state.members.iter_mut().find(|member| member.node == *node).unwrap();
                     (member.applied, member.enforced) = (Some(position), Some(position));
                 } else {
                     *n_looks -= 1;
@@ -227,7 +245,7 @@ impl NodeApi for MadeUp {
                 cluster: ClusterId([3; 16]),
                 generation: 1,
                 term: 4,
-                leader: Some(NodeId(2)),
+                leader: Some(state.leader),
                 no_quorum_since: None,
                 members: state.members.clone(),
                 decisions: Vec::new(),
@@ -261,6 +279,60 @@ impl NodeApi for MadeUp {
 
     async fn join(&self, host_port: &str, _token: &str) -> Result<(), String> {
         Err(format!("nobody answers at {host_port}"))
+    }
+
+    fn keys(&self) -> Result<KeyFacts, String> {
+        let (own, authorities) = (None, Vec::new());
+        Ok(KeyFacts { mode: "insecure", has_authority: false, own, authorities, renew_at: None })
+    }
+
+    async fn renew_certificate(&self) -> Result<(), String> {
+        Err("there are no certificates".to_owned())
+    }
+
+    async fn issue_certificate(
+        &self,
+        role: Role,
+        name: String,
+        _request: Vec<u8>,
+        days: u32,
+    ) -> Result<IssuedCertificate, String> {
+        let facts = CertificateFacts {
+            subject: name,
+            role: role.name(),
+            issuer: "the cluster".to_owned(),
+            fingerprint: String::new(),
+            serial: String::new(),
+            names: Vec::new(),
+            not_before: NOW,
+            not_after: NOW.plus_ms(u64::from(days) * 24 * HOUR_MS),
+        };
+        Ok(IssuedCertificate { certificate_pem: String::new(), authority_pem: String::new(), facts })
+    }
+
+    async fn order(&self, order: MemberOrder, _by: &Operator) -> Result<(), OrderFailure> {
+        self.with(|state| {
+            if let Some(failure) = state.order_failures.pop_front() {
+                return Err(failure);
+            }
+            match order {
+                MemberOrder::Remove(node) => state.members.retain(|member| member.node != node),
+                MemberOrder::Promote(node) | MemberOrder::Demote(node) => {
+                    let member = state.members.iter_mut().find(|member| member.node == node).unwrap();
+                    member.is_voter = matches!(order, MemberOrder::Promote(_));
+                }
+                MemberOrder::Lead { to, .. } => state.leader = to.unwrap_or(NodeId(3)),
+            }
+            Ok(())
+        })
+    }
+
+    async fn leave(&self, _by: Operator, force: bool) -> Result<(), String> {
+        if !force {
+            return Err("the cluster does not let this node go".to_owned());
+        }
+        self.with(|state| state.members.retain(|member| member.node == HERE));
+        Ok(())
     }
 
     fn make_token(&self) -> Result<NewToken, String> {

@@ -3,5 +3,7 @@
 mod asking;
 mod commanding;
 mod door;
+mod keys;
 mod made_up;
+mod members;
 mod tokens;

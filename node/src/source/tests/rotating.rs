@@ -1,6 +1,7 @@
 //! Files that are renamed, copied and truncated while they are read.
 
 use super::*;
+use crate::source::FILES_OPEN_MAX;
 use crate::source::followed_path::LINGER_MS;
 use std::thread;
 
@@ -45,6 +46,25 @@ fn a_renamed_file_is_let_go_when_it_has_been_quiet() {
     logs.texts_until("newer");
     logs.append("log", "newest\n");
     assert_eq!(logs.checkpoint_after("newest").files.len(), 1);
+}
+
+#[test]
+fn more_rotations_than_files_may_be_open_lose_nothing_that_was_written_before_them() {
+    let mut logs = Logs::new();
+    logs.start(Start::End);
+    logs.append("log", "one\n");
+    logs.texts_until("one");
+    let gate = logs.stand_still();
+    let n_rotations = FILES_OPEN_MAX + 4;
+    for n in 0..n_rotations {
+        logs.append("log", format!("unread {n}\n"));
+        logs.rename("log", &format!("log.{n}"));
+    }
+    logs.append("log", "end\n");
+    drop(gate);
+    let unread = (0..n_rotations).map(|n| format!("unread {n}"));
+    let all = ["one", "gate"].map(str::to_owned).into_iter().chain(unread).chain(["end".to_owned()]);
+    assert_eq!(logs.texts_until("end"), all.collect::<Vec<_>>());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use bannkreis_proto::v1;
 use bannkreis_proto::v1::peers_client::PeersClient;
 use bannkreis_proto::v1::raft_client::RaftClient;
 use bannkreis_raft::{Connect, join_info};
+use std::net::TcpListener;
 use tempfile::TempDir;
 use tonic::Code;
 
@@ -45,19 +46,22 @@ impl Node {
 struct Host {
     dir: TempDir,
     applicant: Applicant,
+    _listener: TcpListener,
 }
 
 impl Host {
     fn new(node: u64) -> Host {
         let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let applicant = Applicant {
             secret: Vec::new(),
             node: NodeId(node),
             name: "mx1".to_owned(),
             request: own_tls(dir.path()).keyring().request().unwrap().unwrap(),
             from_cluster: ClusterId([9; 16]),
+            address: listener.local_addr().unwrap().to_string(),
         };
-        Host { dir, applicant }
+        Host { dir, applicant, _listener: listener }
     }
 
     async fn knock(&self, address: &str, token: &JoinToken) -> Result<Signed, NotLetIn> {
@@ -157,6 +161,18 @@ async fn a_request_that_can_not_be_signed_says_so() {
     assert!(refusal(host.knock(&founder.address, &token).await).contains("certificate request"));
     // The token is as good as before.
     host.applicant.request = good;
+    host.knock(&founder.address, &token).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_is_not_where_it_says_keeps_its_token() {
+    let founder = Node::found().await;
+    let token = founder.token().await;
+    let mut host = Host::new(77);
+    let right = std::mem::replace(&mut host.applicant.address, "127.0.0.1:1".to_owned());
+    let refused = refusal(host.knock(&founder.address, &token).await);
+    assert!(refused.contains("127.0.0.1:1") && refused.contains("`advertise`"), "{refused}");
+    host.applicant.address = right;
     host.knock(&founder.address, &token).await.unwrap();
 }
 

@@ -1,0 +1,112 @@
+//! What being a cluster costs: committed bans per second with TLS and without, how long a host with many bans takes
+//! to join, and how long nothing can be committed when the leader changes or dies.
+//!
+//! Whole daemons in the lab of the end-to-end tests, with the default times for elections. Not for single bans: that is
+//! `latency`.
+
+mod gaps;
+mod join;
+mod throughput;
+
+use std::ffi::OsString;
+use std::io::{Write, stdout};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bannkreis_benches::sample::ms;
+use bannkreis_tests::failed::{Context, Result};
+use bannkreis_tests::lab::Lab;
+use bannkreis_tests::lab::host::{Host, HostPlan};
+use bannkreis_tests::lab::sandbox::{self, CannotEnter, Sandbox};
+use bannkreis_tests::seeds::Tree;
+
+/// TLS may cost so much of the bans per second.
+const TLS_COST_MAX: f64 = 0.2;
+/// The time in which a host joins a cluster of 100,000 bans and enforces all of them.
+const JOIN_MAX: Duration = Duration::from_secs(5);
+/// The time without a commit when the leader hands over, and when it is killed.
+const HAND_OVER_MAX: Duration = Duration::from_millis(100);
+const ELECTION_MAX: Duration = Duration::from_secs(4);
+
+fn main() -> ExitCode {
+    let Some(directory) = sandbox::inside() else { return run_outside() };
+    match run(&directory) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            say(&format!("the benchmark failed: {failed}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_outside() -> ExitCode {
+    // The lab lies where cargo builds, on a disk: the system's directory for temporary files may be memory.
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match Sandbox::start_in(Some(parent), &arguments) {
+        Ok(mut sandbox) => match sandbox.wait() {
+            Ok(status) if status.success() => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        },
+        Err(CannotEnter::NotAllowed(reason)) => {
+            say(&format!("SKIPPED: cluster: {reason}"));
+            ExitCode::SUCCESS
+        }
+        Err(CannotEnter::Broken(failed)) => {
+            say(&format!("the benchmark cannot run: {failed}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(directory: &Path) -> Result<()> {
+    throughput::measure(directory)?;
+    join::measure(directory)?;
+    gaps::measure(directory)
+}
+
+/// Runs `body` with a lab of these quiet hosts, and says their last words when it fails.
+fn with_lab<T>(
+    directory: &Path,
+    name: &str,
+    hosts: &[&'static str],
+    settings: &str,
+    body: impl FnOnce(&mut Lab) -> Result<T>,
+) -> Result<T> {
+    let directory = directory.join(name);
+    std::fs::create_dir_all(&directory).context(|| format!("cannot make {}", directory.display()))?;
+    let plan = |name: &&'static str| HostPlan {
+        name,
+        tree: Tree::empty(),
+        settings: settings.to_owned(),
+        environment: Vec::new(),
+    };
+    let mut lab = Lab::build(&directory, hosts.iter().map(plan).collect())?;
+    let result = body(&mut lab);
+    if result.is_err() {
+        say(&lab.last_words());
+    }
+    result
+}
+
+/// Bans a thousand addresses in one command, the `n`-th thousand.
+fn ban_thousand(host: &Host, n: u32) -> Result<()> {
+    let first = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + n * 1_000;
+    let targets: Vec<String> = (first..first + 1_000).map(|bits| Ipv4Addr::from(bits).to_string()).collect();
+    let targets = targets.iter().map(String::as_str);
+    let command: Vec<&str> =
+        ["ban"].into_iter().chain(targets).chain(["--for", "1d", "--wait", "60s"]).collect();
+    host.cli(&command)?.expect_success().map(drop)
+}
+
+fn judge(what: &str, measured: Duration, aim: Duration) {
+    let ratio = measured.as_secs_f64() / aim.as_secs_f64();
+    say(&format!("{what}: {} ms, {ratio:.2} of the aim of {} ms", ms(measured), ms(aim)));
+}
+
+fn say(text: &str) {
+    // With nobody reading there is nothing to be done.
+    let _ = writeln!(stdout(), "{text}");
+}

@@ -1,0 +1,82 @@
+//! Orders about members: who is meant, what is refused before anybody is asked, and what is asked again.
+
+use super::made_up::{HERE, MadeUp, root};
+use crate::control::{NodeApi, OrderFailure, members};
+use bannkreis_core::ids::NodeId;
+use bannkreis_proto::v1;
+use tonic::{Code, Status};
+
+async fn order(api: &MadeUp, order: v1::MemberOrder, node: &str) -> Result<v1::OrderMemberResponse, Status> {
+    let request = v1::OrderMemberRequest {
+        order: order.into(),
+        node: node.to_owned(),
+        wait_ms: 1_000,
+        ..Default::default()
+    };
+    members::order(api, &root(), request).await
+}
+
+#[tokio::test]
+async fn a_member_is_named_or_numbered_and_the_answer_says_what_is_left() {
+    let api = MadeUp::new();
+    let answer = order(&api, v1::MemberOrder::Demote, "mx1").await.unwrap();
+    assert_eq!((answer.name.as_str(), answer.n_voters, answer.n_members), ("mx1", 2, 3));
+    let answer = order(&api, v1::MemberOrder::Promote, &NodeId(3).to_string()).await.unwrap();
+    assert_eq!((answer.name.as_str(), answer.n_voters), ("mx1", 3));
+    let answer = order(&api, v1::MemberOrder::Remove, "mx1").await.unwrap();
+    assert_eq!((answer.n_voters, answer.n_members), (2, 2));
+    let answer = order(&api, v1::MemberOrder::TransferLeader, "kopano").await.unwrap();
+    assert_eq!(answer.leader, "kopano");
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_with_the_command_that_does() {
+    let api = MadeUp::new();
+    let refused = order(&api, v1::MemberOrder::Remove, "kopano").await.unwrap_err();
+    assert!(refused.message().contains("cluster leave"), "{refused:?}");
+    let refused = order(&api, v1::MemberOrder::Promote, "mx9").await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    assert!(refused.message().contains("there are: kopano"), "{refused:?}");
+    assert_eq!(api.cluster().members.len(), 3);
+}
+
+#[tokio::test]
+async fn what_can_not_be_done_at_the_moment_is_tried_again_and_what_is_refused_is_not() {
+    let not_now = OrderFailure::NotNow { why: "kerio takes over the lead first".to_owned() };
+    let refused = OrderFailure::Refused { why: "without mx1 nothing could be agreed on".to_owned() };
+    let api = MadeUp::new().reluctant(&[not_now.clone(), not_now.clone(), refused]);
+    let error = order(&api, v1::MemberOrder::Remove, "mx1").await.unwrap_err();
+    assert_eq!(error.message(), "without mx1 nothing could be agreed on");
+    order(&api, v1::MemberOrder::Remove, "mx1").await.unwrap();
+
+    let api = MadeUp::new().reluctant(&vec![not_now; 1_000]);
+    let error = order(&api, v1::MemberOrder::Remove, "mx1").await.unwrap_err();
+    assert!(error.message().contains("kerio takes over the lead first"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_leader_that_has_handed_over_is_not_asked_to_once_more() {
+    // Its answer was lost: the next attempt sees that another one leads.
+    let lost = OrderFailure::NotNow { why: "the leader has just changed".to_owned() };
+    let api = MadeUp::new().reluctant(&[lost]);
+    let asked = order(&api, v1::MemberOrder::TransferLeader, "");
+    let changed = async {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        api.lead(HERE);
+    };
+    let (answer, ()) = tokio::join!(asked, changed);
+    assert_eq!(answer.unwrap().leader, "kopano");
+}
+
+#[tokio::test]
+async fn leaving_says_what_comes_along() {
+    let api = MadeUp::new();
+    let root = root();
+    let leave =
+        |force| members::leave(&api, &root, v1::LeaveRequest { force, ..v1::LeaveRequest::default() });
+    let refused = leave(false).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let answer = leave(true).await.unwrap();
+    assert_eq!(answer.n_bans, 0);
+    assert_eq!(api.cluster().members.len(), 1);
+}
