@@ -30,7 +30,10 @@ impl LogEncoding {
     #[must_use]
     pub fn decode(self, bytes: &[u8]) -> Cow<'_, str> {
         match self {
-            LogEncoding::Utf8 => String::from_utf8_lossy(bytes),
+            // Nearly every line is what it should be, and to see that is quicker than to repair it.
+            LogEncoding::Utf8 => {
+                std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+            }
             LogEncoding::Latin1 => match std::str::from_utf8(bytes) {
                 Ok(text) if text.is_ascii() => Cow::Borrowed(text),
                 _ => Cow::Owned(bytes.iter().map(|&byte| char::from(byte)).collect()),

@@ -4,13 +4,15 @@
 //! connections), so each log file gets its own lines in order. Not for counting failures
 //! (`bannkreis-core`) and not for `ignoreip` (the warden).
 
-use crate::connection::{Connections, Facts};
-use crate::date::convert::Zone;
+use crate::connection::{Connections, Known};
 use crate::date::dates::{Dated, Dates};
 use crate::date::detector::DateDetector;
+use crate::date::glance::Glance;
 use crate::date::templates::DefaultTemplates;
 use crate::encoding::LogEncoding;
 use crate::engine::required::{self, Needle};
+use crate::facts::{Facts, NO_FACTS};
+use crate::group_name::Name;
 use crate::host_name::is_host_name;
 pub use crate::judged::{Counts, Examined, Ignored, Judged, Mode, NOBODY, NamedFailure, NoMatch};
 use crate::log_filters::RawLine;
@@ -20,65 +22,17 @@ use crate::pattern::Pattern;
 use crate::pattern_list::PatternList;
 use crate::recognise::Undated;
 use crate::regex_tags::HostNames;
+pub use crate::rules::{FilterError, Rules, Surroundings, UseDns};
 use bannkreis_core::failure::{Failure, LogLine};
 use bannkreis_core::jail::JailName;
 use bannkreis_core::proposal::evidence_text;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::Timestamp;
-use std::fmt;
-use std::sync::Arc;
+use std::borrow::Cow;
 
 /// Failures with a name wait for [`Filter::take_named`] in this number at most; more are dropped, as if
 /// their name had no address.
 pub const NAMED_MAX: usize = 1_000;
-
-/// What a filter is made of, all tags and names replaced.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Rules {
-    /// `prefregex`.
-    pub prefregex: Option<String>,
-    /// `failregex`, one per line of the option.
-    pub failregex: Vec<String>,
-    /// `ignoreregex`, one per line of the option.
-    pub ignoreregex: Vec<String>,
-    /// `datepattern`; empty for the default formats.
-    pub datepattern: String,
-    /// `maxlines`: at so many lines the filter looks at once; 0 is 1.
-    pub max_lines: usize,
-    /// `usedns`.
-    pub use_dns: UseDns,
-}
-
-/// `usedns`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UseDns {
-    /// Names would be resolved.
-    Yes,
-    /// Names would be resolved with a warning.
-    #[default]
-    Warn,
-    /// `<HOST>` matches addresses only.
-    No,
-    /// Names are taken as they are.
-    Raw,
-}
-
-/// Which expression does not compile, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FilterError {
-    /// `prefregex`, `failregex`, `ignoreregex` or `datepattern`.
-    pub option: &'static str,
-    /// The sentence.
-    pub problem: String,
-}
-
-impl fmt::Display for FilterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.problem.fmt(f)
-    }
-}
-
-impl std::error::Error for FilterError {}
 
 /// When a line is judged.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +55,8 @@ pub struct Filter {
     datepattern: String,
     pub(crate) dates: Dates,
     pub(crate) connections: Connections,
+    /// What is known of the last line that was recognised; its memory serves the next one.
+    pub(crate) found: Option<Box<Facts>>,
     /// The last lines, for a filter that looks at several.
     pub(crate) window: Option<Window>,
     pub(crate) counts: Counts,
@@ -108,19 +64,6 @@ pub struct Filter {
     looks_names_up: bool,
     /// See [`Filter::take_named`].
     named: Vec<NamedFailure>,
-}
-
-/// What a filter needs to know besides its rules.
-#[derive(Clone, Debug)]
-pub struct Surroundings {
-    /// The jail that its failures belong to.
-    pub jail: JailName,
-    /// `findtime` in ms.
-    pub find_time_ms: u64,
-    /// How dates without a zone are read.
-    pub zone: Zone,
-    /// `logencoding`.
-    pub encoding: LogEncoding,
 }
 
 impl Filter {
@@ -172,6 +115,7 @@ impl Filter {
             datepattern: rules.datepattern.clone(),
             dates: Dates::new(dates, surroundings.zone),
             connections: Connections::default(),
+            found: None,
             window: (rules.max_lines > 1).then(|| Window::new(rules.max_lines)),
             counts: Counts::default(),
             looks_names_up: matches!(rules.use_dns, UseDns::Yes | UseDns::Warn),
@@ -218,7 +162,7 @@ impl Filter {
         self.counts.lines += 1;
         let text = self.encoding.decode(&line.text);
         let text = text.trim_end_matches(['\r', '\n']);
-        let dated = self.dates.next(text, now, mode);
+        let dated = self.dates.next(text, &mut Glance::new(&line.text), now, mode);
         let raw = RawLine {
             source: line.source,
             position: line.position,
@@ -228,16 +172,18 @@ impl Filter {
             is_telling: true,
         };
         let at = Moment { now, mode };
-        let (judged, recognised) = self.judge_dated(raw, text, &dated.rest_of(text), &dated, at);
-        let (failregex, facts) = match &recognised {
-            Some((index, facts)) => (Some(*index), facts_of(facts)),
+        let mut rest = String::new();
+        dated.rest_of(text, &mut rest);
+        let (judged, recognised) = self.judge_dated(raw, text, &rest, &dated, at);
+        let (failregex, facts) = match recognised {
+            Some((index, known)) => (Some(index), facts_of(self.facts(known))),
             None => (None, Vec::new()),
         };
         Examined { judged, failregex, date: dated.written, facts }
     }
 
-    /// Judges a line whose date was looked for already: `rest` is `text` without it. Says also which
-    /// failregex matches, and what is known then.
+    /// Judges a line whose date was looked for already: `rest` is `text` without it, and a line end. Says also
+    /// which failregex matches, and where [`Filter::facts`] has what is known then.
     pub(crate) fn judge_dated(
         &mut self,
         line: RawLine<'_>,
@@ -245,44 +191,54 @@ impl Filter {
         rest: &str,
         dated: &Dated,
         at: Moment,
-    ) -> (Judged, Option<(usize, Arc<Facts>)>) {
+    ) -> (Judged, Option<(usize, Known)>) {
         self.counts.odd_dates += u64::from(dated.is_odd);
         if self.is_too_old(dated, at) {
             return (Judged::Ignored(Ignored::TooOld), None);
         }
         let now = at.now;
         let undated = Undated {
-            rest,
+            line: rest,
             written: text,
             cut: line.cut,
             is_telling: line.is_telling,
             has_time: dated.at.is_some(),
         };
-        let (index, facts) = match self.recognise(undated, now) {
+        let (index, known) = match self.recognise(undated, now) {
             Err(judged) => return (judged, None),
             Ok(recognised) => recognised,
         };
-        let judged = self.failure(line, text, &facts, dated.at.map(|at| at.min(now)), now);
+        let judged = self.failure(line, text, known, dated.at.map(|at| at.min(now)), now);
         match &judged {
             Judged::Failure(_) => self.counts.failures += 1,
             Judged::Ignored(Ignored::NotAnAddress(_)) => self.counts.not_addresses += 1,
             _ => {}
         }
-        (judged, Some((index, facts)))
+        (judged, Some((index, known)))
     }
 
     /// Texts of which one stands in every line that can be a failure, or in one of the lines that can be one
     /// together; `None` when any line can.
     #[must_use]
     pub fn needles(&self) -> Option<Vec<Needle>> {
+        self.all_needles().into_iter().next()
+    }
+
+    /// The same, and more such texts, the best first: one of each stands in every line that can be a failure.
+    #[must_use]
+    pub fn all_needles(&self) -> Vec<Vec<Needle>> {
         // What prefregex cuts out of a window changes the window, whether it comes to a match or not.
         if self.window.is_some() && self.prefregex.is_some() {
-            return None;
+            return Vec::new();
         }
-        let of_failregex = self.failregex.needles();
-        let of_prefregex = self.prefregex.as_ref().and_then(PatternList::needles);
-        let better = of_failregex.into_iter().chain(of_prefregex);
-        better.max_by_key(|needles| required::quality(needles))
+        let prefregex = self.prefregex.iter().flat_map(|list| list.iter()).next();
+        let mut all = prefregex.map_or_else(Vec::new, |prefregex| required::all_needles(prefregex.reduced()));
+        // What prefregex puts together of several groups stands in no line.
+        if prefregex.is_none_or(|prefregex| !prefregex.puts_together()) {
+            all.extend(self.failregex.needles());
+        }
+        all.sort_by_key(|needles| std::cmp::Reverse(required::quality(needles)));
+        all
     }
 
     /// Whether it looks at several lines at once: then it takes note of each ([`Filter::take_note`]).
@@ -324,17 +280,18 @@ impl Filter {
         &mut self,
         line: RawLine<'_>,
         text: &str,
-        facts: &Facts,
+        known: Known,
         at: Option<Timestamp>,
         now: Timestamp,
     ) -> Judged {
         let Some(at) = at else { return Judged::Ignored(Ignored::NoDate) };
+        let facts = self.connections.facts(known, self.found.as_deref().unwrap_or(&NO_FACTS));
         let failure = |offender| Failure {
             jail: self.jail.clone(),
             offender,
             at: at.min(now),
-            evidence: evidence(facts, text),
-            user: facts.group("user").filter(|user| !user.is_empty()).map(evidence_text),
+            evidence: evidence_text(&evidence(facts, text)),
+            user: facts.get(Name::USER).filter(|user| !user.is_empty()).map(evidence_text),
             source: line.source,
             position: line.position,
             replayed: line.replayed,
@@ -344,7 +301,7 @@ impl Filter {
             Err(name) => name,
         };
         if self.looks_names_up
-            && facts.group("dns") == Some(name)
+            && facts.get(Name::DNS) == Some(name)
             && is_host_name(name)
             && self.named.len() < NAMED_MAX
         {
@@ -355,9 +312,11 @@ impl Filter {
 }
 
 /// The line, or the lines when there are several.
-fn evidence(facts: &Facts, text: &str) -> String {
-    let lines: Vec<&str> = facts.lines().collect();
-    evidence_text(&if lines.is_empty() { text.to_owned() } else { lines.join(" | ") })
+fn evidence<'l>(facts: &'l Facts, text: &'l str) -> Cow<'l, str> {
+    let mut lines = facts.lines();
+    let Some(first) = lines.next() else { return Cow::Borrowed(text) };
+    let joined = lines.fold(first.to_owned(), |joined, line| joined + " | " + line);
+    Cow::Owned(joined)
 }
 
 /// Every group that took part, in the order of the expressions.

@@ -6,20 +6,34 @@
 //! later line counts depends on it. Not for reading logs and not for counting failures.
 
 use crate::date::dates::Dated;
+use crate::date::glance::Glance;
 use crate::filter::{Filter, Mode, Moment};
+use crate::further_texts::FurtherTexts;
 use crate::judged::{Judged, NamedFailure};
+use crate::passes::{Passes, Search};
 use crate::prefilter::{Members, Prefilter};
 use bannkreis_core::failure::{Failure, LogLine, SourceId, SourcePosition};
 use bannkreis_core::log_block::{LogBlock, line_text};
 use bannkreis_core::time::Timestamp;
 use memchr::memchr;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// A single filter that wants more lines than one in so many judges them all for a while, unsearched: to search
+/// costs more than it saves.
+const WANTED_ONE_IN: u64 = 2;
+/// For so many blocks.
+const UNSEARCHED_BLOCKS: u32 = 15;
 
 /// The filters, and which of them reads what.
 #[derive(Debug)]
 pub struct LogFilters {
     filters: Vec<Filter>,
     readers: BTreeMap<SourceId, Readers>,
+    /// Memory that one block hands on to the next.
+    scratch: Scratch,
+    lowered: Vec<u8>,
 }
 
 /// The filters that read one source.
@@ -29,7 +43,22 @@ struct Readers {
     filters: Vec<usize>,
     /// Its members are the places in `filters` here.
     prefilter: Prefilter,
+    /// What else must stand in a line for a member, where there is something.
+    further: Vec<(usize, FurtherTexts)>,
     groups: Vec<Group>,
+    /// So many blocks are not searched for texts, because nearly every line of the last one had some.
+    n_unsearched: u32,
+}
+
+/// What is known of the line that is being judged.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// Those that the prefilter found something for, or that want to see every line.
+    wanted_by: Members,
+    /// Those of them that a line with its date at the beginning can concern.
+    narrowed: Members,
+    /// The line without its date.
+    rest: String,
 }
 
 /// Filters that read the same sources with the same formats of dates.
@@ -41,8 +70,9 @@ struct Group {
     members: Vec<usize>,
     /// The same.
     all: Members,
-    /// Those that look at several lines at once, by their place in [`LogFilters::filters`].
-    with_window: Vec<usize>,
+    /// Those that look at several lines at once, by their places in [`LogFilters::filters`] and in
+    /// [`Readers::filters`].
+    with_window: Vec<(usize, usize)>,
 }
 
 impl LogFilters {
@@ -70,17 +100,24 @@ impl LogFilters {
                     }
                 }
             }
-            let needles: Vec<_> = places.iter().map(|&place| filters[place].0.needles()).collect();
-            let prefilter = Prefilter::new(&needles);
+            let needles: Vec<_> = places.iter().map(|&place| filters[place].0.all_needles()).collect();
+            let further = (0..).zip(&places).zip(&needles).filter_map(|((member, &place), choices)| {
+                let choices = choices.get(1..).filter(|_| !filters[place].0.has_window())?;
+                Some((member, FurtherTexts::new(choices))).filter(|(_, further)| !further.is_empty())
+            });
+            let further = further.collect();
+            let first: Vec<_> = needles.into_iter().map(|choices| choices.into_iter().next()).collect();
+            let prefilter = Prefilter::new(&first);
             for group in &mut groups {
                 group.all = prefilter.members(&group.members);
-                let members = group.members.iter().map(|&member| places[member]);
-                group.with_window = members.filter(|&place| filters[place].0.has_window()).collect();
+                let members = group.members.iter().map(|&member| (places[member], member));
+                group.with_window = members.filter(|&(place, _)| filters[place].0.has_window()).collect();
             }
-            (source, Readers { filters: places, prefilter, groups })
+            (source, Readers { filters: places, prefilter, further, groups, n_unsearched: 0 })
         });
         let readers = readers.collect();
-        LogFilters { filters: filters.into_iter().map(|(filter, _)| filter).collect(), readers }
+        let filters = filters.into_iter().map(|(filter, _)| filter).collect();
+        LogFilters { filters, readers, scratch: Scratch::default(), lowered: Vec::new() }
     }
 
     /// The filters in the order in which they were given.
@@ -102,12 +139,22 @@ impl LogFilters {
         now: Timestamp,
         mut found: impl FnMut(Failure),
     ) -> u64 {
-        let Some(readers) = self.readers.get(&block.source) else {
+        self.judge_lines(block, now, &mut found)
+    }
+
+    // Not as part of a program that is compiled to be small.
+    #[inline(never)]
+    fn judge_lines(&mut self, block: &LogBlock<'_>, now: Timestamp, found: &mut dyn FnMut(Failure)) -> u64 {
+        let Some(readers) = self.readers.get_mut(&block.source) else {
             return memchr::memchr_iter(b'\n', block.bytes).count() as u64;
         };
-        let mut search = readers.prefilter.look_through(block.bytes);
-        let mut work =
-            Work { filters: &mut self.filters, readers, now, wanted_by: readers.prefilter.nobody().clone() };
+        let is_searched = readers.filters.len() > 1 || readers.n_unsearched == 0;
+        let mut search = if is_searched {
+            readers.prefilter.look_through(block.bytes, &mut self.lowered)
+        } else {
+            Passes::pass_over(block.bytes)
+        };
+        let mut work = Work::new(&mut self.filters, readers, &mut self.scratch, now);
         let mut n_lines = 0;
         let mut start = 0;
         while start < block.bytes.len() {
@@ -122,10 +169,16 @@ impl LogFilters {
                 cut,
                 is_telling: true,
             };
-            work.line(line, search.is_in(&(start..end)), &mut found);
+            work.line(line, &mut search, &(start..end), found);
             n_lines += 1;
             start = end + 1;
         }
+        let is_busy = work.n_wanted * WANTED_ONE_IN > n_lines;
+        readers.n_unsearched = match is_searched {
+            true if is_busy => UNSEARCHED_BLOCKS,
+            true => 0,
+            false => readers.n_unsearched.saturating_sub(1),
+        };
         for &place in &readers.filters {
             self.filters[place].counts.lines += n_lines;
         }
@@ -143,9 +196,9 @@ impl LogFilters {
             cut: line.cut,
             is_telling: true,
         };
-        let is_hit = readers.prefilter.look_through(raw.text).is_in(&(0..raw.text.len()));
-        let wanted_by = readers.prefilter.nobody().clone();
-        Work { filters: &mut self.filters, readers, now, wanted_by }.line(raw, is_hit, &mut found);
+        let mut search = readers.prefilter.look_through(raw.text, &mut self.lowered);
+        let mut work = Work::new(&mut self.filters, readers, &mut self.scratch, now);
+        work.line(raw, &mut search, &(0..raw.text.len()), &mut found);
         for &place in &readers.filters {
             self.filters[place].counts.lines += 1;
         }
@@ -174,68 +227,114 @@ impl RawLine<'_> {
 struct Work<'w> {
     filters: &'w mut [Filter],
     readers: &'w Readers,
+    scratch: &'w mut Scratch,
     now: Timestamp,
-    wanted_by: Members,
+    /// So many lines were wanted by the first filter.
+    n_wanted: u64,
 }
 
-impl Work<'_> {
-    fn line(&mut self, line: RawLine<'_>, is_hit: bool, found: &mut impl FnMut(Failure)) {
-        let prefilter = &self.readers.prefilter;
-        self.wanted_by.set_to(prefilter.nobody());
-        if is_hit {
-            prefilter.who_wants(line.text, &mut self.wanted_by);
+impl<'w> Work<'w> {
+    fn new(
+        filters: &'w mut [Filter],
+        readers: &'w Readers,
+        scratch: &'w mut Scratch,
+        now: Timestamp,
+    ) -> Work<'w> {
+        scratch.wanted_by = readers.prefilter.nobody().clone();
+        scratch.narrowed = scratch.wanted_by.clone();
+        Work { filters, readers, scratch, now, n_wanted: 0 }
+    }
+
+    /// Judges a line that stands at `place` of the block that is searched.
+    fn line(
+        &mut self,
+        line: RawLine<'_>,
+        search: &mut Search<'_, '_>,
+        place: &Range<usize>,
+        found: &mut dyn FnMut(Failure),
+    ) {
+        let Scratch { wanted_by, narrowed, .. } = &mut *self.scratch;
+        wanted_by.set_to(self.readers.prefilter.nobody());
+        self.readers.prefilter.who_wants(search, place, wanted_by);
+        narrowed.set_to(wanted_by);
+        self.n_wanted += u64::from(wanted_by.contains(0));
+        for (member, further) in &self.readers.further {
+            if wanted_by.contains(*member) && !further.are_in(line.text) {
+                narrowed.remove(*member);
+            }
         }
+        let mut glance = Glance::new(line.text);
         for group in &self.readers.groups {
-            let is_wanted = self.wanted_by.has_any_of(&group.all)
-                || group.with_window.iter().any(|&place| self.filters[place].awaits_more());
+            let is_wanted = self.scratch.narrowed.has_any_of(&group.all)
+                || group.with_window.iter().any(|&(place, _)| self.filters[place].awaits_more());
             let passed = if is_wanted {
                 None
             } else {
-                self.filters[group.lead].dates.pass(line.text, self.now, line.mode())
+                self.filters[group.lead].dates.pass(&glance, self.now, line.mode())
             };
             match passed {
-                Some(dated) if !group.with_window.is_empty() => self.note(group, line, &dated),
+                Some(dated) if !group.with_window.is_empty() => self.note(group, line, &glance, &dated),
                 Some(_) => {}
-                None => self.in_group(group, line, found),
+                None => self.in_group(group, line, &mut glance, found),
             }
         }
     }
 
     /// Shows a line that nobody judges to those that look at several lines at once.
-    fn note(&mut self, group: &Group, line: RawLine<'_>, dated: &Dated) {
-        let decoded = self.filters[group.lead].encoding.decode(line.text);
+    fn note(&mut self, group: &Group, line: RawLine<'_>, glance: &Glance<'_>, dated: &Dated) {
+        let decoded = self.decoded(group, glance);
         let text = decoded.trim_end_matches(['\r', '\n']);
         let at = Moment { now: self.now, mode: line.mode() };
-        for &place in &group.with_window {
+        for &(place, _) in &group.with_window {
             self.filters[place].take_note(line.cut, text, &text[dated.cut.end..], dated, at);
         }
     }
 
+    fn decoded<'l>(&self, group: &Group, line: &Glance<'l>) -> Cow<'l, str> {
+        line.ascii().map_or_else(|| self.filters[group.lead].encoding.decode(line.bytes()), Cow::Borrowed)
+    }
+
     /// Looks at the line's date, and lets those judge the line that want it.
-    fn in_group(&mut self, group: &Group, line: RawLine<'_>, found: &mut impl FnMut(Failure)) {
-        let lead = &mut self.filters[group.lead];
-        let decoded = lead.encoding.decode(line.text);
+    fn in_group(
+        &mut self,
+        group: &Group,
+        line: RawLine<'_>,
+        glance: &mut Glance<'_>,
+        found: &mut dyn FnMut(Failure),
+    ) {
+        let decoded = self.decoded(group, glance);
         let text = decoded.trim_end_matches(['\r', '\n']);
-        let dated = lead.dates.next(text, self.now, line.mode());
-        self.readers.prefilter.at_gap(text, &dated.cut, &mut self.wanted_by);
-        let mut rest = None;
+        let dated = self.filters[group.lead].dates.next(text, glance, self.now, line.mode());
+        let Scratch { wanted_by, narrowed, rest } = &mut *self.scratch;
+        self.readers.prefilter.at_gap(text, &dated.cut, wanted_by);
+        let wanted_by = if dated.cut.start == 0 { narrowed } else { wanted_by };
         let at = Moment { now: self.now, mode: line.mode() };
-        for &member in &group.members {
-            let filter = &mut self.filters[self.readers.filters[member]];
-            let is_telling = self.wanted_by.contains(member);
-            if !is_telling && !filter.has_window() {
-                continue;
+        rest.clear();
+        let filters = &mut *self.filters;
+        let mut judge = |member: usize, is_telling: bool| {
+            if rest.is_empty() {
+                dated.rest_of(text, rest);
             }
-            let rest = rest.get_or_insert_with(|| dated.rest_of(text));
+            let filter = &mut filters[self.readers.filters[member]];
             if !is_telling && !filter.awaits_more() {
-                filter.take_note(line.cut, text, rest, &dated, at);
-                continue;
+                filter.take_note(line.cut, text, &rest[..rest.len() - 1], &dated, at);
+                return;
             }
             let line = RawLine { is_telling, ..line };
             let (judged, _) = filter.judge_dated(line, text, rest, &dated, at);
             if let Judged::Failure(failure) = judged {
                 found(failure);
             }
-        }
+        };
+        let mut windows = group.with_window.iter().map(|&(_, member)| member).peekable();
+        wanted_by.each_of(&group.all, |member| {
+            while let Some(window) = windows.next_if(|&window| window <= member) {
+                if window < member {
+                    judge(window, false);
+                }
+            }
+            judge(member, true);
+        });
+        windows.for_each(|window| judge(window, false));
     }
 }

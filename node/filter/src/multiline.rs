@@ -16,12 +16,37 @@ pub const WINDOW_BYTES_MAX: usize = 64 * 1024;
 /// A line in a window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WindowLine {
-    /// Without its date: what the expressions see.
-    rest: String,
     /// As it was written: what is shown to people.
     written: String,
+    /// Without its date: what the expressions see.
+    rest: Rest,
     /// One of the texts that a match needs may stand in it.
     is_telling: bool,
+}
+
+/// What a line is without its date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Rest {
+    /// What was written from here on.
+    From(usize),
+    /// Another text: something was cut out of its middle.
+    Other(String),
+}
+
+impl Default for Rest {
+    fn default() -> Rest {
+        Rest::From(0)
+    }
+}
+
+impl WindowLine {
+    #[inline]
+    fn rest(&self) -> &str {
+        match &self.rest {
+            Rest::From(start) => &self.written[*start..],
+            Rest::Other(rest) => rest,
+        }
+    }
 }
 
 /// The last lines of a log.
@@ -81,29 +106,33 @@ impl Window {
     /// Takes the next line as [`Window::with`] does, when nobody wants the text.
     pub fn note(&mut self, rest: &str, written: &str, is_telling: bool) {
         if let Some(content) = self.content.take() {
-            self.fill([WindowLine { written: content.clone(), rest: content, is_telling: true }]);
+            self.fill([WindowLine { written: content, rest: Rest::From(0), is_telling: true }]);
         }
         self.n_bytes += rest.len();
         self.n_telling += usize::from(is_telling);
         let mut spare = None;
         while self.lines.len() >= self.lines_max || self.n_bytes > WINDOW_BYTES_MAX {
             let Some(oldest) = self.lines.pop_front() else { break };
-            self.n_bytes -= oldest.rest.len();
+            self.n_bytes -= oldest.rest().len();
             self.n_telling -= usize::from(oldest.is_telling);
             spare = Some(oldest);
         }
         // Nearly every line comes when another one leaves, and takes over its memory.
         let mut line = spare.unwrap_or_default();
-        line.rest.clear();
-        line.rest.push_str(rest);
         line.written.clear();
         line.written.push_str(written);
+        line.rest = if written.ends_with(rest) {
+            Rest::From(written.len() - rest.len())
+        } else {
+            Rest::Other(rest.to_owned())
+        };
         line.is_telling = is_telling;
         self.lines.push_back(line);
     }
 
     /// Whether one of its lines may have a text that a match needs.
     #[must_use]
+    #[inline]
     pub fn is_telling(&self) -> bool {
         self.n_telling > 0
     }
@@ -111,7 +140,7 @@ impl Window {
     fn fill(&mut self, lines: impl IntoIterator<Item = WindowLine>) {
         self.lines.clear();
         self.lines.extend(lines);
-        self.n_bytes = self.lines.iter().map(|line| line.rest.len()).sum();
+        self.n_bytes = self.lines.iter().map(|line| line.rest().len()).sum();
         self.n_telling = self.lines.iter().filter(|line| line.is_telling).count();
     }
 
@@ -138,7 +167,7 @@ impl Window {
         let mut unmatched: Vec<WindowLine> = some(0..first).collect();
         let mut from = 0;
         for skipped in skipped.split_terminator('\n') {
-            if let Some(at) = matched[from..].iter().position(|line| line.rest == skipped) {
+            if let Some(at) = matched[from..].iter().position(|line| line.rest() == skipped) {
                 unmatched.push(matched.remove(from + at));
                 from += at;
             }
@@ -155,7 +184,7 @@ impl Window {
 }
 
 fn joined<'l>(lines: impl IntoIterator<Item = &'l WindowLine>) -> String {
-    lines.into_iter().flat_map(|line| [line.rest.as_str(), "\n"]).collect()
+    lines.into_iter().flat_map(|line| [line.rest(), "\n"]).collect()
 }
 
 #[cfg(test)]

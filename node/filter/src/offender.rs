@@ -3,33 +3,36 @@
 //! `<F-ID>` alone may be an address or a subnet. Where it stands beside an address it is what fail2ban
 //! counts for; here an offender is always something that a firewall can close. Names are not looked up.
 
-use crate::connection::Facts;
+use crate::facts::Facts;
+use crate::group_name::Name;
 use crate::pattern::Pattern;
 use bannkreis_core::subnet::Subnet;
 use std::net::IpAddr;
 
 /// The groups that name somebody, in fail2ban's order.
-const GROUPS: [&str; 4] = ["ip4", "ip6", "dns", "fid"];
+const GROUPS: [Name; 4] = [Name::IP4, Name::IP6, Name::DNS, Name::FID];
 
 /// Whether a match of `pattern` can lead to an offender, by itself or through its connection.
 pub(crate) fn can_name(pattern: &Pattern) -> bool {
-    GROUPS.iter().chain(&["mlfid"]).any(|name| pattern.has_group(name))
+    GROUPS.iter().chain(&[Name::MLFID]).any(|name| pattern.has_group(name.as_str()))
 }
 
 /// Whether the facts say who it was.
 pub(crate) fn is_named(facts: &Facts) -> bool {
-    GROUPS.iter().any(|name| facts.group(name).is_some())
+    GROUPS.iter().any(|&name| facts.get(name).is_some())
 }
 
 /// Who it was, or the text that is no address.
 pub(crate) fn of(facts: &Facts) -> Result<Subnet, &str> {
-    let (name, text) = GROUPS.iter().find_map(|&name| Some((name, facts.group(name)?))).unwrap_or(("", ""));
-    if name == "fid" {
+    let Some((name, text)) = GROUPS.iter().find_map(|&name| Some((name, facts.get(name)?))) else {
+        return Err("");
+    };
+    if name == Name::FID {
         let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
         return bare.parse().map_err(|_| text);
     }
     let address: IpAddr = text.parse().map_err(|_| text)?;
-    match facts.group("cidr").filter(|cidr| !cidr.is_empty()) {
+    match facts.get(Name::CIDR).filter(|cidr| !cidr.is_empty()) {
         None => Ok(Subnet::host(address)),
         Some(cidr) => cidr.parse().ok().and_then(|length| Subnet::new(address, length)).ok_or(text),
     }
@@ -38,7 +41,7 @@ pub(crate) fn of(facts: &Facts) -> Result<Subnet, &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
+    use crate::groups::Groups;
 
     #[test]
     fn the_first_group_that_took_part_says_who_it_was() {
@@ -53,8 +56,11 @@ mod tests {
             (vec![("ip4", "999.0.2.1")], Err("999.0.2.1")),
             (vec![], Err("")),
         ] {
-            let groups = groups.iter().map(|&(name, value)| (Arc::from(name), Some(value.to_owned())));
-            let facts = Facts::of(Vec::new(), groups.collect());
+            let mut all = Groups::default();
+            for (name, value) in groups {
+                all.set(Name::of(name).expect("few names"), Some(value));
+            }
+            let facts = Facts::of(all);
             let got = of(&facts).map(|subnet| subnet.to_string());
             assert_eq!(got, expected.map(str::to_owned));
         }

@@ -4,11 +4,14 @@
 //! conditionals goes to the backtracking engine with a step limit, so that no line can stop us.
 
 use crate::engine::exact::{Exact, Outcome, Parsed};
+use crate::group_name::{Name, OTHER_NAMES_MAX};
+use crate::groups::Groups;
+use crate::joined_groups::JoinedGroups;
 use crate::regex_tags::{self, HostNames};
 use crate::translate::{Dialect, TextEnd, is_possessive, translate};
 use regex_syntax::hir::Hir;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 /// A compiled expression may be this big; a bigger one is refused.
 pub const COMPILED_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -16,18 +19,27 @@ pub const COMPILED_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// that is counted.
 pub const BACKTRACK_STEPS_MAX: usize = 100_000;
 
-/// The groups of one match: names in the order of the expression; `None` for what took no part.
-pub type Groups = Vec<(Arc<str>, Option<String>)>;
+/// Where the named groups of one match are, in the order of the expression; `None` for what took no part.
+pub type Places = Vec<Option<Range<usize>>>;
 
 /// The outcome of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Search {
-    /// It matches, with these groups.
-    Found(Groups),
+    /// It matches, with its groups here: see [`Pattern::read`].
+    Found(Places),
     /// It does not.
     Nothing,
     /// The backtracking engine reached [`BACKTRACK_STEPS_MAX`].
     GaveUp,
+}
+
+/// What prefregex cuts out of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// This part of it.
+    At(Range<usize>),
+    /// Several groups, put together.
+    Text(String),
 }
 
 /// An expression that compiles.
@@ -41,16 +53,8 @@ pub struct Pattern {
     reduced: Hir,
     /// The groups with a name, by number and by name.
     numbers: Vec<usize>,
-    names: Vec<Arc<str>>,
-    merged: Vec<Merged>,
-}
-
-/// `<F-ALT_USER_1>` or `<F-TUPLE_ID_1>`: a group whose value belongs to another name.
-#[derive(Debug)]
-struct Merged {
-    group: Arc<str>,
-    into: Arc<str>,
-    joined: bool,
+    names: Vec<Name>,
+    merged: JoinedGroups,
 }
 
 impl Pattern {
@@ -81,10 +85,13 @@ impl Pattern {
             ));
         }
         let Parsed { exact, reduced, groups } = parse(&python, end)?;
-        let (numbers, names): (Vec<usize>, Vec<Arc<str>>) =
-            groups.into_iter().map(|(number, name)| (number, Arc::from(name))).unzip();
-        let mut merged: Vec<Merged> = names.iter().filter_map(merged_group).collect();
-        merged.sort_by(|a, b| (a.joined, &a.group).cmp(&(b.joined, &b.group)));
+        let too_many = || format!("it names groups, and more than {OTHER_NAMES_MAX} names are known already");
+        let (mut numbers, mut names) = (Vec::new(), Vec::new());
+        for (number, name) in groups {
+            numbers.push(number);
+            names.push(Name::of(&name).ok_or_else(too_many)?);
+        }
+        let merged = JoinedGroups::of(&names).ok_or_else(too_many)?;
         Ok(Pattern {
             written: written.to_owned(),
             python,
@@ -118,7 +125,7 @@ impl Pattern {
     /// Whether it has a group of this name.
     #[must_use]
     pub fn has_group(&self, name: &str) -> bool {
-        self.names.iter().any(|other| other.as_ref() == name)
+        self.names.iter().any(|other| other.as_str() == name)
     }
 
     /// Searches `text`, which ends as `end` says: with `\n`, or in the middle of a line.
@@ -135,31 +142,61 @@ impl Pattern {
             }
         };
         match exact.search(text, &self.numbers) {
-            Outcome::Found(places) => {
-                let mut places = places.into_iter();
-                Search::Found(self.groups_at(text, |_| places.next().flatten()))
-            }
+            Outcome::Found(places) => Search::Found(places),
             Outcome::Nothing => Search::Nothing,
             Outcome::GaveUp => Search::GaveUp,
         }
     }
 
-    /// The groups of a match whose place is known: `place` is asked for each named group by its number, in the
-    /// order of the expression.
-    pub(crate) fn groups_at(
-        &self,
-        text: &str,
-        mut place: impl FnMut(usize) -> Option<Range<usize>>,
-    ) -> Groups {
-        let value = |&number: &usize| Some(text.get(place(number)?)?.to_owned());
-        let mut groups = self.names.iter().cloned().zip(self.numbers.iter().map(value)).collect();
-        self.merge(&mut groups);
-        groups
+    /// Reads the groups of a match at `places` of `text` into `groups`, where they replace what has the same
+    /// name.
+    pub fn read(&self, text: &str, places: &Places, groups: &mut Groups) {
+        if self.merged.is_empty() {
+            self.read_plain(text, places, None, groups);
+            return;
+        }
+        let mut own = Groups::default();
+        self.read_plain(text, places, None, &mut own);
+        self.merged.join(&mut own);
+        for (name, value) in own.entries() {
+            groups.set(name, value);
+        }
     }
 
-    /// As it is on ASCII text that ends with a line: see [`Exact::ascii_hirs`].
-    pub(crate) fn ascii_hirs(&self) -> Option<Vec<Hir>> {
-        self.whole.ascii_hirs()
+    /// The same of a prefregex: `content` is not among the groups, but given back when it is not empty.
+    pub fn read_prefix(&self, text: &str, places: &Places, groups: &mut Groups) -> Option<Content> {
+        if self.merged.is_empty() {
+            self.read_plain(text, places, Some(Name::CONTENT), groups);
+            let at = self.names.iter().position(|&name| name == Name::CONTENT)?;
+            return places.get(at)?.clone().filter(|place| !place.is_empty()).map(Content::At);
+        }
+        self.read(text, places, groups);
+        let content = groups.value(Name::CONTENT).map(|content| Content::Text(content.to_owned()));
+        groups.remove(Name::CONTENT);
+        content
+    }
+
+    fn read_plain(&self, text: &str, places: &Places, except: Option<Name>, groups: &mut Groups) {
+        for (&name, place) in self.names.iter().zip(places) {
+            if Some(name) != except {
+                groups.set(name, place.clone().and_then(|place| text.get(place)));
+            }
+        }
+    }
+
+    /// Whether the value of a group is put together from several.
+    pub(crate) fn puts_together(&self) -> bool {
+        !self.merged.is_empty()
+    }
+
+    /// The numbers of its named groups, in the order of [`Places`].
+    pub(crate) fn numbers(&self) -> &[usize] {
+        &self.numbers
+    }
+
+    /// As it is on text that ends with a line: see [`Exact::hirs`].
+    pub(crate) fn hirs(&self) -> Option<Vec<Hir>> {
+        self.whole.hirs()
     }
 
     /// Where in `text` the first match is, for whoever needs more than its groups.
@@ -176,41 +213,6 @@ impl Pattern {
     pub fn reduced(&self) -> &Hir {
         &self.reduced
     }
-
-    fn merge(&self, groups: &mut Groups) {
-        for merged in &self.merged {
-            let Some(value) = value_of(groups, &merged.group).map(str::to_owned) else { continue };
-            let target = groups.iter_mut().find(|(name, _)| *name == merged.into);
-            match target {
-                Some((_, Some(before))) if merged.joined => {
-                    before.push(' ');
-                    before.push_str(&value);
-                }
-                Some((_, before)) if before.as_deref().is_none_or(str::is_empty) => *before = Some(value),
-                Some(_) => {}
-                None => groups.push((Arc::clone(&merged.into), Some(value))),
-            }
-        }
-    }
-}
-
-/// The value of a group that took part and is not empty.
-#[must_use]
-pub fn value_of<'a>(groups: &'a Groups, name: &str) -> Option<&'a str> {
-    let (_, value) = groups.iter().find(|(other, _)| other.as_ref() == name)?;
-    value.as_deref().filter(|value| !value.is_empty())
-}
-
-fn merged_group(group: &Arc<str>) -> Option<Merged> {
-    let (joined, rest) = match group.strip_prefix("alt_") {
-        Some(rest) => (false, rest),
-        None => (true, group.strip_prefix("tuple_")?),
-    };
-    let into = match rest.rsplit_once('_') {
-        Some((name, digits)) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => rest,
-    };
-    Some(Merged { group: Arc::clone(group), into: Arc::from(regex_tags::group_name(into)), joined })
 }
 
 /// The first group name that comes twice. The backtracking engine would take that.
@@ -258,13 +260,17 @@ mod tests {
     fn found(written: &str, text: &str) -> Option<Groups> {
         let pattern = Pattern::new(written, HostNames::Allowed).expect("compiles");
         match pattern.search(text, TextEnd::Line) {
-            Search::Found(groups) => Some(groups),
+            Search::Found(places) => {
+                let mut groups = Groups::default();
+                pattern.read(text, &places, &mut groups);
+                Some(groups)
+            }
             _ => None,
         }
     }
 
     fn group(written: &str, text: &str, name: &str) -> Option<String> {
-        value_of(&found(written, text)?, name).map(str::to_owned)
+        found(written, text)?.value(Name::of(name)?).map(str::to_owned)
     }
 
     #[test]

@@ -5,16 +5,18 @@
 //! The date, the connections and the expressions are the filter's own. Not for judging (`filter`), which
 //! has to be fast.
 
-use crate::connection::Facts;
+use crate::date::glance::Glance;
+use crate::facts::Facts;
 use crate::filter::{Filter, Mode};
-use crate::pattern::{Groups, Pattern};
+use crate::group_name::Name;
+use crate::groups::Groups;
+use crate::pattern::Pattern;
 use crate::recognise::{Searches, Undated};
 use crate::translate::TextEnd;
 use bannkreis_core::failure::LogLine;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::Timestamp;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 /// What is looked for in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,13 +68,14 @@ impl Filter {
     pub fn try_line(&mut self, line: &LogLine, now: Timestamp, wanted: Thoroughness) -> Tried {
         let text = self.encoding.decode(&line.text).into_owned();
         let text = text.trim_end_matches(['\r', '\n']);
-        let dated = self.dates.next(text, now, Mode::CatchingUp);
-        let rest = dated.rest_of(text);
-        let line = Undated { rest: &rest, written: text, cut: line.cut, is_telling: true, has_time: true };
+        let dated = self.dates.next(text, &mut Glance::new(&line.text), now, Mode::CatchingUp);
+        let mut rest = String::new();
+        dated.rest_of(text, &mut rest);
+        let line = Undated { line: &rest, written: text, cut: line.cut, is_telling: true, has_time: true };
         let mut tried = Tried::default();
         let mut searches = Searches::default();
         if let Some((text, end)) = self.lines(line) {
-            self.try_text(line, (text, end), (dated.at, now), wanted, &mut searches, &mut tried);
+            self.try_text(line, (&text, end), (dated.at, now), wanted, &mut searches, &mut tried);
         }
         tried.gave_up = searches.gave_up;
         tried
@@ -81,27 +84,30 @@ impl Filter {
     fn try_text(
         &mut self,
         line: Undated<'_>,
-        (text, end): (String, TextEnd),
+        (text, end): (&str, TextEnd),
         (at, now): (Option<Timestamp>, Timestamp),
         wanted: Thoroughness,
         searches: &mut Searches,
         tried: &mut Tried,
     ) {
-        if self.ignores_early() && self.is_ignored(&text, end, wanted, searches, tried) {
+        if self.ignores_early() && self.is_ignored(text, end, wanted, searches, tried) {
             return;
         }
-        let Some(sought) = self.sought(text, end, searches) else { return };
+        let mut prefix = Groups::default();
+        let Some(sought) = self.sought(text, end, searches, &mut prefix) else { return };
         tried.prefregex = self.prefregex.iter().flat_map(|list| list.iter()).next().map(|prefregex| {
-            let mut groups = sought.prefix.clone();
-            if prefregex.has_group("content") && !groups.iter().any(|(name, _)| name.as_ref() == "content") {
-                groups.push(("content".into(), Some(sought.text.trim_end_matches('\n').to_owned())));
+            let mut groups = prefix.clone();
+            if prefregex.has_group("content") && !groups.contains(Name::CONTENT) {
+                groups.set(Name::CONTENT, Some(sought.text.trim_end_matches('\n')));
             }
             groups
         });
         for index in 0..self.failregex.len() {
             let pattern = &self.failregex[index];
-            let Some(groups) = searches.search(pattern, &sought.text, sought.end) else { continue };
-            let division = self.divide(index, &sought.text, &groups);
+            let Some(places) = searches.search(pattern, &sought.text, sought.end) else { continue };
+            let mut groups = prefix.clone();
+            pattern.read(&sought.text, &places, &mut groups);
+            let division = self.divide(index, &sought.text, &places);
             let is_ignored = match &division {
                 Some(division) => {
                     self.is_ignored(&division.matched_text(), TextEnd::Line, wanted, searches, tried)
@@ -118,7 +124,8 @@ impl Filter {
                 }
             }
             if !is_ignored {
-                let facts = Facts::of(sought.prefix.clone(), groups).with_lines(lines);
+                let mut facts = Facts::of(groups);
+                facts.set_lines(lines);
                 self.note(index, facts, at, now, wanted, tried);
             }
             // The lines of a window belong to the first failregex that takes them.
@@ -159,13 +166,12 @@ impl Filter {
         wanted: Thoroughness,
         tried: &mut Tried,
     ) {
-        let mut facts = facts;
-        let connection = facts.group("mlfid").map(str::to_owned);
-        if let Some(connection) = &connection {
-            facts = Arc::unwrap_or_clone(self.connections.merge(connection, facts, now));
-        }
-        let is_nofail = facts.has("nofail");
-        if connection.is_some() && is_nofail && !wanted.every_failregex {
+        let mut line = Box::new(facts);
+        let known = self.connections.merge(&mut line, now);
+        let facts =
+            known.map_or_else(|| (*line).clone(), |known| self.connections.facts(known, &line).clone());
+        let is_nofail = facts.has(Name::NOFAIL);
+        if known.is_some() && is_nofail && !wanted.every_failregex {
             return;
         }
         let (id, address) = match offender(&facts, wanted.raw_names) {
@@ -175,8 +181,8 @@ impl Filter {
                 return;
             }
             Offender::Unknown => {
-                if let Some(connection) = &connection {
-                    self.connections.wait(connection);
+                if let Some(known) = known {
+                    self.connections.wait(known);
                 }
                 if !wanted.pending {
                     return;

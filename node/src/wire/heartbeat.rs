@@ -51,8 +51,8 @@ impl SelfFacts {
             n_overrides: self.n_overrides,
             n_waiting: self.n_waiting,
             observe: self.observe,
-            decisions: Vec::new(),
             has_authority: self.has_authority,
+            decisions: Vec::new(),
         }
     }
 

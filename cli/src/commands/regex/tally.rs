@@ -121,8 +121,7 @@ impl Tally {
         if let Some(groups) = &tried.prefregex {
             self.n_prefregex += 1;
             if self.wanted.offenders.is_some_and(|n| self.prefix_groups.len() < n) {
-                let owned =
-                    |(name, value): &(std::sync::Arc<str>, Option<String>)| (name.to_string(), value.clone());
+                let owned = |(name, value): (&str, Option<&str>)| (name.to_owned(), value.map(str::to_owned));
                 self.prefix_groups.push(groups.iter().map(owned).collect());
             }
         }

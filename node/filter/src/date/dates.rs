@@ -6,6 +6,7 @@
 
 use super::convert::Zone;
 use super::detector::DateDetector;
+use super::glance::Glance;
 use super::template::Template;
 use crate::judged::Mode;
 use bannkreis_core::time::{MINUTE_MS, SECOND_MS, Timestamp};
@@ -36,10 +37,12 @@ pub struct Dated {
 }
 
 impl Dated {
-    /// `text` without its date.
-    #[must_use]
-    pub fn rest_of(&self, text: &str) -> String {
-        [&text[..self.cut.start], &text[self.cut.end..]].concat()
+    /// Writes into `rest` what stands in `text` beside its date, and a line end.
+    pub fn rest_of(&self, text: &str, rest: &mut String) {
+        rest.clear();
+        rest.push_str(&text[..self.cut.start]);
+        rest.push_str(&text[self.cut.end..]);
+        rest.push('\n');
     }
 }
 
@@ -65,11 +68,12 @@ impl Dates {
     /// common is decided here: a line that begins as the one before it did, and logs without dates. So the
     /// date, if there is one, begins where the line begins.
     #[must_use]
-    pub fn pass(&mut self, text: &[u8], now: Timestamp, mode: Mode) -> Option<Dated> {
+    #[inline]
+    pub fn pass(&mut self, line: &Glance<'_>, now: Timestamp, mode: Mode) -> Option<Dated> {
+        let text = line.bytes();
         // What is cut out of the middle of a line may make a new text of its two halves.
         if self.detector.repeats(text, now).is_none_or(|found| found.cut.start != 0) {
-            let ascii = std::str::from_utf8(text).ok().filter(|text| text.is_ascii())?;
-            if !self.detector.has_none(ascii.trim_end_matches(['\r', '\n'])) {
+            if !self.detector.repeats_none(text) && !self.detector.has_none(line.ascii()?, line) {
                 return None;
             }
             return Some(Dated { cut: 0..0, written: None, at: self.stand_in(now, mode), is_odd: false });
@@ -82,9 +86,9 @@ impl Dates {
         Some(Dated { cut: found.cut, written: Some(written), at, is_odd })
     }
 
-    /// The date of the next line.
-    pub fn next(&mut self, text: &str, now: Timestamp, mode: Mode) -> Dated {
-        let mut dated = self.as_written(text, now, mode);
+    /// The date of the next line. `text` is what the line of `glance` is in the log's encoding, without its end.
+    pub fn next(&mut self, text: &str, glance: &mut Glance<'_>, now: Timestamp, mode: Mode) -> Dated {
+        let mut dated = self.as_written(text, glance, now, mode);
         if let Some(at) = dated.at
             && mode == Mode::Following
             && differs(at, now)
@@ -96,8 +100,8 @@ impl Dates {
         dated
     }
 
-    fn as_written(&mut self, text: &str, now: Timestamp, mode: Mode) -> Dated {
-        let Some(found) = self.detector.find(text, now, &self.zone) else {
+    fn as_written(&mut self, text: &str, glance: &mut Glance<'_>, now: Timestamp, mode: Mode) -> Dated {
+        let Some(found) = self.detector.find(text, glance, now, &self.zone) else {
             return Dated { cut: 0..0, written: None, at: self.stand_in(now, mode), is_odd: false };
         };
         if let Some(at) = found.at {
@@ -112,17 +116,20 @@ impl Dates {
         Dated { cut, written: None, at, is_odd: false }
     }
 
+    #[inline]
     fn recent(&self, now: Timestamp) -> Option<Timestamp> {
         self.last.filter(|&last| last > now.minus_ms(MINUTE_MS))
     }
 
     /// What counts for a line without a date.
+    #[inline]
     fn stand_in(&self, now: Timestamp, mode: Mode) -> Option<Timestamp> {
         self.recent(now).or((mode == Mode::Following).then_some(now))
     }
 }
 
 /// More than a minute apart, in whole seconds as fail2ban counts.
+#[inline]
 fn differs(at: Timestamp, now: Timestamp) -> bool {
     at.ms_since(now).max(now.ms_since(at)) / SECOND_MS > DATE_SKEW_MAX_MS / SECOND_MS
 }

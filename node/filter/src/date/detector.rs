@@ -6,10 +6,12 @@
 //! taken for its own, so it is kept as fail2ban keeps it.
 
 use super::convert::{self, Zone};
-use super::repeated::{self, Reach, Repeated};
+use super::glance::Glance;
+use super::last_place::LastPlace;
+use super::repeated::{NoDate, Reach, Repeated};
+use super::runs;
 use super::template::{Hit, Template};
 use super::templates::DefaultTemplates;
-use crate::engine::screen::{Possible, Screen};
 use bannkreis_core::time::{MINUTE_MS, Timestamp};
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,17 +41,6 @@ impl Candidate {
     }
 }
 
-/// Where the last date began and ended, and the characters around it.
-#[derive(Debug, Default)]
-struct LastPlace {
-    start: usize,
-    end: usize,
-    before: Option<char>,
-    first: Option<char>,
-    last: Option<char>,
-    behind: Option<char>,
-}
-
 /// A date that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundDate {
@@ -71,8 +62,8 @@ pub struct DateDetector {
     reach: Reach,
     /// So many lines in a row had no date.
     n_missed: usize,
-    /// All formats in one automaton, made when many lines have none.
-    screen: Option<Option<Screen>>,
+    /// All formats at once, made when many lines have none.
+    no_date: Option<NoDate>,
 }
 
 impl DateDetector {
@@ -121,12 +112,12 @@ impl DateDetector {
         Ok(DateDetector {
             candidates: templates.into_iter().map(candidate).collect(),
             last_index: NOWHERE,
-            last_place: LastPlace { start: 1, end: NOWHERE, ..LastPlace::default() },
+            last_place: LastPlace::default(),
             first_unused: 0,
             repeated: None,
             reach: Reach::default(),
             n_missed: 0,
-            screen: None,
+            no_date: None,
         })
     }
 
@@ -135,14 +126,23 @@ impl DateDetector {
         self.candidates.iter().map(|candidate| (candidate.template.as_ref(), candidate.hits))
     }
 
-    /// The date of `line`, when it has one.
+    /// The date of `line`, when it has one. `glance` is the same line, and what others found out about it.
     #[must_use]
-    pub fn find(&mut self, line: &str, now: Timestamp, zone: &Zone) -> Option<FoundDate> {
+    pub fn find(
+        &mut self,
+        line: &str,
+        glance: &mut Glance<'_>,
+        now: Timestamp,
+        zone: &Zone,
+    ) -> Option<FoundDate> {
         if self.repeats(line.as_bytes(), now).is_some() {
             return Some(self.repeat(now));
         }
-        if self.has_none(line) {
+        if self.has_none(line, glance) {
             return None;
+        }
+        if let Some(found) = self.find_again(line, glance, now, zone) {
+            return Some(found);
         }
         let Some((index, hit)) = self.choose(line) else {
             self.n_missed += 1;
@@ -162,26 +162,60 @@ impl DateDetector {
         if is_settled {
             let template = &self.candidates[index].template;
             self.repeated = Repeated::new(&mut self.reach, template, line, &whole, &found, now);
+            if template.at_line_begin {
+                glance.note(template, zone, whole, &found, self.repeated.as_ref());
+            }
         }
+        Some(found)
+    }
+
+    /// What the last format finds in this line, when that is final and somebody else has found it already.
+    fn find_again(
+        &mut self,
+        line: &str,
+        glance: &Glance<'_>,
+        now: Timestamp,
+        zone: &Zone,
+    ) -> Option<FoundDate> {
+        let index = self.last_index;
+        let candidate =
+            self.candidates.get_mut(index).filter(|candidate| candidate.template.at_line_begin)?;
+        let (whole, found, repeated) = glance.known(&candidate.template, zone)?;
+        candidate.matched += 1;
+        self.n_missed = 0;
+        self.remember(index, line, whole, now);
+        self.repeated = repeated;
         Some(found)
     }
 
     /// What would be found in a line that begins with this, when it begins as the last one did.
     #[must_use]
+    #[inline]
     pub fn repeats(&self, line: &[u8], now: Timestamp) -> Option<&FoundDate> {
         self.repeated.as_ref().filter(|repeated| repeated.holds(line, now)).map(|repeated| &repeated.found)
     }
 
     /// Whether it is certain that there is no date in this line. Asked of logs whose lines have had none
-    /// for a while; all formats are tried in one pass.
+    /// for a while; all formats are tried in one pass. `glance` is the same line.
     #[must_use]
-    pub fn has_none(&mut self, line: &str) -> bool {
+    pub fn has_none(&mut self, line: &str, glance: &Glance<'_>) -> bool {
         if self.n_missed < MISSED_BEFORE_SCREEN {
             return false;
         }
         let templates = self.candidates.iter().map(|candidate| candidate.template.as_ref());
-        let screen = self.screen.get_or_insert_with(|| repeated::screen(templates));
-        screen.as_mut().is_some_and(|screen| screen.first(line) == Possible::None)
+        let has_row = |length| match glance.ascii() {
+            Some(_) => glance.has_row(length),
+            None => runs::has_row(line.as_bytes(), length),
+        };
+        self.no_date.get_or_insert_with(|| NoDate::of(templates)).is_certain(line, has_row)
+    }
+
+    /// The same of a line that begins as the last one did that had none: then nothing else has to be looked at.
+    #[must_use]
+    #[inline]
+    pub fn repeats_none(&self, line: &[u8]) -> bool {
+        self.n_missed >= MISSED_BEFORE_SCREEN
+            && self.no_date.as_ref().is_some_and(|no_date| no_date.repeats(line))
     }
 
     /// Takes note of a line that [`DateDetector::repeats`] the last one.
@@ -189,6 +223,7 @@ impl DateDetector {
     /// # Panics
     /// When it does not.
     #[must_use]
+    #[inline]
     pub fn repeat(&mut self, now: Timestamp) -> FoundDate {
         let candidate = &mut self.candidates[self.last_index];
         candidate.hits += 1;
@@ -210,7 +245,7 @@ impl DateDetector {
         let last = self.last_index;
         if last < self.candidates.len() {
             let anchored = self.candidates[last].template.anchored;
-            let window = if anchored { None } else { self.same_place(line) };
+            let window = if anchored { None } else { self.last_place.in_line(line) };
             if window.is_none() {
                 tried = last;
             }
@@ -245,20 +280,6 @@ impl DateDetector {
         best
     }
 
-    /// The window of the last date, when the characters around it are the same in this line.
-    fn same_place(&self, line: &str) -> Option<Range<usize>> {
-        let place = &self.last_place;
-        let (start, end) = (place.start, place.end);
-        let (before, behind) = (line.get(..start)?, line.get(end..)?);
-        let inside = line.get(start..end)?;
-        let plain = |c: Option<char>| !c.is_some_and(char::is_alphanumeric);
-        let left = before.chars().next_back() == place.before
-            || (inside.chars().next() == place.first && plain(place.first));
-        let right = behind.chars().next() == place.behind
-            || (inside.chars().next_back() == place.last && plain(place.last));
-        (left && right).then_some(start..end)
-    }
-
     fn remember(&mut self, index: usize, line: &str, whole: Range<usize>, now: Timestamp) {
         let candidate = &mut self.candidates[index];
         candidate.hits += 1;
@@ -267,14 +288,7 @@ impl DateDetector {
         if self.first_unused == index {
             self.first_unused += 1;
         }
-        self.last_place = LastPlace {
-            before: line[..whole.start].chars().next_back(),
-            first: line[whole.start..].chars().next(),
-            last: line[..whole.end].chars().next_back(),
-            behind: line[whole.end..].chars().next(),
-            start: whole.start,
-            end: whole.end,
-        };
+        self.last_place = LastPlace::of(line, whole);
         self.last_index =
             if index > 0 && index != self.last_index { self.move_forward(index) } else { index };
     }
@@ -315,7 +329,10 @@ mod tests {
         let zone = Zone::local(TimeZone::UTC);
         lines
             .iter()
-            .map(|line| detector.find(line, NOW, &zone).map(|found| line[found.cut].to_owned()))
+            .map(|line| {
+                let found = detector.find(line, &mut Glance::new(line.as_bytes()), NOW, &zone)?;
+                Some(line[found.cut].to_owned())
+            })
             .collect()
     }
 

@@ -7,7 +7,10 @@
 pub mod convert;
 pub mod dates;
 pub mod detector;
+pub mod glance;
+mod last_place;
 mod repeated;
+mod runs;
 pub mod template;
 pub mod templates;
 pub mod tokens;

@@ -4,9 +4,11 @@
 //! Not for choosing a format (`detector`); this only knows when the choice and the meaning are the same.
 
 use super::detector::FoundDate;
+use super::runs::{self, RUN_BYTES_MIN};
 use super::template::Template;
+use crate::engine::begins::begins_with;
 use crate::engine::bytes::for_ascii;
-use crate::engine::screen::Screen;
+use crate::engine::screen::{Possible, Screen};
 use bannkreis_core::time::{MINUTE_MS, Timestamp};
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::{Compiler, Config, WhichCaptures};
@@ -16,13 +18,15 @@ use std::sync::Arc;
 
 /// A date with what stands before it is at most this long, or it is looked for in each line.
 const BEGIN_BYTES_MAX: usize = 64;
+/// After so many lines that could not be told by their beginning no other one is tried to be.
+const UNTOLD_MAX: usize = 64;
 /// The states of a format's automaton take so much memory at most.
 const STATES_BYTES_MAX: usize = 256 * 1024;
 
 /// A line's beginning, and what was found there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Repeated {
-    begin: Vec<u8>,
+    begin: Arc<[u8]>,
     pub(super) found: FoundDate,
     now: Timestamp,
 }
@@ -46,13 +50,64 @@ impl Repeated {
         let n_bytes = reach.of(template, line.as_bytes())?;
         let begin = line.as_bytes().get(..n_bytes)?;
         let is_told_by_itself = whole.end < n_bytes && !begin.contains(&b'\r') && !begin.contains(&b'\n');
-        is_told_by_itself.then(|| Repeated { begin: begin.to_vec(), found: found.clone(), now })
+        is_told_by_itself.then(|| Repeated { begin: begin.into(), found: found.clone(), now })
     }
 
     /// Whether the same is found in a line that begins with `line`. In the same minute, because a date that
     /// leaves out the year or the day means another one later.
+    #[inline]
     pub(super) fn holds(&self, line: &[u8], now: Timestamp) -> bool {
-        self.now <= now && self.now.0 / MINUTE_MS == now.0 / MINUTE_MS && line.starts_with(&self.begin)
+        self.now <= now && self.now.0 / MINUTE_MS == now.0 / MINUTE_MS && begins_with(line, &self.begin)
+    }
+}
+
+/// All formats at once, for logs whose lines have no date.
+#[derive(Debug)]
+pub(super) struct NoDate {
+    /// `None` when one of the formats can not be read.
+    screen: Option<Screen>,
+    /// In a line that begins so is no date, whatever follows.
+    begin: Option<Vec<u8>>,
+    /// So many lines in a row could not be told by their beginning.
+    n_untold: usize,
+    /// A line with a date has so many digits in a row at least: see `runs`.
+    row: usize,
+}
+
+impl NoDate {
+    pub(super) fn of<'t>(templates: impl Iterator<Item = &'t Template>) -> NoDate {
+        let reduced: Option<Vec<_>> = templates.map(Template::reduced).collect();
+        let row = reduced.iter().flatten().map(runs::required).min().unwrap_or(0);
+        let screen = reduced.and_then(|reduced| Screen::new(&reduced).ok());
+        NoDate { screen, begin: None, n_untold: 0, row }
+    }
+
+    /// Whether a line that begins so has no date for certain, as the line before it had none.
+    #[inline]
+    pub(super) fn repeats(&self, line: &[u8]) -> bool {
+        self.begin.as_ref().is_some_and(|begin| begins_with(line, begin))
+    }
+
+    /// Whether it is certain that there is no date in this line. `has_row` says whether so many digits stand in a row
+    /// in it.
+    pub(super) fn is_certain(&mut self, line: &str, has_row: impl FnOnce(usize) -> bool) -> bool {
+        if self.repeats(line.as_bytes()) {
+            return true;
+        }
+        let Some(screen) = &mut self.screen else { return false };
+        if self.row >= RUN_BYTES_MIN && !has_row(self.row) {
+            return true;
+        }
+        if self.n_untold < UNTOLD_MAX {
+            let n_bytes = screen.dies_behind(line, BEGIN_BYTES_MAX);
+            self.begin = n_bytes.map(|n_bytes| line.as_bytes()[..n_bytes].to_vec());
+            if self.begin.is_some() {
+                self.n_untold = 0;
+                return true;
+            }
+            self.n_untold += 1;
+        }
+        screen.first(line) == Possible::None
     }
 }
 
@@ -85,11 +140,6 @@ impl Reach {
         }
         None
     }
-}
-
-/// All formats in one automaton; `None` when one of them can not be read.
-pub(super) fn screen<'t>(templates: impl Iterator<Item = &'t Template>) -> Option<Screen> {
-    Screen::new(&templates.map(Template::reduced).collect::<Option<Vec<_>>>()?).ok()
 }
 
 fn automaton(template: &Template) -> Option<(DFA, Cache)> {

@@ -125,13 +125,15 @@ impl Exact {
         Ok(Parsed { exact: Exact::Backtracking { source, any: OnceLock::new() }, reduced, groups })
     }
 
-    /// As it is on ASCII text: one expression, or several of which the first that matches counts, their groups
-    /// numbered alike. `None` for the backtracking engine.
+    /// One expression, or several of which the first that matches counts, their groups numbered alike. For the
+    /// backtracking engine it is one without groups that matches wherever this one does.
     #[must_use]
-    pub fn ascii_hirs(&self) -> Option<Vec<Hir>> {
+    pub fn hirs(&self) -> Option<Vec<Hir>> {
         match self {
-            Exact::Linear { source, .. } => Some(source.hirs()?.iter().map(for_ascii).collect()),
-            Exact::Backtracking { .. } => None,
+            Exact::Linear { source, .. } => source.hirs(),
+            Exact::Backtracking { source, .. } => {
+                Some(vec![loosened(source).or_else(|| regex_syntax::parse("(?s:.*)").ok())?])
+            }
         }
     }
 
@@ -195,7 +197,7 @@ impl AsciiEngine {
     fn new(source: &Source) -> Option<AsciiEngine> {
         let hirs: Vec<Hir> = source.hirs()?.iter().map(for_ascii).collect();
         let head = match hirs.as_slice() {
-            [hir] => head_of(hir).and_then(|(head, group)| Some((ascii_regex(&[head])?, group))),
+            [hir] => head_of(hir, None).and_then(|(head, group)| Some((ascii_regex(&[head])?, group))),
             _ => None,
         };
         Some(AsciiEngine { whole: ascii_regex(&hirs)?, head })

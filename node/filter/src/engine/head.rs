@@ -1,19 +1,23 @@
 //! What stands before the last group of an expression that takes the rest of the line, as prefregex mostly
 //! does: `^head(?P<content>.+)$`.
 //!
-//! Where the head ends, that group begins; nobody has to look at the rest of the line. Only for ASCII text.
+//! Where the head ends, that group begins; nobody has to look at the rest of the line.
 
 use super::bytes::for_ascii;
+use super::symbols::Symbols;
 use memchr::memchr;
 use regex_syntax::hir::{Hir, HirKind};
 use std::ops::Range;
 
-/// The head of `hir`, made by [`for_ascii`], and the number of the group behind it; `None` when the
-/// expression ends otherwise.
+/// The head of `hir`, made by [`for_ascii`] or of these symbols, and the number of the group behind it; `None` when
+/// the expression ends otherwise.
 #[must_use]
-pub fn head_of(hir: &Hir) -> Option<(Hir, usize)> {
-    let end = for_ascii(&regex_syntax::parse(r"x\n?\z").ok()?);
-    let rest = for_ascii(&regex_syntax::parse(r".+").ok()?);
+pub(crate) fn head_of(hir: &Hir, symbols: Option<&Symbols>) -> Option<(Hir, usize)> {
+    let reduced = |expression| {
+        let hir = regex_syntax::parse(expression).ok()?;
+        symbols.map_or_else(|| Some(for_ascii(&hir)), |symbols| symbols.reduced(&hir))
+    };
+    let (end, rest) = (reduced(r"x\n?\z")?, reduced(".+")?);
     let (HirKind::Concat(parts), HirKind::Concat(end)) = (hir.kind(), end.kind()) else { return None };
     let (head, behind) = parts.split_at_checked(parts.len().checked_sub(end.len())?)?;
     let (HirKind::Capture(capture), behind) = behind.split_first().map(|(first, b)| (first.kind(), b))?

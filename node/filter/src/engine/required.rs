@@ -11,6 +11,9 @@ pub const NEEDLES_MAX: usize = 64;
 /// Of a longer text the beginning is as good.
 pub const NEEDLE_BYTES_MAX: usize = 24;
 
+/// A choice that is no better than this stands in nearly every line: a blank, a digit, a letter.
+const QUALITY_MIN: usize = 64;
+
 /// A text to look for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Needle {
@@ -24,10 +27,25 @@ pub struct Needle {
 /// there is no such choice worth looking for.
 #[must_use]
 pub fn needles(hir: &Hir) -> Option<Vec<Needle>> {
-    let mut needles = required(hir)?;
+    worth_it(required(hir)?)
+}
+
+/// Several such choices, of all of which one stands in everything that `hir` matches, the best first.
+#[must_use]
+pub fn all_needles(hir: &Hir) -> Vec<Vec<Needle>> {
+    let choices = match hir.kind() {
+        HirKind::Concat(parts) => choices_of(parts),
+        _ => required(hir).into_iter().collect(),
+    };
+    let mut choices: Vec<_> = choices.into_iter().filter_map(worth_it).collect();
+    choices.sort_by_key(|choice| std::cmp::Reverse(quality(choice)));
+    choices
+}
+
+fn worth_it(mut needles: Vec<Needle>) -> Option<Vec<Needle>> {
     needles.sort();
     needles.dedup();
-    (needles.len() <= NEEDLES_MAX).then_some(needles)
+    (needles.len() <= NEEDLES_MAX && quality(&needles) >= QUALITY_MIN).then_some(needles)
 }
 
 /// How well a choice tells lines apart; more is better.
@@ -67,12 +85,13 @@ fn required(hir: &Hir) -> Option<Vec<Needle>> {
             }
             Some(all)
         }
-        HirKind::Concat(parts) => best_of(parts),
+        HirKind::Concat(parts) => choices_of(parts).into_iter().max_by_key(|choice| quality(choice)),
         _ => None,
     }
 }
 
-fn best_of(parts: &[Hir]) -> Option<Vec<Needle>> {
+/// Of each of these one text stands in what the parts match one after the other.
+fn choices_of(parts: &[Hir]) -> Vec<Vec<Needle>> {
     let mut choices: Vec<Vec<Needle>> = Vec::new();
     let mut run: Vec<Letter> = Vec::new();
     let end_run = |run: &mut Vec<Letter>, choices: &mut Vec<Vec<Needle>>| {
@@ -91,7 +110,7 @@ fn best_of(parts: &[Hir]) -> Option<Vec<Needle>> {
         }
     }
     end_run(&mut run, &mut choices);
-    choices.into_iter().max_by_key(|choice| quality(choice))
+    choices
 }
 
 /// A byte, and whether it may be of the other case.
@@ -159,7 +178,7 @@ mod tests {
                 texts.into_iter().map(|(text, any_case)| (text.to_owned(), any_case)).collect();
             assert_eq!(of(expression), Some(expected), "{expression}");
         }
-        for expression in [r"\d+", r"(?:a|\d)", "x*", r"\n"] {
+        for expression in [r"\d+", r"(?:a|\d)", "x*", r"\n", r"\d+ \d+", "(?:ab|x)"] {
             assert_eq!(of(expression), None, "{expression}");
         }
     }

@@ -68,6 +68,27 @@ impl Screen {
         }
     }
 
+    /// Behind how many bytes of `text`, all of them ASCII and none a line's end, it is certain that nothing matches
+    /// whatever follows; `None` when it is not behind so many as `n_bytes_max`.
+    #[must_use]
+    pub fn dies_behind(&mut self, text: &str, n_bytes_max: usize) -> Option<usize> {
+        let input = Input::new(text).anchored(Anchored::Yes);
+        let mut state = self.dfa.start_state_forward(&mut self.cache, &input).ok()?;
+        for (at, &byte) in text.as_bytes().iter().take(n_bytes_max).enumerate() {
+            if !byte.is_ascii() || byte == b'\r' || byte == b'\n' {
+                return None;
+            }
+            state = self.dfa.next_state(&mut self.cache, state, byte).ok()?;
+            if state.is_match() {
+                return None;
+            }
+            if state.is_dead() {
+                return Some(at + 1);
+            }
+        }
+        None
+    }
+
     /// Whether expression `index` may match `text`.
     #[must_use]
     pub fn may_match(&mut self, index: usize, text: &str) -> bool {
@@ -114,6 +135,20 @@ mod tests {
         ] {
             assert_eq!(screen.first(text), first, "{text}");
         }
+        let begun = [r"^a\d", "^abc$"].map(|e| at_least(&regex_syntax::parse(e).expect("reads")));
+        let mut begun = Screen::new(&begun).expect("small");
+        for (text, n_bytes) in [
+            ("b", Some(1)),
+            ("axx", Some(2)),
+            ("a1", None),
+            ("a1x", None),
+            ("abcd", Some(4)),
+            ("ab", None),
+            ("ä", None),
+        ] {
+            assert_eq!(begun.dies_behind(text, 9), n_bytes, "{text}");
+        }
+        assert_eq!((begun.dies_behind("abcd", 3), screen.dies_behind("b", 9)), (None, None));
         assert!(screen.may_match(2, "login failed") && !screen.may_match(3, "login failed"));
         assert!(screen.memory_bytes() < STATES_BYTES_MAX + 64 * 1024);
     }

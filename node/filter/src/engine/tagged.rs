@@ -4,16 +4,19 @@
 //! Its states are what the PikeVM has in hand between two bytes (Russ Cox, "Regular Expression Matching: the
 //! Virtual Machine Approach"): threads in the order of preference. They are made when a text first needs them.
 //! Each step remembers from which thread each thread comes, and which groups begin or end on the way, so the
-//! way of the thread that matched is walked back and the groups' places read off. The meaning is that of the
-//! engine's own leftmost-first search. Only for text and expressions that are ASCII ([`for_ascii`]).
-//!
-//! [`for_ascii`]: super::bytes::for_ascii
+//! way of the thread that matched is walked back and the groups' places read off. Most steps leave every thread
+//! where it was in the order and begin no group: those are not noted, and nobody goes back over them. The meaning
+//! is that of the engine's own leftmost-first search. Only for expressions about bytes, and text of such bytes: what
+//! is ASCII, or what `symbols` made of other text.
 
 mod states;
+mod step;
 
+use super::begins::begins_with;
 use regex_syntax::hir::Hir;
-use states::{DEAD, Edge, STATES_BYTES_MAX, States, UNKNOWN};
+use states::{DEAD, IS_MATCH, IS_RUN, IS_TELLING, MOVES, ROW_AT, STATES_BYTES_MAX, States, UNKNOWN};
 use std::ops::Range;
+use step::Edge;
 
 /// An automaton through which fewer bytes of text went before it had to forget its states is given a rest.
 const WORTH_BYTES_MIN: usize = 256 * 1024;
@@ -27,7 +30,7 @@ const NOWHERE: usize = usize::MAX;
 pub enum Tagging {
     /// None of the expressions matches.
     Nothing,
-    /// This one is the first that matches, and its match ends here. [`Tagged::place`] has its groups.
+    /// This one is the first that matches, and its match ends here. [`Tagged::place_in`] has its groups.
     Found {
         /// By its place in the list that the automaton was made of.
         expression: usize,
@@ -46,24 +49,44 @@ pub struct Tagged {
     n_bytes: usize,
     /// So much text goes the other way before this automaton is used again, in bytes.
     rest_bytes: usize,
-    /// The places in the table that the last search came through, one for each byte of the text.
-    path: Vec<u32>,
-    /// What the last search found, by the engine's slots.
+    /// The steps of the last search that moved a thread or began a group; room for one at each byte.
+    path: Vec<Step>,
+    /// What the last search found, by the engine's slots: those of the expression that it found.
     slots: Vec<usize>,
 }
 
+/// A step over a byte that has to be gone back.
+#[derive(Clone, Copy, Debug, Default)]
+struct Step {
+    /// Where in the table.
+    at: u32,
+    /// Of the byte in the text.
+    position: u32,
+}
+
+/// Where a match ends.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    /// The transition before which it ends.
+    at: u32,
+    /// The end in the text.
+    position: usize,
+    /// So many steps of the path lead there.
+    n_steps: usize,
+}
+
 impl Tagged {
-    /// An automaton for expressions that are ASCII; `None` when they are too big, or have an assertion that is
-    /// not known here.
+    /// An automaton for expressions about bytes, of which `is_word` says which are part of a word; `None` when they
+    /// are too big, or have an assertion that is not known here.
     #[must_use]
-    pub fn new(expressions: &[Hir]) -> Option<Tagged> {
-        let states = States::new(expressions)?;
+    pub fn new(expressions: &[Hir], is_word: &[bool; 256]) -> Option<Tagged> {
+        let states = States::new(expressions, is_word)?;
         let slots = vec![NOWHERE; states.nfa.group_info().slot_len()];
         Some(Tagged { states, n_bytes: 0, rest_bytes: 0, path: Vec::new(), slots })
     }
 
-    /// Searches `text`, which must be ASCII.
-    pub fn search(&mut self, text: &str) -> Tagging {
+    /// Searches `text`.
+    pub fn search(&mut self, text: &[u8]) -> Tagging {
         if self.rest_bytes > 0 {
             self.rest_bytes = self.rest_bytes.saturating_sub(text.len());
             return Tagging::GaveUp;
@@ -75,61 +98,61 @@ impl Tagged {
             return Tagging::GaveUp;
         }
         self.n_bytes += text.len();
-        match self.run(text.as_bytes()) {
+        match self.run(text) {
             None => Tagging::GaveUp,
             Some(None) => Tagging::Nothing,
-            Some(Some((at, end))) => {
-                self.walk_back(at, end);
-                let expression = self.states.matched.get(&at).copied().unwrap_or_default();
-                Tagging::Found { expression, end }
+            Some(Some(end)) => {
+                let expression = self.walk_back(end);
+                Tagging::Found { expression, end: end.position }
             }
         }
     }
 
-    /// Where the group of this number of this expression was in the last search, which found that expression.
+    /// Where the places of a group are kept, by its number and that of its expression; to be asked once for
+    /// [`Tagged::place_in`].
     #[must_use]
-    pub fn place(&self, expression: usize, group: usize) -> Option<Range<usize>> {
+    pub fn slot(&self, expression: usize, group: usize) -> Option<usize> {
         let expression = regex_automata::PatternID::new(expression).ok()?;
-        let slot = self.states.nfa.group_info().slot(expression, group)?;
+        self.states.nfa.group_info().slot(expression, group)
+    }
+
+    /// Where the group of this slot was in the last search, which found its expression.
+    #[must_use]
+    pub fn place_in(&self, slot: usize) -> Option<Range<usize>> {
         let (start, end) = (*self.slots.get(slot)?, *self.slots.get(slot + 1)?);
         (start != NOWHERE && end != NOWHERE).then_some(start..end)
     }
 
-    /// Goes through the text: the transition before which the match ends, and where that is. `None`: too many
-    /// states.
-    fn run(&mut self, text: &[u8]) -> Option<Option<(u32, usize)>> {
+    /// Goes through the text: where the match ends, if there is one. `None`: too many states.
+    fn run(&mut self, text: &[u8]) -> Option<Option<End>> {
         if self.path.len() < text.len() {
-            self.path.resize(text.len(), 0);
+            self.path.resize(text.len(), Step::default());
         }
-        let mut row = self.states.first_row();
-        let mut last = None;
-        for (position, &byte) in text.iter().enumerate() {
-            let at = row + u32::from(self.states.classes[usize::from(byte)]);
-            let mut next = self.states.table[at as usize];
-            if next == UNKNOWN {
-                next = self.states.make(row, Some(byte), at)?;
-            }
-            if next & 1 == 1 {
-                last = Some((at, position));
-            }
-            self.path[position] = at;
-            row = next >> 1;
-            if row == DEAD {
-                return Some(last);
-            }
+        let mut way = Way { row: self.states.first_row(), position: 0, n_steps: 0, last: None };
+        while way.go_on(&self.states, &mut self.path, text) {
+            let at = self.states.at(way.row, text[way.position]);
+            self.states.make(way.row, Some(text[way.position]), at)?;
+        }
+        if way.position < text.len() || way.row == DEAD {
+            return Some(way.last);
         }
         // The end's class is the last.
-        let at = row + u32::try_from(self.states.n_classes - 1).ok()?;
+        let at = way.row + u32::try_from(self.states.n_classes - 1).ok()?;
         let mut next = self.states.table[at as usize];
         if next == UNKNOWN {
-            next = self.states.make(row, None, at)?;
+            next = self.states.make(way.row, None, at)?;
         }
-        Some(if next & 1 == 1 { Some((at, text.len())) } else { last })
+        let end = End { at, position: text.len(), n_steps: way.n_steps };
+        Some(if next & IS_MATCH != 0 { Some(end) } else { way.last })
     }
 
-    /// From the match that ends before the transition `at`, at `end`, back to the beginning.
-    fn walk_back(&mut self, at: u32, end: usize) {
-        self.slots.fill(NOWHERE);
+    /// From the end of a match back to the beginning; says which expression it is that matches.
+    fn walk_back(&mut self, end: End) -> usize {
+        let edges_from = self.states.edges_at[end.at as usize] as usize;
+        let expression = self.states.edges[edges_from - 2].parent as usize;
+        for slots in &self.states.slots_of[expression] {
+            self.slots[slots.clone()].fill(NOWHERE);
+        }
         let States { edges, edges_at, tags, .. } = &self.states;
         let mut note = |edge: Edge, position| {
             let list = edge.tags_at as usize;
@@ -141,14 +164,72 @@ impl Tagged {
                 }
             }
         };
-        let mut edge = edges[edges_at[at as usize] as usize - 1];
-        note(edge, end);
-        for (position, &at) in self.path[..end].iter().enumerate().rev() {
-            edge = edges[(edges_at[at as usize] + edge.parent) as usize];
+        let mut edge = edges[edges_from - 1];
+        note(edge, end.position);
+        for step in self.path[..end.n_steps].iter().rev() {
+            edge = edges[(edges_at[step.at as usize] + edge.parent) as usize];
             if edge.tags_at != 0 {
-                note(edge, position);
+                note(edge, step.position as usize);
             }
         }
+        expression
+    }
+}
+
+/// How far a search has come.
+#[derive(Debug)]
+struct Way {
+    row: u32,
+    position: usize,
+    /// So many steps of the path lead here.
+    n_steps: usize,
+    last: Option<End>,
+}
+
+impl Way {
+    /// Goes on as far as the states are known; whether the next one has to be made. Where no thread is left, the
+    /// row is [`DEAD`].
+    fn go_on(&mut self, states: &States, path: &mut [Step], text: &[u8]) -> bool {
+        let Way { mut row, mut position, mut n_steps, .. } = *self;
+        let (classes, table) = (&*states.classes, states.table.as_slice());
+        let mut is_unknown = false;
+        while let Some(&byte) = text.get(position) {
+            let at = row + u32::from(classes[usize::from(byte)]);
+            let next = table[at as usize];
+            #[expect(clippy::cast_possible_truncation, reason = "a text is a line, or a few")]
+            let step = Step { at, position: position as u32 };
+            path[n_steps] = step;
+            if next & IS_TELLING != 0 {
+                if next == UNKNOWN {
+                    is_unknown = true;
+                    break;
+                }
+                if next & IS_MATCH != 0 {
+                    self.last = Some(End { at, position, n_steps });
+                }
+                row = next >> ROW_AT;
+                position += 1;
+                if next & IS_RUN != 0 {
+                    let run = states.runs[row as usize];
+                    let awaited = &states.run_bytes[run.from as usize..][..run.n_bytes as usize];
+                    if !begins_with(&text[position..], awaited) {
+                        row = DEAD;
+                        break;
+                    }
+                    position += awaited.len();
+                    row = run.row;
+                } else if row == DEAD {
+                    break;
+                }
+            } else {
+                row = next >> ROW_AT;
+                position += 1;
+            }
+            // No branch: which steps move a thread is hard to foresee.
+            n_steps += usize::from(next & MOVES != 0);
+        }
+        (self.row, self.position, self.n_steps) = (row, position, n_steps);
+        is_unknown
     }
 }
 
@@ -157,9 +238,14 @@ mod tests {
     use super::*;
     use crate::engine::bytes::for_ascii;
     use regex_automata::meta::Regex;
+    use std::array::from_fn;
 
     /// What a text may be put together from.
     const PIECES: [&str; 13] = ["a", "ab", "b", "c", "d", "x", "xx", "z", " ", "\n", "from ", "1", "-"];
+
+    fn words() -> [bool; 256] {
+        from_fn(|byte| u8::try_from(byte).is_ok_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
+    }
 
     fn texts() -> Vec<String> {
         let mut texts = vec![String::new()];
@@ -192,7 +278,7 @@ mod tests {
                     Regex::builder().configure(config).build_from_hir(hir).expect("compiles")
                 })
                 .collect();
-            let mut tagged = Tagged::new(&hirs).expect("small");
+            let mut tagged = Tagged::new(&hirs, &words()).expect("small");
             let mut n_found = 0;
             for text in &texts() {
                 let first = engines.iter().enumerate().find_map(|(n, engine)| {
@@ -201,14 +287,19 @@ mod tests {
                     captures.is_match().then_some((n, captures))
                 });
                 let Some((expression, captures)) = first else {
-                    assert_eq!(tagged.search(text), Tagging::Nothing, "{expressions:?} on {text:?}");
+                    assert_eq!(
+                        tagged.search(text.as_bytes()),
+                        Tagging::Nothing,
+                        "{expressions:?} on {text:?}"
+                    );
                     continue;
                 };
                 let end = captures.get_match().map_or(0, |found| found.end());
-                assert_eq!(tagged.search(text), Tagging::Found { expression, end }, "{text:?}");
+                assert_eq!(tagged.search(text.as_bytes()), Tagging::Found { expression, end }, "{text:?}");
                 for group in 1..captures.group_len() {
                     let place = captures.get_group(group).map(|span| span.range());
-                    assert_eq!(tagged.place(expression, group), place, "{expressions:?} on {text:?}");
+                    let slot = tagged.slot(expression, group).expect("known");
+                    assert_eq!(tagged.place_in(slot), place, "{expressions:?} on {text:?}");
                 }
                 n_found += 1;
             }
@@ -219,7 +310,7 @@ mod tests {
     #[test]
     fn a_text_that_needs_too_many_states_is_given_up_and_memory_stays_bounded() {
         // Two to the twelfth states, when a text asks for them.
-        let mut tagged = Tagged::new(&hirs(&[r"(?P<a>a[ab]{12}c)", "d"])).expect("small");
+        let mut tagged = Tagged::new(&hirs(&[r"(?P<a>a[ab]{12}c)", "d"]), &words()).expect("small");
         let mut n = 1_u32;
         let mut n_given_up = 0;
         for _ in 0..200 {
@@ -229,12 +320,12 @@ mod tests {
                     if n >> 31 == 0 { 'a' } else { 'b' }
                 })
                 .collect();
-            n_given_up += u32::from(tagged.search(&text) == Tagging::GaveUp);
+            n_given_up += u32::from(tagged.search(text.as_bytes()) == Tagging::GaveUp);
             assert!(tagged.states.size <= 3 * STATES_BYTES_MAX);
         }
         assert!(n_given_up > 100, "{n_given_up}");
         assert!(tagged.rest_bytes > 0, "it rests");
-        tagged.search(&" ".repeat(REST_BYTES));
-        assert_eq!(tagged.search("d"), Tagging::Found { expression: 1, end: 1 });
+        tagged.search(" ".repeat(REST_BYTES).as_bytes());
+        assert_eq!(tagged.search(b"d"), Tagging::Found { expression: 1, end: 1 });
     }
 }

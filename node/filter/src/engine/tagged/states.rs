@@ -3,21 +3,53 @@
 //! Not for going through a text: that is the automaton's (`tagged`).
 
 use super::super::screen::from_line_begin;
+use super::step::{Around, Before, Edge, Step, follow};
 use regex_automata::nfa::thompson::{Compiler, Config, NFA, State, WhichCaptures};
-use regex_automata::util::look::{Look, LookSet};
+use regex_automata::util::look::LookSet;
 use regex_automata::util::primitives::StateID;
 use regex_syntax::hir::Hir;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// The expressions of one list, without states, take so much memory at most.
 const NFA_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The states of one automaton take about so much memory at most; then they are forgotten and made anew.
 pub(super) const STATES_BYTES_MAX: usize = 512 * 1024;
-/// In the table: nobody knows yet. Otherwise where the next state's row begins, times two, plus one when a match
-/// ends before the byte.
+/// In the table: nobody knows yet. Otherwise where the next state's row begins, from the bit [`ROW_AT`] on, and
+/// below it what has to be known about the step.
 pub(super) const UNKNOWN: u32 = u32::MAX;
+/// There is more to a step than to go to the next row: nobody knows it yet, or a match ends before the byte, or
+/// no thread is left, or a run begins.
+pub(super) const IS_TELLING: u32 = 1;
+/// A match ends before the byte.
+pub(super) const IS_MATCH: u32 = 2;
+/// The threads are not where they were in the order before, or a group begins or ends.
+pub(super) const MOVES: u32 = 4;
+/// Instead of a row there is a [`Run`].
+pub(super) const IS_RUN: u32 = 8;
+/// Where the row, or the run, stands in an entry of the table.
+pub(super) const ROW_AT: u32 = 4;
 /// The row of the state without threads.
 pub(super) const DEAD: u32 = 0;
+
+/// A text that every thread of a state goes on with is worth being compared as a whole from this length on.
+const RUN_BYTES_MIN: usize = 4;
+/// Longer ones are compared in parts.
+const RUN_BYTES_MAX: usize = 64;
+
+/// The bytes that logs have most of: what a row has for them lies together in memory.
+const COMMON: &[u8] = b"0123456789. :=-[]()etaoinsrldcumhpfgybwvkxjqz";
+
+/// What all threads of a state wait for: this text follows, or none of them goes on. Meanwhile they stay in their
+/// order, and no group begins or ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    /// Where in `run_bytes` it begins.
+    pub(super) from: u32,
+    pub(super) n_bytes: u32,
+    /// The row of the state behind it.
+    pub(super) row: u32,
+}
 
 /// The states made so far, and how to make more.
 #[derive(Debug)]
@@ -28,20 +60,27 @@ pub(super) struct States {
     /// How many there are; the last one is the end of the text.
     pub(super) n_classes: usize,
     looks: LookSet,
+    /// Which bytes are part of a word.
+    is_word: Box<[bool; 256]>,
     states: Vec<Threads>,
     /// Where in `table` the row of a state begins.
     rows: HashMap<Threads, u32>,
+    /// What begins at a state, where one does: its place in `runs`.
+    run_of: HashMap<u32, u32>,
+    pub(super) runs: Vec<Run>,
+    /// Their texts, one after the other.
+    pub(super) run_bytes: Vec<u8>,
     /// The next state, by state and class.
     pub(super) table: Vec<u32>,
     /// Where in `edges` those of this transition begin, in the same order.
     pub(super) edges_at: Vec<u32>,
     /// One for each thread of the state that a transition leads to; before them, when a match ends there, the
-    /// thread that matched.
+    /// thread that matched, and before that the expression, as if it were a thread.
     pub(super) edges: Vec<Edge>,
     /// Slots, each list with its length before it; the first is the list of none.
     pub(super) tags: Vec<u32>,
-    /// Which expression a transition with a match has matched.
-    pub(super) matched: HashMap<u32, usize>,
+    /// The slots of each expression.
+    pub(super) slots_of: Vec<[Range<usize>; 2]>,
     /// What all of this takes in memory, in bytes, about.
     pub(super) size: usize,
     step: Step,
@@ -55,61 +94,10 @@ struct Threads {
     before: Before,
 }
 
-/// What assertions have to know about the byte before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-enum Before {
-    #[default]
-    TextBegin,
-    LineEnd,
-    Word,
-    Other,
-}
-
-/// How a thread came about.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Edge {
-    /// The thread that it was, by its place in the state before.
-    pub(super) parent: u32,
-    /// Where in `tags` the slots are that got a value on the way; 0: none did.
-    pub(super) tags_at: u32,
-}
-
-/// What is needed to make one transition.
-#[derive(Debug, Default)]
-struct Step {
-    seen: Marks,
-    reached: Marks,
-    stack: Vec<(StateID, usize)>,
-    tags: Vec<u32>,
-    next: Vec<StateID>,
-}
-
-/// A set of the NFA's states that is emptied at no cost.
-#[derive(Debug, Default)]
-struct Marks {
-    round: u32,
-    rounds: Vec<u32>,
-}
-
-impl Marks {
-    fn clear(&mut self, n_states: usize) {
-        if self.rounds.len() != n_states || self.round == u32::MAX {
-            self.rounds = vec![0; n_states];
-            self.round = 0;
-        }
-        self.round += 1;
-    }
-
-    /// Whether it was not there before.
-    fn insert(&mut self, id: StateID) -> bool {
-        std::mem::replace(&mut self.rounds[id.as_usize()], self.round) != self.round
-    }
-}
-
 impl States {
-    /// For expressions that are ASCII; `None` when they are too big, or have an assertion that is not known
-    /// here.
-    pub(super) fn new(expressions: &[Hir]) -> Option<States> {
+    /// For expressions about bytes, of which `is_word` says which are part of a word; `None` when they are too big,
+    /// or have an assertion that is not known here.
+    pub(super) fn new(expressions: &[Hir], is_word: &[bool; 256]) -> Option<States> {
         let anchored: Vec<Hir> = expressions.iter().map(from_line_begin).collect();
         let config =
             Config::new().utf8(false).which_captures(WhichCaptures::All).nfa_size_limit(Some(NFA_BYTES_MAX));
@@ -118,24 +106,24 @@ impl States {
         if looks.contains_anchor_crlf() || looks.contains_word_unicode() {
             return None;
         }
-        let classes = nfa.byte_classes();
-        let mut class_of = Box::new([0; 256]);
-        for byte in 0..=u8::MAX {
-            class_of[usize::from(byte)] = classes.get(byte);
-        }
-        let n_classes = classes.alphabet_len();
+        let (class_of, n_classes) = classes_of(&nfa, is_word)?;
+        let slots_of = (0..expressions.len()).map(|expression| slots_of(&nfa, expression)).collect();
         let mut states = States {
             nfa,
             classes: class_of,
             n_classes,
             looks,
+            is_word: Box::new(*is_word),
             states: Vec::new(),
             rows: HashMap::new(),
+            run_of: HashMap::new(),
+            runs: Vec::new(),
+            run_bytes: Vec::new(),
             table: Vec::new(),
             edges_at: Vec::new(),
             edges: Vec::new(),
             tags: Vec::new(),
-            matched: HashMap::new(),
+            slots_of,
             size: 0,
             step: Step::default(),
         };
@@ -150,15 +138,22 @@ impl States {
         u32::try_from(self.n_classes).unwrap_or(u32::MAX)
     }
 
+    /// Where in the table the step from a row over a byte stands.
+    pub(super) fn at(&self, row: u32, byte: u8) -> u32 {
+        row + u32::from(self.classes[usize::from(byte)])
+    }
+
     /// Forgets all states.
     pub(super) fn forget(&mut self) {
         self.states.clear();
         self.rows.clear();
+        self.run_of.clear();
+        self.runs.clear();
+        self.run_bytes.clear();
         self.table.clear();
         self.edges_at.clear();
         self.edges.clear();
         self.tags.clear();
-        self.matched.clear();
         self.size = 0;
         self.tags.push(0);
         let nobody = Threads::default();
@@ -179,8 +174,48 @@ impl States {
         self.table.resize(length, UNKNOWN);
         self.edges_at.resize(length, 0);
         self.states.push(threads.clone());
+        let run = self.run_from(&threads.threads);
         self.rows.insert(threads, row);
+        if let Some((bytes, behind)) = run {
+            let before = self.before(bytes.last().copied());
+            let behind = self.row(Threads { threads: behind, before });
+            let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+            self.run_of.insert(row, count(self.runs.len()));
+            self.size += size_of::<Run>() + bytes.len();
+            let from = count(self.run_bytes.len());
+            self.runs.push(Run { from, n_bytes: count(bytes.len()), row: behind });
+            self.run_bytes.extend(bytes);
+        }
         row
+    }
+
+    /// The text that all these threads wait for, and where they are behind it.
+    fn run_from(&self, threads: &[StateID]) -> Option<(Vec<u8>, Box<[StateID]>)> {
+        let mut threads: Box<[StateID]> = threads.into();
+        let mut next = threads.clone();
+        let mut bytes = Vec::new();
+        while bytes.len() < RUN_BYTES_MAX {
+            let mut awaited = None;
+            for (thread, next) in threads.iter().zip(&mut next) {
+                match self.nfa.state(*thread) {
+                    State::ByteRange { trans }
+                        if trans.start == trans.end && awaited.is_none_or(|byte| byte == trans.start) =>
+                    {
+                        (awaited, *next) = (Some(trans.start), trans.next);
+                    }
+                    _ => awaited = None,
+                }
+                if awaited.is_none() {
+                    break;
+                }
+            }
+            // Of two threads that come to the same place the second is given up.
+            let is_double = (1..next.len()).any(|at| next[..at].contains(&next[at]));
+            let Some(byte) = awaited.filter(|_| !is_double) else { break };
+            bytes.push(byte);
+            threads.copy_from_slice(&next);
+        }
+        (bytes.len() >= RUN_BYTES_MIN).then_some((bytes, threads))
     }
 
     /// Makes the transition from the state of `row` over `byte`, or over the end; `None` when there is no room
@@ -202,7 +237,12 @@ impl States {
             step.stack.clear();
             step.stack.push((thread, 0));
             step.tags.clear();
-            matched = follow(&self.nfa, step, &mut self.edges, &mut self.tags, parent, from.before, byte);
+            let around = Around {
+                before: from.before,
+                byte,
+                is_word: byte.is_some_and(|byte| self.is_word[usize::from(byte)]),
+            };
+            matched = follow(&self.nfa, step, &mut self.edges, &mut self.tags, parent, around);
             if matched.is_some() {
                 break;
             }
@@ -210,120 +250,65 @@ impl States {
         let is_match = matched.is_some();
         if let Some((expression, edge)) = matched {
             // Whatever is less preferred than a match is given up; the match stands before the threads.
-            self.edges.insert(edges_from, edge);
-            self.matched.insert(at, expression);
+            let expression = Edge { parent: u32::try_from(expression).ok()?, tags_at: 0 };
+            self.edges.splice(edges_from..edges_from, [expression, edge]);
         }
+        let threads_from = edges_from + if is_match { 2 } else { 0 };
         self.size += (self.edges.len() - edges_from) * size_of::<Edge>();
         self.size += (self.tags.len() - tags_from) * size_of::<u32>();
         let threads: Box<[StateID]> = self.step.next.as_slice().into();
         let before = if threads.is_empty() { Before::TextBegin } else { self.before(byte) };
         let next = self.row(Threads { threads, before });
-        let entry = next * 2 + u32::from(is_match);
+        let run = self.run_of.get(&next).copied();
+        let is_telling = is_match || next == DEAD || run.is_some();
+        let edges = &self.edges[threads_from..];
+        let moves = (0..).zip(edges).any(|(place, edge)| edge.parent != place || edge.tags_at != 0);
+        let flag = |flag, is_set| if is_set { flag } else { 0 };
+        let entry = run.unwrap_or(next) << ROW_AT
+            | flag(IS_RUN, run.is_some())
+            | flag(IS_TELLING, is_telling)
+            | flag(IS_MATCH, is_match)
+            | flag(MOVES, moves);
         self.table[at as usize] = entry;
-        self.edges_at[at as usize] = u32::try_from(edges_from + usize::from(is_match)).ok()?;
+        self.edges_at[at as usize] = u32::try_from(threads_from).ok()?;
         Some(entry)
     }
 
     /// What the assertions of these expressions have to know about a byte that was read.
     fn before(&self, byte: Option<u8>) -> Before {
         match byte {
-            Some(byte) if self.looks.contains_word() && is_word(byte) => Before::Word,
+            Some(byte) if self.looks.contains_word() && self.is_word[usize::from(byte)] => Before::Word,
             Some(b'\n') if self.looks.contains_anchor_lf() => Before::LineEnd,
             _ => Before::Other,
         }
     }
 }
 
-/// Follows a thread until it takes the byte, and all that it splits into, the preferred first. Gives back which
-/// expression has matched, and how.
-fn follow(
-    nfa: &NFA,
-    step: &mut Step,
-    edges: &mut Vec<Edge>,
-    all_tags: &mut Vec<u32>,
-    parent: u32,
-    before: Before,
-    byte: Option<u8>,
-) -> Option<(usize, Edge)> {
-    while let Some((mut id, n_tags)) = step.stack.pop() {
-        step.tags.truncate(n_tags);
-        while step.seen.insert(id) {
-            let taken = match nfa.state(id) {
-                State::ByteRange { trans } => {
-                    byte.filter(|&byte| trans.matches_byte(byte)).map(|_| trans.next)
-                }
-                State::Sparse(sparse) => byte.and_then(|byte| sparse.matches_byte(byte)),
-                State::Dense(dense) => byte.and_then(|byte| dense.matches_byte(byte)),
-                State::Fail => None,
-                State::Match { pattern_id } => {
-                    return Some((pattern_id.as_usize(), edge(all_tags, parent, &step.tags)));
-                }
-                State::Look { look, next } => {
-                    if holds(*look, before, byte) {
-                        id = *next;
-                        continue;
-                    }
-                    None
-                }
-                State::Union { alternates } => {
-                    let Some((first, others)) = alternates.split_first() else { break };
-                    step.stack.extend(others.iter().rev().map(|&other| (other, step.tags.len())));
-                    id = *first;
-                    continue;
-                }
-                State::BinaryUnion { alt1, alt2 } => {
-                    step.stack.push((*alt2, step.tags.len()));
-                    id = *alt1;
-                    continue;
-                }
-                State::Capture { next, slot, .. } => {
-                    step.tags.push(u32::try_from(slot.as_usize()).unwrap_or(u32::MAX));
-                    id = *next;
-                    continue;
-                }
-            };
-            if let Some(next) = taken
-                && step.reached.insert(next)
-            {
-                step.next.push(next);
-                let edge = edge(all_tags, parent, &step.tags);
-                edges.push(edge);
-            }
-            break;
-        }
-    }
-    None
+/// The slots of an expression: of the whole match, and of its groups.
+fn slots_of(nfa: &NFA, expression: usize) -> [Range<usize>; 2] {
+    let info = nfa.group_info();
+    let whole = 2 * expression..2 * expression + 2;
+    let Ok(pattern) = regex_automata::PatternID::new(expression) else { return [whole, 0..0] };
+    let n_groups = info.group_len(pattern);
+    let groups = match (info.slot(pattern, 1), info.slot(pattern, n_groups.saturating_sub(1))) {
+        (Some(first), Some(last)) if n_groups > 1 => first..last + 2,
+        _ => 0..0,
+    };
+    [whole, groups]
 }
 
-fn edge(all_tags: &mut Vec<u32>, parent: u32, tags: &[u32]) -> Edge {
-    if tags.is_empty() {
-        return Edge { parent, tags_at: 0 };
+/// The class of each byte, and how many classes there are, the end of the text among them. Bytes that no expression
+/// tells apart may still differ in whether they are part of a word.
+fn classes_of(nfa: &NFA, is_word: &[bool; 256]) -> Option<(Box<[u8; 256]>, usize)> {
+    let mut kinds: Vec<(u8, bool)> = Vec::new();
+    let mut class_of = Box::new([0; 256]);
+    for byte in COMMON.iter().copied().chain(0..=u8::MAX) {
+        let kind = (nfa.byte_classes().get(byte), is_word[usize::from(byte)]);
+        let class = kinds.iter().position(|&other| other == kind).unwrap_or_else(|| {
+            kinds.push(kind);
+            kinds.len() - 1
+        });
+        class_of[usize::from(byte)] = u8::try_from(class).ok()?;
     }
-    let tags_at = u32::try_from(all_tags.len()).unwrap_or(0);
-    all_tags.extend(u32::try_from(tags.len()));
-    all_tags.extend_from_slice(tags);
-    Edge { parent, tags_at }
-}
-
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
-}
-
-/// Whether an assertion holds between what was before and the byte, or the end, that follows.
-fn holds(look: Look, before: Before, byte: Option<u8>) -> bool {
-    let (word_before, word_behind) = (before == Before::Word, byte.is_some_and(is_word));
-    match look {
-        Look::Start => before == Before::TextBegin,
-        Look::End => byte.is_none(),
-        Look::StartLF => matches!(before, Before::TextBegin | Before::LineEnd),
-        Look::EndLF => byte.is_none_or(|byte| byte == b'\n'),
-        Look::WordAscii => word_before != word_behind,
-        Look::WordAsciiNegate => word_before == word_behind,
-        Look::WordStartAscii => !word_before && word_behind,
-        Look::WordEndAscii => word_before && !word_behind,
-        Look::WordStartHalfAscii => !word_before,
-        Look::WordEndHalfAscii => !word_behind,
-        // Not in what `Tagged::new` takes.
-        _ => false,
-    }
+    Some((class_of, kinds.len() + 1))
 }
