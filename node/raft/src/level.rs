@@ -87,7 +87,7 @@ impl Halt {
 
     /// What an operator reads: what is wrong, what holds meanwhile, and the remedy.
     pub(crate) fn sentence(&self, list: &BanList, own: NodeId) -> String {
-        let wanted = self.level.unwrap_or(0).max(LEVEL + u32::from(self.level.is_none()));
+        let wanted = self.level.unwrap_or(LEVEL + 1);
         let newer = list.nodes().filter(|(node, entry)| *node != own && entry.record.level_max >= wanted);
         let names: Vec<&str> = newer.map(|(_, entry)| &entry.record.name[..]).collect();
         let release = match &names[..] {

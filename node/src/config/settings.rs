@@ -109,7 +109,9 @@ pub static SETTINGS: [Setting; 26] = [
         key: "role",
         default: "\"full\"",
         purpose: "What this node is to the cluster. A `witness` votes and stores, reads no logs and has no firewall: \
-                  the third vote for a pair, on any small host. It needs neither root nor CAP_NET_ADMIN.",
+                  the third vote for a pair, on any small host. It needs neither root nor CAP_NET_ADMIN. What a \
+                  full node has blocked on its host before ends with its time, or with `nft delete table inet \
+                  bannkreis`.",
         allowed: "\"full\" or \"witness\"",
         set: |config, given| {
             put(&mut config.role, one_of(given, &[("full", Role::Full), ("witness", Role::Witness)]))

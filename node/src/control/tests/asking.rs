@@ -267,3 +267,14 @@ async fn an_older_node_is_named_with_its_remedy() {
         "{advice:?}"
     );
 }
+
+#[tokio::test]
+async fn that_a_node_has_halted_is_in_every_answer() {
+    let api = MadeUp::new().halted_by("install the release that kerio runs");
+    let status = status::status(&api, v1::StatusRequest::default()).await.unwrap().state;
+    let cluster = status::cluster_status(&api).await.unwrap().state;
+    let why = why::why(&api, v1::WhyRequest { target: "192.0.2.7".to_owned() }).await.unwrap().state;
+    for state in [status, cluster, why] {
+        assert_eq!(state.unwrap().halted, "install the release that kerio runs");
+    }
+}

@@ -37,6 +37,7 @@ pub(super) struct MadeUp {
     state: Mutex<State>,
     inspection: Inspection,
     backend: &'static str,
+    halted: Option<String>,
 }
 
 struct State {
@@ -103,7 +104,7 @@ impl MadeUp {
             leader: NodeId(2),
             catching_up: names.map(|(node, _)| (node, 0)).to_vec(),
         };
-        MadeUp { state: Mutex::new(state), inspection, backend: "nftables" }
+        MadeUp { state: Mutex::new(state), inspection, backend: "nftables", halted: None }
     }
 
     /// The next proposals end like this; those after them are committed.
@@ -126,6 +127,12 @@ impl MadeUp {
     /// This node has no firewall.
     pub(super) fn without_firewall(mut self) -> MadeUp {
         self.backend = "none";
+        self
+    }
+
+    /// This node can not follow the Raft log any further.
+    pub(super) fn halted_by(mut self, why: &str) -> MadeUp {
+        self.halted = Some(why.to_owned());
         self
     }
 
@@ -218,7 +225,7 @@ impl NodeApi for MadeUp {
             uptime_ms: 60_000,
             enforced: self.view().position(),
             warnings: Vec::new(),
-            halted: None,
+            halted: self.halted.clone(),
             sources: Vec::new(),
             apart: None,
         }
