@@ -134,6 +134,25 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// Who gave this command, if it is an operator's.
+    #[must_use]
+    pub fn operator(&self) -> Option<&Operator> {
+        match self {
+            Op::OperatorBan { operator, .. }
+            | Op::Unban { operator, .. }
+            | Op::Allow { operator, .. }
+            | Op::Disallow { operator, .. }
+            | Op::Import { operator, .. }
+            | Op::Trust { operator, .. }
+            | Op::Revoke { operator, .. }
+            | Op::Token { operator, .. }
+            | Op::Settings { operator, .. } => Some(operator),
+            Op::Ban(_) | Op::Tick { .. } | Op::Sweep | Op::NodeSeen(_) | Op::RaiseLevel { .. } => None,
+        }
+    }
+}
+
 /// Which bans an unban lifts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnbanSelection {

@@ -231,7 +231,12 @@ pub(crate) fn fixed_hash(subnet: Subnet, text: &[u8], number: u32) -> u64 {
     let octets = subnet.octets();
     let bytes = octets.iter().chain(core::slice::from_ref(&0)).chain(text).copied();
     let tail = [subnet.prefix_len()].into_iter().chain(number.to_be_bytes());
-    bytes.chain(tail).fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+    fnv1a(bytes.chain(tail))
+}
+
+/// Fowler, Noll, Vo: 64 bits, variant 1a (RFC 9923). What goes by it is replicated, so it must never change.
+pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }

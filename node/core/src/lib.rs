@@ -21,6 +21,7 @@ pub mod log_block;
 pub mod node_clock;
 pub mod node_record;
 mod operator;
+mod op_digest;
 pub mod proposal;
 pub mod quota;
 pub mod record;

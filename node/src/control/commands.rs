@@ -2,7 +2,7 @@
 //! waiting until every node that can be reached enforces it.
 //!
 //! Operations carry their ids, so whatever is not surely settled is proposed again until the time is over: the
-//! ban list answers a repeated id with the first outcome.
+//! ban list answers a repeated command with the first outcome, and refuses another one with its id.
 
 use super::answers::Snapshot;
 use super::{NodeApi, Peer, ProposeFailure, enforcement, remaining};
@@ -313,9 +313,8 @@ fn settled(result: OpResult) -> Settled {
 
 /// What the ban list remembers of an operation.
 fn outcome(view: &BanList, op: &Op) -> Option<Settled> {
-    let command_id = command_id(op);
-    let outcome = view.outcome(command_id)?.clone();
-    Some(settled(OpResult::Operator { command_id, outcome }))
+    let outcome = view.outcome_again(op)?;
+    Some(settled(OpResult::Operator { command_id: command_id(op), outcome }))
 }
 
 fn command_id(op: &Op) -> CommandId {

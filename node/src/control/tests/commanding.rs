@@ -123,6 +123,29 @@ async fn what_is_never_answered_is_unknown_and_can_be_repeated_by_its_id() {
 }
 
 #[tokio::test]
+async fn an_id_that_belongs_to_another_command_is_refused_and_nothing_is_done() {
+    let api = MadeUp::new();
+    let command_id = "000102030405060708090a0b0c0d0e0f".to_owned();
+    let with_id = |request| v1::BanRequest { command_id: command_id.clone(), ..request };
+    ban(&api, with_id(ban_request(&["192.0.2.7"]))).await;
+    let other = ban(&api, with_id(ban_request(&["192.0.2.8"]))).await;
+    let lifted =
+        unban(&api, v1::UnbanRequest { command_id: command_id.clone(), ..unban_request(&["192.0.2.7"]) })
+            .await;
+    for result in [&other.results[0], &lifted.results[0]] {
+        assert_eq!(result.outcome(), CommandOutcome::Refused);
+        assert!(result.why.contains("this id belongs to another command"), "{}", result.why);
+    }
+    assert!(api.is_banned("192.0.2.7", "operator") && !api.is_banned("192.0.2.8", "operator"));
+    // An answer that was lost does not make it a success either.
+    let api = api.fated(&[Fate::LostUnheard]);
+    assert_eq!(
+        outcomes(&ban(&api, with_id(ban_request(&["192.0.2.9"]))).await.results),
+        [CommandOutcome::Refused]
+    );
+}
+
+#[tokio::test]
 async fn without_a_leader_nothing_is_done_and_that_is_said() {
     let api = MadeUp::new().fated(&[Fate::NoLeader; 50]);
     let answer = ban(&api, v1::BanRequest { wait_ms: 20, ..ban_request(&["192.0.2.7"]) }).await;
