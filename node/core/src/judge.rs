@@ -280,8 +280,11 @@ impl BanList {
         if self.cluster_addresses().holding(offender).next().is_some() {
             return Some(Protection::ClusterAddress);
         }
-        let allowed = self.allow_list().holding(offender).any(|(_, entry)| !entry.until.is_over(now));
-        allowed.then_some(Protection::AllowList)
+        if self.allow_list().holding(offender).any(|(_, entry)| !entry.until.is_over(now)) {
+            return Some(Protection::AllowList);
+        }
+        // Behind a translator it is the same host.
+        offender.translated_v4().and_then(|v4| self.protection(v4, now))
     }
 
     fn not_shared(&self, claim: &Claim, now: Timestamp) -> Option<NotSharedReason> {
