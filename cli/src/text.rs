@@ -1,5 +1,6 @@
 //! How single things are spelled for people: text from outside, points in time, lengths, colours.
 
+use bannkreis_core::harmless::is_invisible;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::fmt::Write as _;
@@ -126,12 +127,6 @@ pub fn shown_json(json: &str) -> String {
         }
     }
     harmless
-}
-
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// `1 ban`, `2 bans`.

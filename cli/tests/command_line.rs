@@ -96,4 +96,21 @@ fn check_reads_a_directory_without_a_daemon() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
     let shown = text(&output.stdout);
     assert!(shown.contains("[door]") && shown.contains("(1 file)"), "{shown}");
+
+    // What the daemon would not read is not said to be read, and what it would miss is named.
+    let jail = format!(
+        "[INCLUDES]\nbefore = nowhere.conf\n[door]\nenabled = true\nfilter = door\nlogpath = {}\n",
+        dir.path().display()
+    );
+    std::fs::write(dir.path().join("jail.local"), jail).unwrap();
+    let output = bannkreis(&["check", "--output", "json", "--config-dir", dir.path().to_str().unwrap()]);
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(shown["jails"][0]["sources"][0]["n_files"], 0);
+    let warnings = shown["warnings"].as_array().unwrap().iter();
+    let warnings: Vec<_> = warnings
+        .map(|warning| (warning["place"]["line"].as_u64(), warning["sentence"].as_str().unwrap()))
+        .collect();
+    let is_said =
+        |line, what| warnings.iter().any(|(place, sentence)| *place == Some(line) && sentence.contains(what));
+    assert!(is_said(6, "is a directory") && is_said(2, "nowhere.conf"), "{warnings:?}");
 }

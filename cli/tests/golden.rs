@@ -135,6 +135,11 @@ fn why_banned_with_hostile_lines() {
 }
 
 #[test]
+fn why_blocked_on_this_host_only() {
+    expect("why-here-only", Exit::Done, &why::show(&answers::why_here_only(), &style()));
+}
+
+#[test]
 fn why_not_banned_but_protected() {
     expect("why-protected", Exit::Done, &why::show(&answers::why_protected(), &style()));
 }
@@ -206,6 +211,10 @@ fn certificates() {
 #[test]
 fn tokens_are_made_listed_and_taken_back() {
     expect("token-create", Exit::Done, &token::show_created(&answers::created_token(), &style()));
+    let uncertain = token::show_created(&answers::uncertain_token(), &style());
+    expect("token-create-unknown", Exit::Unknown, &uncertain);
+    let uncertain = token::show_revoked(&answers::uncertainly_revoked_token(), &style());
+    expect("token-revoke-unknown", Exit::Unknown, &uncertain);
     expect("token-list", Exit::Done, &token::show_list(&answers::tokens(), &style()));
     let none = ListTokensResponse { tokens: Vec::new(), ..answers::tokens() };
     expect("token-list-none", Exit::Done, &token::show_list(&none, &style()));

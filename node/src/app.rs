@@ -340,6 +340,7 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     let socket = ControlSocket::bind(&config.control_socket()).map_err(StartupError::of)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StartupError::of)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartupError::of)?;
+    startup::close_state_dir(&config.state_dir)?;
     let lasting = Lasting {
         store: Arc::new(startup::open_store(&config.state_dir)?),
         admissions: Arc::default(),

@@ -24,6 +24,7 @@ pub mod firewall_worker;
 pub mod housekeeping;
 pub mod ignored_names;
 pub mod joining;
+pub mod log_file;
 pub mod notify;
 pub mod open_sources;
 pub mod outlets;

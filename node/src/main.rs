@@ -4,12 +4,11 @@
 
 use bannkreis_node::config::{LogTarget, NodeConfig};
 use bannkreis_node::host::HostFacts;
+use bannkreis_node::log_file::{DaemonLog, ReopenSignals};
 use bannkreis_node::{app, startup};
 use clap::Parser;
-use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use tracing_subscriber::EnvFilter;
 
 /// Keeps this host's firewall equal to the cluster's ban list, and the cluster's ban list informed by this
@@ -34,37 +33,40 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), startup::StartupError> {
-    let hostname = HostFacts::read().hostname;
-    let environment = |name: &str| std::env::var_os(name);
-    let config = NodeConfig::load(arguments.config.as_deref(), &environment, &hostname)
-        .map_err(startup::StartupError::of)?;
-    set_up_log(&config)?;
+    // Evidence quotes other people's logs: what this process makes is its user's alone, unless it says otherwise.
+    // SAFETY: umask(2) takes any mode, and no other thread runs yet.
+    unsafe { libc::umask(0o077) };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(startup::StartupError::of)?;
+    let entered = runtime.enter();
+    let signals = ReopenSignals::new().map_err(startup::StartupError::of)?;
+    drop(entered);
+    let hostname = HostFacts::read().hostname;
+    let environment = |name: &str| std::env::var_os(name);
+    let config = NodeConfig::load(arguments.config.as_deref(), &environment, &hostname)
+        .map_err(startup::StartupError::of)?;
+    let log = set_up_log(&config)?;
+    runtime.spawn(log.reopen_on(signals));
     runtime.block_on(app::run(config))
 }
 
-fn set_up_log(config: &NodeConfig) -> Result<(), startup::StartupError> {
+fn set_up_log(config: &NodeConfig) -> Result<DaemonLog, startup::StartupError> {
     // openraft writes several lines per heartbeat; only what it warns of is for people.
     let level = config.log.level.as_str();
     let filter = EnvFilter::new(format!("{level},openraft=error,sled=warn,h2=warn,hyper=warn,tower=warn"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    let format = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    let log = match &config.log.target {
+        LogTarget::Stderr => DaemonLog::to_stderr(),
+        LogTarget::File(path) => DaemonLog::to_file(path)?,
+    };
     match &config.log.target {
-        LogTarget::Stderr => log.with_writer(std::io::stderr).init(),
-        LogTarget::File(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path).map_err(|error| {
-                startup::StartupError(format!(
-                    "log target {}: {error}; set a file that this user may write, or \"stderr\"",
-                    path.display()
-                ))
-            })?;
-            log.with_ansi(false).with_writer(Mutex::new(file)).init();
-        }
+        LogTarget::Stderr => format.with_writer(log.clone()).init(),
+        LogTarget::File(_) => format.with_ansi(false).with_writer(log.clone()).init(),
     }
-    Ok(())
+    Ok(log)
 }
 
 #[allow(clippy::print_stderr, reason = "the one message of a start that failed, which no log may hide")]

@@ -12,6 +12,9 @@ use bannkreis_filter::filter::Filter;
 use bannkreis_firewall::{BackendChoice, Firewall, FirewallError};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Why the node does not start: one sentence that names the thing, the value, the cause and the remedy.
@@ -116,6 +119,31 @@ pub fn open_firewall(config: &NodeConfig) -> Result<(Box<dyn Firewall>, Vec<Stri
         }
         Err(error) => Err(StartupError::of(error)),
     }
+}
+
+/// Makes the state's directory, or closes the one that is there, to all but the daemon's user: what is in it quotes
+/// logs, and says who this node is.
+///
+/// # Errors
+/// When there is none and none can be made.
+pub fn close_state_dir(state_dir: &Path) -> Result<(), StartupError> {
+    let failed = |what: &str, error: io::Error| {
+        format!("state_dir = \"{}\" can not be {what}: {error}", state_dir.display())
+    };
+    fs::create_dir_all(state_dir).map_err(|error| {
+        StartupError(format!("{}; set a directory that this user may make or write", failed("made", error)))
+    })?;
+    let closed = fs::metadata(state_dir).and_then(|facts| match facts.permissions().mode() & 0o077 {
+        0 => Ok(()),
+        _ => fs::set_permissions(state_dir, Permissions::from_mode(0o700)),
+    });
+    if let Err(error) = closed {
+        tracing::warn!(
+            "{}; others may read evidence and keys in it: give it to the daemon's user and set its mode to 0700",
+            failed("closed to others", error)
+        );
+    }
+    Ok(())
 }
 
 /// Opens what survives a restart.

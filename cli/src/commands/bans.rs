@@ -33,21 +33,36 @@ pub fn request(
     })
 }
 
-/// `1h` is an hour ago; anything else is a time, in this machine's zone when it names none.
+/// A time, in this machine's zone when it names none; `1h` is an hour ago. A date comes first: fail2ban's lengths
+/// may be sums, and as one of those `2026-03-01` is 2022 seconds.
 fn since_ms(text: &str, style: &Style) -> Result<u64, Failure> {
-    let now_ms = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
-    if let Ok(ago_ms) = time_text::milliseconds(text) {
-        return Ok(now_ms.saturating_sub(ago_ms));
-    }
-    let instant: Option<Timestamp> = text.parse().ok().or_else(|| {
-        let local: DateTime = text.parse().ok()?;
+    // Digits alone would be a date as well (ISO 8601's basic format); fail2ban means seconds.
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let dated = if is_number { "" } else { text };
+    let instant: Option<Timestamp> = dated.parse().ok().or_else(|| {
+        let local: DateTime = dated.parse().ok()?;
         local.to_zoned(style.zone.clone()).ok().map(|zoned| zoned.timestamp())
     });
-    instant.map(|instant| u64::try_from(instant.as_millisecond()).unwrap_or(0)).ok_or_else(|| {
+    if let Some(instant) = instant {
+        return Ok(u64::try_from(instant.as_millisecond()).unwrap_or(0));
+    }
+    let now_ms = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
+    let ago_ms = if is_like_a_date(text) { None } else { time_text::milliseconds(text).ok() };
+    ago_ms.map(|ago_ms| now_ms.saturating_sub(ago_ms)).ok_or_else(|| {
         let message =
             format!("--since: `{}` is no time; write e.g. 1h, 2026-03-01 or 2026-03-01T12:00", shown(text));
         Failure::new(Exit::Usage, message)
     })
+}
+
+/// `2026-02-30` is no date, and whoever types it means none of 1994 seconds either.
+fn is_like_a_date(text: &str) -> bool {
+    let form = "dddd-dd-";
+    text.len() > form.len()
+        && text.bytes().zip(form.bytes()).all(|(byte, wanted)| match wanted {
+            b'd' => byte.is_ascii_digit(),
+            _ => byte == wanted,
+        })
 }
 
 /// Asks, and shows the answer while it arrives.
@@ -233,4 +248,28 @@ pub(crate) fn remarks(ban: &BanInfo) -> String {
 /// `12 bans`, for other commands.
 pub(crate) fn n_bans(n: u64) -> String {
     counted(n, "ban", "bans")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::tz::TimeZone;
+
+    #[test]
+    fn a_date_is_a_date_and_a_length_is_a_length() {
+        let style = Style { color: false, zone: TimeZone::fixed(jiff::tz::offset(1)) };
+        let since = |text: &str| since_ms(text, &style).map_err(|failure| failure.message);
+        let midnight_ms = 1_798_761_600_000 - 3_600_000;
+        assert_eq!(since("2027-01-01"), Ok(midnight_ms));
+        assert_eq!(since("2027-01-01T01:00"), Ok(midnight_ms + 3_600_000));
+        assert_eq!(since("2027-01-01T00:00:00Z"), Ok(midnight_ms + 3_600_000));
+        for (length, seconds) in [("1h", 3_600), ("1h-30m", 1_800), ("600", 600), ("20270101", 20_270_101)] {
+            let ago_ms = u64::try_from(Timestamp::now().as_millisecond()).unwrap() - since(length).unwrap();
+            assert!(ago_ms.abs_diff(seconds * 1_000) < 60_000, "{length}: {ago_ms} ms ago");
+        }
+        for nonsense in ["2027-13-01", "yesterday"] {
+            let told = since(nonsense);
+            assert!(told.as_ref().is_err_and(|message| message.contains("no time")), "{told:?}");
+        }
+    }
 }

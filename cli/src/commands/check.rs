@@ -13,7 +13,7 @@ use bannkreis_filter::filter::UseDns;
 use bannkreis_filter::ini::{Layer, Place};
 use bannkreis_filter::jail_config::{Logs, ReadJail, Setting};
 use bannkreis_filter::reading::{self, Host, Reading};
-use bannkreis_filter::this_host::{DirTree, log_files, service_port};
+use bannkreis_filter::this_host::{DirTree, log_files, log_remarks, service_port};
 use bannkreis_filter::tree::ConfigTree;
 use bannkreis_filter::unsupported::Remark;
 use serde_json::{Value, json};
@@ -38,12 +38,11 @@ pub fn run(config_dir: Option<&Path>, style: &Style) -> Result<Shown, Failure> {
     }
     let dir = config_dir.unwrap_or(Path::new(CONFIG_DIR_DEFAULT));
     let shown_dir = dir.display().to_string();
-    check(&DirTree::new(dir), &shown_dir, &glob_count, style)
-}
-
-/// How many files a `logpath` names on this host.
-fn glob_count(pattern: &str) -> usize {
-    log_files(pattern).len()
+    let mut reading = read(&DirTree::new(dir), &shown_dir, style)?;
+    for jail in &mut reading.jails {
+        jail.remarks.extend(log_remarks(jail));
+    }
+    Ok(show(&reading, &shown_dir, &|pattern| log_files(pattern).len(), style))
 }
 
 /// Reads `tree`, which is the directory `config_dir`, and shows what comes of it. `n_files` says how many
@@ -57,13 +56,19 @@ pub fn check(
     n_files: &dyn Fn(&str) -> usize,
     style: &Style,
 ) -> Result<Shown, Failure> {
+    Ok(show(&read(tree, config_dir, style)?, config_dir, n_files, style))
+}
+
+fn read(tree: &dyn ConfigTree, config_dir: &str, style: &Style) -> Result<Reading, Failure> {
     let host = Host { zone: style.zone.clone(), services: &service_port, config_dir: config_dir.to_owned() };
-    let reading =
-        reading::read(tree, &host).map_err(|error| Failure::new(Exit::Refused, error.to_string()))?;
+    reading::read(tree, &host).map_err(|error| Failure::new(Exit::Refused, error.to_string()))
+}
+
+fn show(reading: &Reading, config_dir: &str, n_files: &dyn Fn(&str) -> usize, style: &Style) -> Shown {
     let exit = if reading.errors.is_empty() { Exit::Done } else { Exit::Refused };
-    let text = to_text(&reading, config_dir, n_files, style);
-    let json = to_json(&reading, config_dir, n_files, exit);
-    Ok(Shown { exit, text, json })
+    let text = to_text(reading, config_dir, n_files, style);
+    let json = to_json(reading, config_dir, n_files, exit);
+    Shown { exit, text, json }
 }
 
 fn to_text(reading: &Reading, config_dir: &str, n_files: &dyn Fn(&str) -> usize, style: &Style) -> String {
@@ -116,7 +121,7 @@ fn jail_text(read: &ReadJail, config_dir: &str, n_files: &dyn Fn(&str) -> usize,
     for (name, n_found) in sources(read, n_files) {
         match n_found {
             None => line("reads", Tone::Plain, &name),
-            Some(0) => line("reads", Tone::Warn, &format!("{name}: no such file on this host")),
+            Some(0) => line("reads", Tone::Warn, &format!("{name}: no such log on this host")),
             Some(n) => {
                 line("reads", Tone::Plain, &format!("{name} ({})", counted(n as u64, "file", "files")));
             }

@@ -96,7 +96,8 @@ fn line_of(result: &CommandResult, done: &impl Fn(&CommandResult) -> String) -> 
     let target = if result.target.is_empty() { "all" } else { &result.target };
     let (target, why, id) = (shown(target), shown(&result.why), shown(&result.command_id));
     match result.outcome() {
-        CommandOutcome::Done => (Tone::Good, format!("{target}: {}", done(result))),
+        CommandOutcome::Done if why.is_empty() => (Tone::Good, format!("{target}: {}", done(result))),
+        CommandOutcome::Done => (Tone::Good, format!("{target}: {}: {why}", done(result))),
         CommandOutcome::Refused => (Tone::Bad, format!("{target}: refused: {why}")),
         CommandOutcome::NotNow => {
             (Tone::Bad, format!("{target}: not done: {why}. Nothing was changed; try again later"))

@@ -9,8 +9,8 @@ use crate::state;
 use crate::table::{Column, Table};
 use crate::text::{Style, Tone, length, shown};
 use bannkreis_proto::v1::{
-    CreateTokenRequest, CreateTokenResponse, ListTokensRequest, ListTokensResponse, NodeState,
-    RevokeTokenRequest, RevokeTokenResponse, TokenStatus,
+    CommandOutcome, CreateTokenRequest, CreateTokenResponse, ListTokensRequest, ListTokensResponse,
+    NodeState, RevokeTokenRequest, RevokeTokenResponse, TokenStatus,
 };
 use serde_json::{Value, json};
 
@@ -51,11 +51,23 @@ pub async fn revoke(client: &mut Client, id: &str, style: &Style) -> Result<Show
 pub fn show_created(answer: &CreateTokenResponse, style: &Style) -> Shown {
     let state = state_of(answer.state.as_ref());
     let status = answer.status.clone().unwrap_or_default();
+    let exit = exit_of(answer.outcome());
     let mut text = state::lines(&state, style);
-    text.push_str(&format!(
-        "The token counts once, and for {}. It is not shown again. On the host that joins:\n\n",
-        left(&status, &state)
-    ));
+    if exit == Exit::Done {
+        text.push_str(&format!(
+            "The token counts once, and for {}. It is not shown again. On the host that joins:\n\n",
+            left(&status, &state)
+        ));
+    } else {
+        let line = format!(
+            "it is unknown whether this token counts: {}. If `bannkreis token list` shows {} when there is a quorum \
+             again, it does, once; if not, make another. It is not shown again. On the host that joins:",
+            shown(&answer.why),
+            id(&status)
+        );
+        style.push_line(&mut text, Tone::Warn, 0, &line);
+        text.push('\n');
+    }
     // In two lines, which a shell takes as one: it is long, and terminals are not always.
     for line in [
         format!("bannkreis cluster join {} \\", shown(&answer.address)),
@@ -66,13 +78,15 @@ pub fn show_created(answer: &CreateTokenResponse, style: &Style) -> Shown {
     text.push('\n');
     text.push_str(&format!("Taken back by: bannkreis token revoke {}\n", id(&status)));
     let json = json!({
+        "exit_code": exit.code(),
         "state": json::state(&state),
+        "why": json::text(&answer.why),
         "token": answer.token,
         "id": status.id,
         "expires_ms": status.expires_ms,
         "address": answer.address,
     });
-    Shown { exit: Exit::Done, text, json }
+    Shown { exit, text, json }
 }
 
 /// Shows the tokens that count.
@@ -100,9 +114,31 @@ pub fn show_revoked(answer: &RevokeTokenResponse, style: &Style) -> Shown {
     let state = state_of(answer.state.as_ref());
     let status = answer.status.clone().unwrap_or_default();
     let mut text = state::lines(&state, style);
-    text.push_str(&style.paint(Tone::Good, &format!("the token {} lets nobody in any more\n", id(&status))));
-    let json = json!({"state": json::state(&state), "id": status.id, "expires_ms": status.expires_ms});
-    Shown { exit: Exit::Done, text, json }
+    let exit = exit_of(answer.outcome());
+    if exit == Exit::Done {
+        let line = format!("the token {} lets nobody in any more", id(&status));
+        style.push_line(&mut text, Tone::Good, 0, &line);
+    } else {
+        let line = format!(
+            "it is unknown whether the token {} still counts: {}. Repeat the command when there is a quorum again",
+            id(&status),
+            shown(&answer.why)
+        );
+        style.push_line(&mut text, Tone::Warn, 0, &line);
+    }
+    let json = json!({
+        "exit_code": exit.code(),
+        "state": json::state(&state),
+        "why": json::text(&answer.why),
+        "id": status.id,
+        "expires_ms": status.expires_ms,
+    });
+    Shown { exit, text, json }
+}
+
+/// What surely was not done has no answer but a failure.
+fn exit_of(outcome: CommandOutcome) -> Exit {
+    if outcome == CommandOutcome::Done { Exit::Done } else { Exit::Unknown }
 }
 
 fn id(token: &TokenStatus) -> String {

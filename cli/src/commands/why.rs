@@ -59,11 +59,15 @@ pub fn show(answer: &WhyResponse, style: &Style) -> Shown {
     if let Some(lifted_ms) = answer.lifted_ms {
         page.line(
             0,
-            &format!("an operator let it go at {}: what it did before counts no more", style.time(lifted_ms)),
+            &format!("it was let go at {}: what it did before counts no more", style.time(lifted_ms)),
         );
     }
-    if !answer.bans.is_empty() {
+    if answer.bans.iter().any(|why| kind_of(why) == BanKind::Ban) {
         page.text.push_str(&outcome::enforcement_lines(&answer.enforcement, style));
+    } else if answer.is_blocked_here && !answer.bans.is_empty() {
+        let name = shown(&state.name);
+        let others = "the cluster's ban list does not hold it, and what other nodes do is not known here";
+        page.line(0, &format!("enforced on {name}: {others}"));
     }
     if !answer.lift_command.is_empty() {
         page.line(0, "to lift all of it:");

@@ -139,7 +139,7 @@ pub(crate) fn ban_refused() -> BanResponse {
                 "10.0.0.0/8",
                 CommandOutcome::Refused,
                 0,
-                "10.0.0.0/8 is very wide; --force if you mean it",
+                "10.0.0.0/8 is wider than /16; --force if you mean it",
             ),
             result("192.0.2.8", CommandOutcome::NotNow, 0, "no leader is known"),
         ],
@@ -292,6 +292,23 @@ pub(crate) fn why_banned() -> WhyResponse {
         is_blocked_here: true,
         lift_command: "bannkreis unban 192.0.2.0/24".to_owned(),
         ..WhyResponse::default()
+    }
+}
+
+pub(crate) fn why_here_only() -> WhyResponse {
+    let waiting = BanInfo {
+        kind: BanKind::Waiting.into(),
+        count: 0,
+        origins: vec![origin("kopano")],
+        ..ban_info("192.0.2.7", "kerio-auth")
+    };
+    WhyResponse {
+        bans: vec![WhyBan { ban: Some(waiting), evidence: None }],
+        past: Vec::new(),
+        // Of a lift long ago.
+        enforcement: enforcement(EnforcementState::Enforced),
+        lift_command: "bannkreis unban 192.0.2.7".to_owned(),
+        ..why_banned()
     }
 }
 
@@ -515,6 +532,17 @@ pub(crate) fn created_token() -> CreateTokenResponse {
         token: format!("bkt1_{}", "A".repeat(64)),
         status: Some(token_status("5e", 3_600_000)),
         address: "kopano.example:7420".to_owned(),
+        outcome: CommandOutcome::Done.into(),
+        why: String::new(),
+    }
+}
+
+/// One that the cluster may know of or not.
+pub(crate) fn uncertain_token() -> CreateTokenResponse {
+    CreateTokenResponse {
+        outcome: CommandOutcome::Unknown.into(),
+        why: "no answer from the leader in time".to_owned(),
+        ..created_token()
     }
 }
 
@@ -526,7 +554,21 @@ pub(crate) fn tokens() -> ListTokensResponse {
 
 /// One that was taken back.
 pub(crate) fn revoked_token() -> RevokeTokenResponse {
-    RevokeTokenResponse { state: Some(state()), status: Some(token_status("5e", 59_000)) }
+    RevokeTokenResponse {
+        state: Some(state()),
+        status: Some(token_status("5e", 59_000)),
+        outcome: CommandOutcome::Done.into(),
+        why: String::new(),
+    }
+}
+
+/// One that may still count.
+pub(crate) fn uncertainly_revoked_token() -> RevokeTokenResponse {
+    RevokeTokenResponse {
+        outcome: CommandOutcome::Unknown.into(),
+        why: "no answer from the leader in time".to_owned(),
+        ..revoked_token()
+    }
 }
 
 fn token_status(digits: &str, left_ms: u64) -> TokenStatus {

@@ -10,6 +10,7 @@ use crate::command::{Command, Op};
 use crate::ids::{NodeId, Operator, Position};
 use crate::judge::Verdict;
 use crate::node_record::{NODE_ADDRESSES_MAX, NodeRecord};
+use crate::op_digest;
 use crate::proposal::{Claim, Proposal};
 use crate::subnet::Subnet;
 use crate::time::{MINUTE_MS, SECOND_MS, Timestamp, Until};
@@ -91,7 +92,7 @@ impl BanList {
         }
     }
 
-    /// An operator's command counts once: a retry gets the first answer.
+    /// An operator's command counts once: a retry gets the first answer, and another command with its id none.
     fn apply_operators(
         &mut self,
         op: &Op,
@@ -100,8 +101,8 @@ impl BanList {
         changes: &mut Vec<Change>,
     ) -> OpResult {
         let command_id = operator.command_id;
-        if let Some(outcome) = self.outcome(command_id) {
-            return OpResult::Operator { command_id, outcome: outcome.clone() };
+        if let Some(outcome) = self.outcome_again(op) {
+            return OpResult::Operator { command_id, outcome };
         }
         let outcome = match op {
             Op::OperatorBan { target, jail, ban_time, ports, force, .. } => {
@@ -130,7 +131,7 @@ impl BanList {
         if outcomes.len() >= OUTCOMES_MAX {
             outcomes.pop_front();
         }
-        outcomes.push_back((command_id, outcome.clone()));
+        outcomes.push_back((command_id, op_digest::of(op), outcome.clone()));
         OpResult::Operator { command_id, outcome }
     }
 

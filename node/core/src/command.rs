@@ -143,6 +143,23 @@ impl Op {
         // So far all of them. One that is added belongs to a new level, and is named here.
         LEVEL_FIRST
     }
+
+    /// Who gave this command, if it is an operator's.
+    #[must_use]
+    pub fn operator(&self) -> Option<&Operator> {
+        match self {
+            Op::OperatorBan { operator, .. }
+            | Op::Unban { operator, .. }
+            | Op::Allow { operator, .. }
+            | Op::Disallow { operator, .. }
+            | Op::Import { operator, .. }
+            | Op::Trust { operator, .. }
+            | Op::Revoke { operator, .. }
+            | Op::Token { operator, .. }
+            | Op::Settings { operator, .. } => Some(operator),
+            Op::Ban(_) | Op::Tick { .. } | Op::Sweep | Op::NodeSeen(_) | Op::RaiseLevel { .. } => None,
+        }
+    }
 }
 
 /// Which bans an unban lifts.

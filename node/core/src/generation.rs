@@ -112,7 +112,7 @@ fn carried_over(record: Record, new: &NewGeneration, shift: TimeShift) -> Option
         Record::Quota { node, quota } => {
             Record::Quota { node: new.renamed(node), quota: Quota { at: shift.of(quota.at), ..quota } }
         }
-        Record::Outcome { command_id, outcome } => Record::Outcome { command_id, outcome },
+        record @ Record::Outcome { .. } => record,
         // Of the others nobody will read a clock again, and the own one may just have been set.
         Record::Clock { node, read } if new.now.is_none() && new.formerly.contains(&node) => {
             let ClockRead { clock, at } = read;

@@ -231,7 +231,12 @@ pub(crate) fn fixed_hash(subnet: Subnet, text: &[u8], number: u32) -> u64 {
     let octets = subnet.octets();
     let bytes = octets.iter().chain(core::slice::from_ref(&0)).chain(text).copied();
     let tail = [subnet.prefix_len()].into_iter().chain(number.to_be_bytes());
-    bytes.chain(tail).fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+    fnv1a(bytes.chain(tail))
+}
+
+/// Fowler, Noll, Vo: 64 bits, variant 1a (RFC 9923). What goes by it is replicated, so it must never change.
+pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
@@ -275,8 +280,11 @@ impl BanList {
         if self.cluster_addresses().holding(offender).next().is_some() {
             return Some(Protection::ClusterAddress);
         }
-        let allowed = self.allow_list().holding(offender).any(|(_, entry)| !entry.until.is_over(now));
-        allowed.then_some(Protection::AllowList)
+        if self.allow_list().holding(offender).any(|(_, entry)| !entry.until.is_over(now)) {
+            return Some(Protection::AllowList);
+        }
+        // Behind a translator it is the same host.
+        offender.translated_v4().and_then(|v4| self.protection(v4, now))
     }
 
     fn not_shared(&self, claim: &Claim, now: Timestamp) -> Option<NotSharedReason> {

@@ -44,11 +44,14 @@ impl BanList {
         changes: &mut Vec<Change>,
     ) -> Outcome {
         let now = self.now;
+        let widest = self.settings.widest_prefix(target);
+        if target.prefix_len() < widest && !force {
+            return Outcome::Refused {
+                why: format!("{target} is wider than /{widest}; --force if you mean it"),
+            };
+        }
         if let Some(protection) = self.protection(target, now) {
             return Outcome::Refused { why: format!("{target} {protection}") };
-        }
-        if target.prefix_len() < self.settings.widest_prefix(target) && !force {
-            return Outcome::Refused { why: format!("{target} is very wide; --force if you mean it") };
         }
         let key = self.shared_key(target, jail);
         let wanted = Wanted { since: now, until: ban_time.from(now), count: 0, ports };

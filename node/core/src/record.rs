@@ -46,6 +46,8 @@ pub enum Record {
     Outcome {
         /// Which.
         command_id: CommandId,
+        /// A digest of what it asked for: whatever else has this id is another command.
+        asked: u64,
         /// What came of it.
         outcome: Outcome,
     },
@@ -118,8 +120,9 @@ impl BanList {
             tombstone: *tombstone,
         });
         let quotas = self.quotas.iter().map(|(&node, &quota)| Record::Quota { node, quota });
-        let outcomes = self.outcomes.iter().map(|(command_id, outcome)| Record::Outcome {
+        let outcomes = self.outcomes.iter().map(|(command_id, asked, outcome)| Record::Outcome {
             command_id: *command_id,
+            asked: *asked,
             outcome: outcome.clone(),
         });
         let clocks = self.voters_clocks.iter().map(|(&node, &read)| Record::Clock { node, read });
@@ -162,8 +165,8 @@ impl BanList {
             Record::Quota { node, quota } => {
                 Arc::make_mut(&mut self.quotas).insert(node, quota);
             }
-            Record::Outcome { command_id, outcome } => {
-                Arc::make_mut(&mut self.outcomes).push_back((command_id, outcome));
+            Record::Outcome { command_id, asked, outcome } => {
+                Arc::make_mut(&mut self.outcomes).push_back((command_id, asked, outcome));
             }
             Record::Clock { node, read } => {
                 if self.voters_clocks.len() < CLOCKS_MAX {

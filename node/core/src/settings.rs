@@ -157,9 +157,13 @@ impl Settings {
         ]
     }
 
-    /// The subnet by which an offender at `address` is counted.
+    /// The subnet by which an offender at `address` is counted. One behind a NAT64 translator is counted as its IPv4
+    /// address would be: all of them share one /64.
     #[must_use]
     pub fn counting_subnet(&self, address: crate::subnet::Subnet) -> crate::subnet::Subnet {
+        if address.translated_v4().is_some() {
+            return address.widened_to(crate::subnet::NAT64_PREFIX_LEN + self.counting_prefix_v4);
+        }
         address.widened_to(self.counting_prefix(address))
     }
 

@@ -6,9 +6,12 @@
 
 use alloc::string::{String, ToString};
 use core::fmt;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// Behind so many bits a translated address holds the IPv4 one.
+pub(crate) const NAT64_PREFIX_LEN: u8 = 96;
 
 /// A set of addresses with a common prefix, in canonical form.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,6 +104,16 @@ impl Subnet {
             IpNet::V6(net) => Ipv6Net::new(net.addr(), prefix_len).map(|n| Subnet(IpNet::V6(n.trunc()))),
         }
         .unwrap_or(self)
+    }
+
+    /// The IPv4 subnet that these IPv6 addresses stand for, when they are what a NAT64 translator makes of it: the
+    /// well-known prefix 64:ff9b::/96 (RFC 6052 section 2.1) with an IPv4 address behind it.
+    #[must_use]
+    pub fn translated_v4(self) -> Option<Subnet> {
+        let IpAddr::V6(v6) = self.address() else { return None };
+        let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = v6.segments() else { return None };
+        let v4 = Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+        self.prefix_len().checked_sub(NAT64_PREFIX_LEN).and_then(|len| Subnet::new(IpAddr::V4(v4), len))
     }
 
     /// The address bytes in network order: 4 or 16 of them.

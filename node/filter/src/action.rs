@@ -186,7 +186,14 @@ mod tests {
         let one = |part: &str| {
             let named = parameters::parse(part).expect("well formed");
             let (options, parameters) = (Vars::new(), Vars::new());
-            ActionText { name: named.name.clone(), named, options, parameters, files: Vec::new() }
+            ActionText {
+                name: named.name.clone(),
+                named,
+                options,
+                parameters,
+                files: Vec::new(),
+                remarks: Vec::new(),
+            }
         };
         parameters::split(text).into_iter().map(one).collect()
     }

@@ -8,6 +8,7 @@ use crate::interpolate::Vars;
 use crate::jail_text::JailText;
 use crate::parameters::{self, Named};
 use crate::tree::ConfigTree;
+use crate::unsupported::Remark;
 
 /// One action of a jail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct ActionText {
     pub parameters: Vars,
     /// The files that it was read from; none when action.d has none for it.
     pub files: Vec<String>,
+    /// What looks like a mistake in how these include others.
+    pub remarks: Vec<Remark>,
 }
 
 impl ActionText {
@@ -61,6 +64,7 @@ fn one(tree: &dyn ConfigTree, jail: &JailText, named: Named) -> (ActionText, Opt
                 options: options.into_iter().filter(|(option, _)| !option.starts_with("known/")).collect(),
                 parameters: definition.parameters().clone(),
                 files: definition.files().map(str::to_owned).collect(),
+                remarks: definition.remarks().cloned().collect(),
                 named,
             };
             (text, None)
@@ -68,7 +72,8 @@ fn one(tree: &dyn ConfigTree, jail: &JailText, named: Named) -> (ActionText, Opt
         Err(error) => {
             let name = named.parameter("actname").unwrap_or(&named.name).to_owned();
             let (options, parameters) = (Vars::new(), Vars::new());
-            (ActionText { named, name, options, parameters, files: Vec::new() }, Some(error))
+            let (files, remarks) = (Vec::new(), Vec::new());
+            (ActionText { named, name, options, parameters, files, remarks }, Some(error))
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::merged::{self, Merged, ReadError};
 use crate::parameters::Named;
 use crate::tags;
 use crate::tree::ConfigTree;
+use crate::unsupported::Remark;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -164,6 +165,11 @@ impl Definition {
     /// The files that it was read from.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.merged.files.iter().map(AsRef::as_ref)
+    }
+
+    /// What looks like a mistake in how its files include others.
+    pub fn remarks(&self) -> impl Iterator<Item = &Remark> {
+        self.merged.remarks.iter()
     }
 
     /// Takes the own options of `[Init]` as parameters that were not given.

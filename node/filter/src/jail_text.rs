@@ -154,6 +154,7 @@ impl JailText {
         let definition = jail.definition(tree)?;
         if let Some(definition) = &definition {
             jail.filter_files = definition.files().map(str::to_owned).collect();
+            jail.remarks.extend(definition.remarks().cloned());
             let all = definition.combined(&first, true).map_err(|error| jail.definition_error(error))?;
             let all = all.into_iter().filter(|(option, _)| !option.starts_with("known/"));
             known = all.map(|(option, value)| (format!("known/{option}"), value)).collect();
@@ -223,6 +224,7 @@ impl JailText {
             if let Some(sentence) = problem.and_then(|problem| action::unread(&action.named, &problem)) {
                 self.remark("action", sentence);
             }
+            self.remarks.extend(action.remarks.iter().cloned());
             self.actions.push(action);
         }
         Ok(())

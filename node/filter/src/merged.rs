@@ -6,6 +6,7 @@
 
 use crate::ini::{self, IniError, Place, Raw};
 use crate::tree::{ConfigTree, beside};
+use crate::unsupported::{self, Remark};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -77,6 +78,8 @@ pub struct Merged {
     pub known: BTreeMap<String, Options>,
     /// The files in the order in which they were read, as people know them.
     pub files: Vec<Arc<str>>,
+    /// Includes of files that are not there.
+    pub remarks: Vec<Remark>,
 }
 
 impl Merged {
@@ -129,7 +132,7 @@ fn split_condition(name: &str) -> (&str, &str) {
 /// # Errors
 /// When a file is malformed or unreadable.
 pub fn read(tree: &dyn ConfigTree, name: &str) -> Result<Option<Merged>, ReadError> {
-    let mut loader = Loader { tree, name, paths: Vec::new() };
+    let mut loader = Loader { tree, name, paths: Vec::new(), remarks: Vec::new() };
     let mut first = vec![format!("{name}.conf")];
     let directory = format!("{name}.d");
     let mut listed = tree.list(&directory);
@@ -144,7 +147,7 @@ pub fn read(tree: &dyn ConfigTree, name: &str) -> Result<Option<Merged>, ReadErr
     let existing: Vec<String> = first.into_iter().filter(|path| loader.exists(path)).collect();
     loader.with_includes(&existing, &[])?;
 
-    let mut merged = Merged::default();
+    let mut merged = Merged { remarks: std::mem::take(&mut loader.remarks), ..Merged::default() };
     for path in &loader.paths {
         if let Some(sections) = loader.parse(path)? {
             merged.add(Arc::from(tree.shown(path)), sections);
@@ -157,6 +160,7 @@ struct Loader<'a> {
     tree: &'a dyn ConfigTree,
     name: &'a str,
     paths: Vec<String>,
+    remarks: Vec<Remark>,
 }
 
 impl Loader<'_> {
@@ -182,7 +186,12 @@ impl Loader<'_> {
         }
         for path in self.with_locals(paths) {
             let Some(sections) = self.parse(&path)? else { continue };
-            let (before, after) = includes(&path, &sections);
+            let (before, after) = (includes("before", &sections), includes("after", &sections));
+            self.note_missing(&path, before.iter().chain(&after));
+            let beside_it = |named: Vec<(String, &Place)>| -> Vec<String> {
+                named.into_iter().map(|(name, _)| beside(&path, &name)).collect()
+            };
+            let (before, after) = (beside_it(before), beside_it(after));
             let mut longer = chain.to_vec();
             longer.push(path.clone());
             for path in before.into_iter().filter(|path| !chain.contains(path)) {
@@ -197,6 +206,20 @@ impl Loader<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Says which of the includes of `path` are not there. A .local file need not be: fail2ban's own files name some
+    /// for those who want them.
+    fn note_missing<'p>(&mut self, path: &str, named: impl Iterator<Item = &'p (String, &'p Place)>) {
+        for (name, place) in named {
+            if !name.ends_with(".local") && !self.exists(&beside(path, name)) {
+                let remark =
+                    Remark { place: Some((*place).clone()), sentence: unsupported::include_not_there(name) };
+                if !self.remarks.contains(&remark) {
+                    self.remarks.push(remark);
+                }
+            }
+        }
     }
 
     /// Puts the .local file of each file behind it, unless it is in the list already.
@@ -215,20 +238,16 @@ impl Loader<'_> {
     }
 }
 
-fn includes(path: &str, sections: &[ini::IniSection]) -> (Vec<String>, Vec<String>) {
-    let named = |option: &str| {
-        sections
-            .iter()
-            .filter(|section| section.name == "INCLUDES")
-            .flat_map(|section| &section.options)
-            .filter(|(name, _)| name == option)
-            .flat_map(|(_, raw)| raw.text.lines())
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .map(|line| beside(path, line))
-            .collect()
-    };
-    (named("before"), named("after"))
+/// What `[INCLUDES]` names in this option, and in which line.
+fn includes<'s>(option: &str, sections: &'s [ini::IniSection]) -> Vec<(String, &'s Place)> {
+    sections
+        .iter()
+        .filter(|section| section.name == "INCLUDES")
+        .flat_map(|section| &section.options)
+        .filter(|(name, _)| name == option)
+        .flat_map(|(_, raw)| raw.text.lines().map(move |line| (line.trim().to_owned(), &raw.place)))
+        .filter(|(line, _)| !line.is_empty())
+        .collect()
 }
 
 /// The line that set an option in `[DEFAULT]` or in `section`, the section winning.
@@ -251,7 +270,7 @@ mod tests {
             .with("x.d/2.conf", "[a]\n")
             .with("x.d/1.conf", "[a]\n")
             .with("x.d/README", "no ini at all")
-            .with("x.conf", "[INCLUDES]\nbefore = b.conf\n missing.conf\nafter = c.conf\n[a]\n")
+            .with("x.conf", "[INCLUDES]\nbefore = b.conf\n missing.conf\nafter = c.conf\n  d.local\n[a]\n")
             .with("b.conf", "[a]\n")
             .with("b.local", "[a]\n")
             .with("c.conf", "[INCLUDES]\nbefore = x.conf\n");
@@ -271,6 +290,9 @@ mod tests {
                 "/f/x.d/2.local"
             ]
         );
+        let remarks: Vec<String> = merged.remarks.iter().map(ToString::to_string).collect();
+        assert_eq!(remarks.len(), 1, "{remarks:?}");
+        assert!(remarks[0].starts_with("/f/x.conf:2: `missing.conf`"), "{remarks:?}");
         assert!(read(&tree, "nothing").expect("readable").is_none());
     }
 

@@ -119,6 +119,7 @@ pub fn texts(tree: &dyn ConfigTree, config_dir: &str) -> Result<Texts, ReadError
     if let Some(distribution) = tree.base() {
         base::complete(&mut merged, distribution)?;
     }
+    texts.remarks.append(&mut merged.remarks);
     texts.files = merged.files.iter().map(ToString::to_string).collect();
     for (option, text) in [("fail2ban_version", FAIL2BAN_VERSION), ("fail2ban_confpath", config_dir)] {
         let place = crate::ini::Place { file: base::SHOWN_AS.trim_end().into(), line: 0 };

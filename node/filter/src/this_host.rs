@@ -5,8 +5,11 @@
 //! files in the same way, and neither may know the other. What the files mean is decided elsewhere, on any
 //! [`ConfigTree`].
 
+use crate::jail_config::{Logs, ReadJail};
 use crate::tree::ConfigTree;
+use crate::unsupported::{self, Remark};
 use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// A configuration file is not read beyond this; nobody writes longer ones, but /dev/zero is longer.
@@ -65,12 +68,45 @@ pub fn log_files(pattern: &str) -> Vec<PathBuf> {
     // A pattern that the library does not take (`***`) can still be a file's own name.
     let Ok(found) = glob::glob(pattern) else {
         let path = PathBuf::from(pattern);
-        return if path.exists() { vec![path] } else { Vec::new() };
+        return if path.is_file() { vec![path] } else { Vec::new() };
     };
-    // What can not be looked at can not be read either; the sources say so when they try.
-    let mut files: Vec<PathBuf> = found.filter_map(Result::ok).filter(|path| !path.is_dir()).collect();
+    let mut files: Vec<PathBuf> = found.filter_map(Result::ok).filter(|path| path.is_file()).collect();
     files.sort();
     files
+}
+
+/// What is at `path` instead of a log, if something is: a directory, a device, a link that goes round. A file that is not
+/// there yet is waited for.
+#[must_use]
+pub fn instead_of_log(path: &str) -> Option<String> {
+    let kind = match std::fs::metadata(path) {
+        Ok(facts) => facts.file_type(),
+        // The sources say so when they try.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            return None;
+        }
+        Err(error) => return Some(format!("can not be looked at ({error})")),
+    };
+    if kind.is_file() {
+        return None;
+    }
+    let is_what =
+        [(kind.is_dir(), "is a directory"), (kind.is_fifo(), "is a pipe"), (kind.is_socket(), "is a socket")];
+    let what = is_what.into_iter().find(|(is_it, _)| *is_it).map_or("is a device", |(_, what)| what);
+    Some(what.to_owned())
+}
+
+/// What stands in a jail's `logpath` and is no log, with the line that sets it.
+#[must_use]
+pub fn log_remarks(jail: &ReadJail) -> Vec<Remark> {
+    let Logs::Files(paths) = &jail.logs else { return Vec::new() };
+    let set = jail.settings.iter().find(|setting| setting.option == "logpath");
+    let place = set.and_then(|setting| setting.places.first()).cloned();
+    let others = paths.iter().filter_map(|path| {
+        let sentence = unsupported::not_a_log(&path.glob, &instead_of_log(&path.glob)?);
+        Some(Remark { place: place.clone(), sentence })
+    });
+    others.collect()
 }
 
 /// The port of a service by its name or alias, as services(5) of this host has it.
@@ -91,7 +127,7 @@ fn port_in(services: &str, name: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DirTree, log_files, port_in};
+    use super::{DirTree, instead_of_log, log_files, port_in};
     use crate::tree::ConfigTree;
 
     #[test]
@@ -125,5 +161,30 @@ mod tests {
         assert_eq!(log_files(&in_dir("*.log").display().to_string()), [in_dir("a.log"), in_dir("b.log")]);
         assert_eq!(log_files(&in_dir("c.txt").display().to_string()), [in_dir("c.txt")]);
         assert!(log_files(&in_dir("none*").display().to_string()).is_empty());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_no_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let text = |name: &str| path(name).display().to_string();
+        std::fs::create_dir(path("dir")).unwrap();
+        std::fs::write(path("log"), "").unwrap();
+        std::os::unix::fs::symlink(path("log"), path("link")).unwrap();
+        std::os::unix::fs::symlink(path("round"), path("round")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        for (path, what) in [
+            (text("dir"), "is a directory"),
+            (text("socket"), "is a socket"),
+            ("/dev/null".to_owned(), "is a device"),
+            (text("round"), "can not be looked at ("),
+        ] {
+            assert_eq!(log_files(&path), Vec::<std::path::PathBuf>::new(), "{path}");
+            let found = instead_of_log(&path).unwrap_or_default();
+            assert!(found.starts_with(what), "{path}: {found}");
+        }
+        assert_eq!((instead_of_log(&text("log")), instead_of_log(&text("link"))), (None, None));
+        assert_eq!(instead_of_log(&text("not there yet")), None);
+        assert_eq!(log_files(&text("*")), [path("link"), path("log")]);
     }
 }

@@ -24,6 +24,21 @@ impl fmt::Display for Remark {
     }
 }
 
+/// A file that `[INCLUDES]` names and that is not there.
+#[must_use]
+pub fn include_not_there(name: &str) -> String {
+    format!(
+        "`{name}` is included here and is not there, so nothing of it counts; write its path as it is seen from the \
+         directory of this file, or take it out of [INCLUDES]"
+    )
+}
+
+/// A path in `logpath` that is there and can not be read as a log.
+#[must_use]
+pub fn not_a_log(path: &str, what_it_is: &str) -> String {
+    format!("logpath {path} {what_it_is}, so nothing is read from it; name a regular file")
+}
+
 /// An option whose name can only be an action that stands at the beginning of its line.
 #[must_use]
 pub fn lost_indentation(option: &str, value: &str) -> Option<String> {

@@ -9,7 +9,7 @@ use bannkreis_filter::ignore_command::IgnoreCommand;
 use bannkreis_filter::jail_config::{LogPath, Logs, ReadJail};
 use bannkreis_filter::merged::ReadError;
 use bannkreis_filter::reading::{self, Host};
-use bannkreis_filter::this_host::{DirTree, log_files, service_port};
+use bannkreis_filter::this_host::{DirTree, instead_of_log, log_files, log_remarks, service_port};
 use jiff::tz::TimeZone;
 use std::path::{Path, PathBuf};
 
@@ -79,6 +79,7 @@ pub fn load(config_dir: &Path) -> Result<LoadedJails, ReadError> {
 
 fn with_logs(read: ReadJail, warnings: &mut Vec<String>) -> Result<LoadedJail, String> {
     let name = read.jail.name.clone();
+    let remarks = log_remarks(&read);
     let patterns = match read.logs {
         Logs::Files(patterns) => patterns,
         Logs::Journal(_) => {
@@ -89,9 +90,12 @@ fn with_logs(read: ReadJail, warnings: &mut Vec<String>) -> Result<LoadedJail, S
         }
     };
     let mut logs = files_of(&patterns);
+    warnings.extend(remarks.iter().map(ToString::to_string));
     if logs.is_empty() {
         let paths: Vec<&str> = patterns.iter().map(|pattern| pattern.glob.as_str()).collect();
-        let paths = if paths.is_empty() {
+        let paths = if let [first, ..] = remarks.as_slice() {
+            first.sentence.clone()
+        } else if paths.is_empty() {
             "its logpath is empty".into()
         } else {
             format!("{} is not there", paths.join(", "))
@@ -127,7 +131,8 @@ fn files_of(patterns: &[LogPath]) -> Vec<LogFile> {
     for LogPath { glob, tail } in patterns {
         let mut paths = log_files(glob);
         is_any_there |= !paths.is_empty();
-        if paths.is_empty() && glob.starts_with('/') && !glob.contains(['*', '?', '[']) {
+        let is_one_path = glob.starts_with('/') && !glob.contains(['*', '?', '[']);
+        if paths.is_empty() && is_one_path && instead_of_log(glob).is_none() {
             paths.push(PathBuf::from(glob));
         }
         for path in paths {
@@ -187,6 +192,33 @@ mod tests {
         assert_eq!(about("[nolog]"), 1, "{:?}", loaded.warnings);
         assert_eq!(about(&at.join("nothing.log").display().to_string()), 1);
         assert_eq!(about("nosuch"), 1, "{:?}", loaded.warnings);
+    }
+
+    #[test]
+    fn what_is_no_log_is_named_with_its_line_and_not_read() {
+        let text = "[a]\nenabled = true\nfilter = mine\nport = 80\nlogpath = LOGS/one.log\n  LOGS/filter.d\n\
+                    [b]\nenabled = true\nfilter = mine\nport = 80\nlogpath = /dev/null\n";
+        let (loaded, at) = load_text(text, &["one.log"]);
+        assert_eq!(names(&loaded), ["a"]);
+        assert_eq!(loaded.jails[0].logs, [LogFile { path: at.join("one.log"), is_tail: false }]);
+        let is_said = |line: u32, what: &str| {
+            let place = format!("{}:{line}: ", at.join("jail.local").display());
+            loaded.warnings.iter().any(|warning| warning.starts_with(&place) && warning.contains(what))
+        };
+        assert!(is_said(5, "filter.d is a directory"), "{:?}", loaded.warnings);
+        assert!(is_said(11, "/dev/null is a device"), "{:?}", loaded.warnings);
+        assert!(loaded.warnings.iter().any(|warning| warning.contains("[b] is skipped")));
+    }
+
+    #[test]
+    fn an_include_that_is_not_there_is_named_with_its_line() {
+        let text = "[INCLUDES]\nbefore = nowhere.conf\nafter = mine.local\n[a]\nenabled = true\nfilter = mine\n\
+                    port = 80\nlogpath = LOGS/one.log\n";
+        let (loaded, at) = load_text(text, &["one.log"]);
+        assert_eq!(names(&loaded), ["a"]);
+        let place = format!("{}:2: `nowhere.conf`", at.join("jail.local").display());
+        let n_said = loaded.warnings.iter().filter(|warning| warning.starts_with(&place)).count();
+        assert_eq!((n_said, loaded.warnings.len()), (1, 1), "{:?}", loaded.warnings);
     }
 
     #[test]

@@ -159,7 +159,8 @@ pub static SETTINGS: [Setting; 26] = [
     Setting {
         key: "log.target",
         default: "\"stderr\"",
-        purpose: "Where the daemon's own log goes; under systemd, `stderr` is the journal.",
+        purpose: "Where the daemon's own log goes; under systemd, `stderr` is the journal. A file is opened anew at \
+                  SIGHUP or SIGUSR1, for logrotate's `postrotate`.",
         allowed: "\"stderr\" or the absolute path of a file",
         set: |config, given| {
             let target =

@@ -87,6 +87,11 @@ impl Snapshot {
         !self.node.observe && self.node.backend != "none"
     }
 
+    /// Who leads. Without a quorum nobody does: a leader that lost it goes on trying, and decides nothing.
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        self.cluster.leader.filter(|_| self.cluster.no_quorum_since.is_none())
+    }
+
     /// What every answer begins with.
     pub(super) fn state(&self) -> v1::NodeState {
         let unreachable = self.cluster.members.iter().filter(|member| !member.is_reachable);

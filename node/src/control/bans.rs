@@ -145,10 +145,7 @@ pub(super) async fn list(
     request: v1::ListBansRequest,
 ) -> Result<ReceiverStream<Result<v1::ListBansResponse, Status>>, Status> {
     let snapshot = Snapshot::take(api, None).await?;
-    let jail = match request.jail.as_str() {
-        "" => None,
-        name => Some(commands::jail_name(name)?),
-    };
+    let jail = commands::known_jail(&snapshot, &request.jail)?;
     let node = match request.node.as_str() {
         "" => None,
         name => Some(snapshot.names.resolve(name)?),

@@ -2,12 +2,12 @@
 //! waiting until every node that can be reached enforces it.
 //!
 //! Operations carry their ids, so whatever is not surely settled is proposed again until the time is over: the
-//! ban list answers a repeated id with the first outcome.
+//! ban list answers a repeated command with the first outcome, and refuses another one with its id.
 
 use super::answers::Snapshot;
 use super::{NodeApi, Peer, ProposeFailure, enforcement, remaining};
 use bannkreis_core::ban_list::BanList;
-use bannkreis_core::change::{OpResult, Outcome};
+use bannkreis_core::change::{BanKey, OpResult, Outcome};
 use bannkreis_core::command::{Op, UnbanSelection};
 use bannkreis_core::ids::{CommandId, Operator, Position};
 use bannkreis_core::jail::{JailName, Ports};
@@ -78,10 +78,25 @@ pub(super) async fn ban(
     let (settled, position) = commit(api, &ops, deadline).await;
     enforcement::wait(api, position, deadline).await;
     let after = Snapshot::take_counts(api).await?;
-    let results = ops.iter().zip(&targets).zip(settled);
+    let results = ops.iter().zip(&targets).zip(settled).map(|((op, target), settled)| {
+        let is_longer = |key| {
+            after
+                .view
+                .live(&key, after.now.cluster)
+                .is_some_and(|ban| ban.until > ban_time.from(after.now.cluster))
+        };
+        let mut result = result(target.to_string(), op, settled);
+        if result.outcome() == v1::CommandOutcome::Done
+            && is_longer(BanKey { subnet: *target, jail: jail.clone() })
+        {
+            result.why =
+                format!("it is banned for longer already, and that stays; `bannkreis why {target}` shows it");
+        }
+        result
+    });
     Ok(v1::BanResponse {
         state: Some(after.state()),
-        results: results.map(|((op, target), settled)| result(target.to_string(), op, settled)).collect(),
+        results: results.collect(),
         enforcement: enforcement::list(&after.cluster, &after.names, position),
     })
 }
@@ -94,10 +109,7 @@ pub(super) async fn unban(
 ) -> Result<v1::UnbanResponse, Status> {
     let deadline = deadline(request.wait_ms)?;
     let before = Snapshot::take_counts(api).await?;
-    let jail = match request.jail.as_str() {
-        "" => None,
-        name => Some(jail_name(name)?),
-    };
+    let jail = known_jail(&before, &request.jail)?;
     let settings = *before.view.settings();
     let lifted = |target: Subnet| if target.is_host() { settings.counting_subnet(target) } else { target };
     let targets: Vec<Subnet> = targets(&request.targets)?.into_iter().map(lifted).collect();
@@ -178,6 +190,22 @@ fn jail_terms(before: &Snapshot, jail: &JailName) -> Result<(BanTime, Ports), St
         None if *jail == JailName::operator() => Ok((BAN_TIME_DEFAULT, Ports::whole_host())),
         None => Err(no_such_jail(before, jail)),
     }
+}
+
+/// The jail that was typed, if any: one that some node has, or that something was banned in.
+pub(super) fn known_jail(before: &Snapshot, text: &str) -> Result<Option<JailName>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let jail = jail_name(text)?;
+    let is_it = |other: &JailName| *other == jail;
+    let is_known = is_it(&JailName::operator())
+        || before.inspection.jails.iter().any(|inspected| is_it(&inspected.jail.name))
+        || before.view.nodes().any(|(_, entry)| entry.record.jails.iter().any(|(name, _)| is_it(name)))
+        || before.inspection.outbox.iter().any(|entry| is_it(&entry.key.jail))
+        || before.inspection.notices.iter().any(|(key, _, _)| is_it(&key.jail))
+        || before.view.bans().any(|(key, _)| is_it(&key.jail));
+    if is_known { Ok(Some(jail)) } else { Err(no_such_jail(before, &jail)) }
 }
 
 /// Says which jails there are.
@@ -262,22 +290,31 @@ pub(super) fn new_id() -> Result<u128, Status> {
 }
 
 /// Proposes until everything is settled or the time is over. Gives one outcome per operation, and how far a
-/// kernel must be to enforce them.
-pub(super) async fn commit(api: &dyn NodeApi, ops: &[Op], deadline: Instant) -> (Vec<Settled>, Position) {
+/// kernel must be to enforce what was done; that is not known while nothing is known to be done.
+pub(super) async fn commit(
+    api: &dyn NodeApi,
+    ops: &[Op],
+    deadline: Instant,
+) -> (Vec<Settled>, Option<Position>) {
     let all = |settled: Settled| ops.iter().map(|_| settled.clone()).collect();
+    let done_at = |outcomes: &[Settled], position: Position| {
+        outcomes.iter().any(|settled| matches!(settled, Settled::Done { .. })).then_some(position)
+    };
     let mut may_be_written = false;
     loop {
         let answer = tokio::time::timeout_at(deadline, api.propose(ops.to_vec())).await;
         let why = match answer {
             Ok(Ok(committed)) if committed.results.len() == ops.len() => {
-                return (committed.results.into_iter().map(settled).collect(), committed.position);
+                let outcomes: Vec<Settled> = committed.results.into_iter().map(settled).collect();
+                let position = done_at(&outcomes, committed.position);
+                return (outcomes, position);
             }
             Ok(Ok(_)) => {
                 may_be_written = true;
                 "the leader's answer does not fit the question".to_owned()
             }
             Ok(Err(ProposeFailure::Refused { why })) if !may_be_written => {
-                return (all(Settled::Refused { why }), Position::default());
+                return (all(Settled::Refused { why }), None);
             }
             Ok(Err(ProposeFailure::NotNow { why } | ProposeFailure::Refused { why })) => why,
             Ok(Err(ProposeFailure::Unknown { why })) => {
@@ -291,11 +328,12 @@ pub(super) async fn commit(api: &dyn NodeApi, ops: &[Op], deadline: Instant) -> 
         };
         let view = api.view();
         if let Some(outcomes) = ops.iter().map(|op| outcome(&view, op)).collect::<Option<Vec<_>>>() {
-            return (outcomes, view.position());
+            let position = done_at(&outcomes, view.position());
+            return (outcomes, position);
         }
         if Instant::now() >= deadline {
             let settled = if may_be_written { Settled::Unknown { why } } else { Settled::NotNow { why } };
-            return (all(settled), Position::default());
+            return (all(settled), None);
         }
         tokio::time::sleep_until(deadline.min(Instant::now() + RETRY_INTERVAL)).await;
     }
@@ -313,9 +351,8 @@ fn settled(result: OpResult) -> Settled {
 
 /// What the ban list remembers of an operation.
 fn outcome(view: &BanList, op: &Op) -> Option<Settled> {
-    let command_id = command_id(op);
-    let outcome = view.outcome(command_id)?.clone();
-    Some(settled(OpResult::Operator { command_id, outcome }))
+    let outcome = view.outcome_again(op)?;
+    Some(settled(OpResult::Operator { command_id: command_id(op), outcome }))
 }
 
 fn command_id(op: &Op) -> CommandId {

@@ -24,8 +24,14 @@ fn state_of(member: &MemberFacts, position: Position) -> EnforcementState {
     }
 }
 
-/// One entry per member, sorted by name.
-pub(super) fn list(cluster: &ClusterFacts, names: &NodeNames, position: Position) -> Vec<NodeEnforcement> {
+/// One entry per member, sorted by name. None at all when it is about nothing that stands in the Raft log: what
+/// other nodes do about that is not known.
+pub(super) fn list(
+    cluster: &ClusterFacts,
+    names: &NodeNames,
+    position: Option<Position>,
+) -> Vec<NodeEnforcement> {
+    let Some(position) = position else { return Vec::new() };
     let mut nodes: Vec<NodeEnforcement> = cluster
         .members
         .iter()
@@ -41,8 +47,9 @@ pub(super) fn list(cluster: &ClusterFacts, names: &NodeNames, position: Position
 }
 
 /// Waits until this node has applied `position` and every node that can be reached enforces it, or the time is
-/// over.
-pub(super) async fn wait(api: &dyn NodeApi, position: Position, deadline: Instant) {
+/// over. There is nothing to wait for without a position.
+pub(super) async fn wait(api: &dyn NodeApi, position: Option<Position>, deadline: Instant) {
+    let Some(position) = position else { return };
     loop {
         let cluster = api.cluster();
         let is_done = api.view().position() >= position

@@ -36,7 +36,7 @@ pub(super) async fn create(
     }
     let made = api.make_token().map_err(Status::failed_precondition)?;
     let expires = api.now().cluster.plus_ms(ttl_ms);
-    put(api, peer, made.hash.clone(), expires).await?;
+    let (outcome, why) = put(api, peer, made.hash.clone(), expires).await?;
     let after = Snapshot::take_counts(api).await?;
     let here = after.cluster.members.iter().find(|member| member.node == after.node.node);
     Ok(v1::CreateTokenResponse {
@@ -44,6 +44,8 @@ pub(super) async fn create(
         token: made.text,
         status: Some(status(&made.hash, expires)),
         address: here.map(|member| member.address.clone()).unwrap_or_default(),
+        outcome: outcome.into(),
+        why,
     })
 }
 
@@ -79,12 +81,23 @@ pub(super) async fn revoke(
             )));
         }
     };
-    put(api, peer, hash.clone(), Timestamp::ZERO).await?;
+    let (outcome, why) = put(api, peer, hash.clone(), Timestamp::ZERO).await?;
     let after = Snapshot::take_counts(api).await?;
-    Ok(v1::RevokeTokenResponse { state: Some(after.state()), status: Some(status(&hash, expires)) })
+    Ok(v1::RevokeTokenResponse {
+        state: Some(after.state()),
+        status: Some(status(&hash, expires)),
+        outcome: outcome.into(),
+        why,
+    })
 }
 
-async fn put(api: &dyn NodeApi, peer: &Peer, hash: Vec<u8>, expires: Timestamp) -> Result<(), Status> {
+/// Done, or unknown and why. What surely was not done is an error.
+async fn put(
+    api: &dyn NodeApi,
+    peer: &Peer,
+    hash: Vec<u8>,
+    expires: Timestamp,
+) -> Result<(v1::CommandOutcome, String), Status> {
     let operator = Operator {
         command_id: CommandId(super::commands::new_id()?),
         node: peer.node_id,
@@ -94,11 +107,9 @@ async fn put(api: &dyn NodeApi, peer: &Peer, hash: Vec<u8>, expires: Timestamp) 
     let op = Op::Token { operator, hash, expires };
     let (settled, _) = commit(api, &[op], Instant::now() + WAIT).await;
     match settled.into_iter().next() {
-        Some(Settled::Done { .. }) => Ok(()),
+        Some(Settled::Done { .. }) => Ok((v1::CommandOutcome::Done, String::new())),
         Some(Settled::Refused { why } | Settled::NotNow { why }) => Err(Status::failed_precondition(why)),
-        Some(Settled::Unknown { why }) => Err(Status::unavailable(format!(
-            "whether the cluster knows of it is unknown ({why}): `bannkreis token list` says so later"
-        ))),
+        Some(Settled::Unknown { why }) => Ok((v1::CommandOutcome::Unknown, why)),
         None => Err(Status::internal("no outcome")),
     }
 }

@@ -90,7 +90,7 @@ pub(super) async fn why(api: &dyn NodeApi, request: v1::WhyRequest) -> Result<v1
         }
     }
     let causes = found.holding.iter().map(|(_, ban)| ban.cause.position);
-    let position = causes.chain(found.lifted.map(|(position, _)| position)).max().unwrap_or_default();
+    let position = causes.chain(found.lifted.map(|(position, _)| position)).max();
     Ok(v1::WhyResponse {
         state: Some(snapshot.state()),
         target: target.to_string(),

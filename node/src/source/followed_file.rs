@@ -15,6 +15,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
+/// Two changes so close together may have one time: kernels before 6.13 count it in ticks, and file systems of other
+/// hosts in seconds.
+const CHANGE_TIME_GRAIN_MS: u64 = 2_000;
+
 /// What reading a file once came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadOutcome {
@@ -40,6 +44,8 @@ pub(super) struct FollowedFile {
     pub(super) drained: bool,
     /// CLOCK_BOOTTIME in ms when bytes were found last.
     pub(super) last_bytes_at_ms: u64,
+    /// Its time of change (stat(2), st_ctim) when it was looked at last.
+    pub(super) changed: (i64, i64),
     pub(super) splitter: LineSplitter,
 }
 
@@ -53,11 +59,20 @@ impl FollowedFile {
         reading: &mut Reading,
         shared: &SharedSource,
     ) -> io::Result<ReadOutcome> {
-        let size = self.file.metadata()?.size();
+        let facts = self.file.metadata()?;
+        let (size, changed) = (facts.size(), (facts.ctime(), facts.ctime_nsec()));
         let offset = self.consumed + self.splitter.n_bytes_unfinished();
-        if size < offset || (size > offset && !self.fingerprint.is_head_of(&self.file)?) {
+        if size < offset {
             return Ok(ReadOutcome::Replaced);
         }
+        // Of the same size it may still be another one: truncated and filled again before anybody looked.
+        let may_be_other = size > offset
+            || changed != self.changed
+            || reading.clock.boottime_ms() < self.last_bytes_at_ms + CHANGE_TIME_GRAIN_MS;
+        if may_be_other && !self.fingerprint.is_head_of(&self.file)? {
+            return Ok(ReadOutcome::Replaced);
+        }
+        self.changed = changed;
         if size == offset {
             self.drained = true;
             return Ok(ReadOutcome::AtEnd);

@@ -166,6 +166,8 @@ impl FollowedPath {
             replay_until,
             drained: false,
             last_bytes_at_ms: reading.clock.boottime_ms(),
+            // Unlike every other: its first look is a whole one.
+            changed: (0, 0),
             splitter: LineSplitter::default(),
         })
     }

@@ -43,9 +43,10 @@ impl From<&Record> for v1::Record {
                 at_ms: quota.at.0,
                 n_damped: quota.n_damped,
             }),
-            Record::Outcome { command_id, outcome } => Kind::Outcome(v1::record::OfOperator {
+            Record::Outcome { command_id, asked, outcome } => Kind::Outcome(v1::record::OfOperator {
                 command_id: encode_command_id(*command_id),
                 outcome: Some(outcome.into()),
+                asked: *asked,
             }),
             Record::Clock { node, read } => {
                 Kind::Clock(v1::record::Clock { node: node.0, clock_ms: read.clock.0, at_ms: read.at.0 })
@@ -80,6 +81,7 @@ impl TryFrom<v1::Record> for Record {
             }),
             Kind::Outcome(wire) => Ok(Record::Outcome {
                 command_id: decode_command_id(&wire.command_id, "outcome.command_id")?,
+                asked: wire.asked,
                 outcome: required(wire.outcome, "outcome.outcome")?,
             }),
             Kind::Clock(wire) => Ok(Record::Clock {

@@ -127,10 +127,14 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
             "quota",
             Record::Quota { node: PEER, quota: Quota { milli_tokens: 29_999_000, at: NOW, n_damped: 5 } },
         ),
-        ("outcome_done", Record::Outcome { command_id, outcome: Outcome::Done { n_affected: 3 } }),
+        ("outcome_done", Record::Outcome { command_id, asked: 7, outcome: Outcome::Done { n_affected: 3 } }),
         (
             "outcome_refused",
-            Record::Outcome { command_id, outcome: Outcome::Refused { why: "no node here".to_string() } },
+            Record::Outcome {
+                command_id,
+                asked: 7,
+                outcome: Outcome::Refused { why: "no node here".to_string() },
+            },
         ),
         ("clock", Record::Clock { node: PEER, read: ClockRead { clock: NOW.minus_ms(60_000), at: NOW } }),
         ("token", Record::Token { hash: vec![7; 32], expires: NOW }),

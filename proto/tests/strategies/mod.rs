@@ -102,7 +102,11 @@ pub(crate) fn record() -> BoxedStrategy<Record> {
         (node(), any::<u64>(), time(), any::<u32>()).prop_map(|(node, milli_tokens, at, n_damped)| {
             Record::Quota { node, quota: Quota { milli_tokens, at, n_damped } }
         }),
-        (command_id(), outcome()).prop_map(|(command_id, outcome)| Record::Outcome { command_id, outcome }),
+        (command_id(), any::<u64>(), outcome()).prop_map(|(command_id, asked, outcome)| Record::Outcome {
+            command_id,
+            asked,
+            outcome
+        }),
         (node(), time(), time())
             .prop_map(|(node, clock, at)| Record::Clock { node, read: ClockRead { clock, at } }),
         (hash(), time()).prop_map(|(hash, expires)| Record::Token { hash, expires }),

@@ -23,7 +23,11 @@ impl Warden {
         let Some(jail) = self.jails.get(&failure.jail) else {
             return tell_ignored(IgnoredBecause::NoSuchJail, effects);
         };
-        if jail.ignore.iter().any(|ignored| ignored.contains(failure.offender)) {
+        let translated = failure.offender.translated_v4();
+        let is_ignored = |ignored: &Subnet| {
+            ignored.contains(failure.offender) || translated.is_some_and(|v4| ignored.contains(v4))
+        };
+        if jail.ignore.iter().any(is_ignored) {
             return tell_ignored(IgnoredBecause::IgnoreIp, effects);
         }
         if let Some(LocalProtection::Own | LocalProtection::Peer) = self.local_protection(failure.offender) {

@@ -273,7 +273,8 @@ impl Warden {
     /// What protects `subnet` on this host only.
     #[must_use]
     pub fn local_protection(&self, subnet: Subnet) -> Option<LocalProtection> {
-        self.local_protected.holding(subnet).map(|(_, why)| *why).next()
+        let holding = |subnet| self.local_protected.holding(subnet).map(|(_, why)| *why).next();
+        holding(subnet).or_else(|| subnet.translated_v4().and_then(holding))
     }
 
     fn on_applied(&mut self, now: Now, view: BanView, changes: &[Change], effects: &mut Vec<Effect>) {

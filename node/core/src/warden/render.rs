@@ -165,7 +165,7 @@ impl Warden {
     }
 
     fn is_protected_here(&self, now: Timestamp, subnet: Subnet) -> bool {
-        self.local_protected.holding(subnet).next().is_some() || self.view.protection(subnet, now).is_some()
+        self.local_protection(subnet).is_some() || self.view.protection(subnet, now).is_some()
     }
 
     /// Makes the firewall's protected set equal to what protects now, and drops what is newly
@@ -183,8 +183,11 @@ impl Warden {
         self.ruleset.protected = protected;
         for subnet in added {
             effects.push(Effect::Firewall(FirewallDelta::Protect { subnet }));
+            let is_inside = |key: &Subnet| {
+                subnet.contains(*key) || key.translated_v4().is_some_and(|v4| subnet.contains(v4))
+            };
             let inside: Vec<Subnet> =
-                self.ruleset.elements.keys().filter(|key| subnet.contains(**key)).copied().collect();
+                self.ruleset.elements.keys().filter(|key| is_inside(key)).copied().collect();
             self.render_each(now, &inside, effects);
         }
         for subnet in &gone {

@@ -5,7 +5,7 @@ use crate::generated::{
     BEGIN, MEMBERS, applied, command, history, list, offender_number, position, proposal,
 };
 use bannkreis_core::ban_list::{Ban, BanList};
-use bannkreis_core::change::{BanKey, Change};
+use bannkreis_core::change::{BanKey, Change, OpResult, Outcome};
 use bannkreis_core::command::{Op, UnbanSelection};
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
 use bannkreis_core::jail::{BanPolicy, Growth, JailName, Ports};
@@ -58,6 +58,33 @@ proptest! {
                 let is_news = again.changes.iter().any(|change| !matches!(change, Change::Damped { .. }));
                 prop_assert!(!is_news, "{:?} then {:?}", first, again);
             }
+        }
+    }
+
+    #[test]
+    fn an_id_that_belongs_to_another_command_does_nothing(history in history(20), target in 0u8..4, other in 0u8..4) {
+        let (mut list, index, at) = applied(&history);
+        let operator = |node| Operator {
+            command_id: CommandId(u128::MAX),
+            node: NodeId(node),
+            author: String::new(),
+            reason: String::new(),
+        };
+        let unban = |node, n| {
+            let selection = UnbanSelection::Target { target: offender_number(n), jail: None };
+            command(at, vec![Op::Unban { operator: operator(node), selection }])
+        };
+        let first = list.apply(position(index + 1), &unban(1, target)).results;
+        let before = content(&list);
+        // A retry may go through another node.
+        let again = list.apply(position(index + 2), &unban(2, other)).results;
+        prop_assert_eq!(content(&list), before);
+        match &again[..] {
+            results if target == other => prop_assert_eq!(results, &first[..]),
+            [OpResult::Operator { outcome: Outcome::Refused { why }, .. }] => {
+                prop_assert!(why.contains("another command"), "{}", why);
+            }
+            others => prop_assert!(false, "{:?}", others),
         }
     }
 

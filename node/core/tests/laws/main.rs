@@ -13,4 +13,5 @@ mod rulesets;
 mod snapshots;
 mod subnet_maps;
 mod time;
+mod translated;
 mod warden_model;

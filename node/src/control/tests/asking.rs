@@ -126,6 +126,9 @@ async fn bans_are_listed_by_address_with_what_only_this_host_blocks() {
 
     let of_kerio = v1::ListBansRequest { node: "kerio".to_owned(), jail: "kerio".to_owned(), since_ms: 0 };
     assert_eq!(listed(&api, of_kerio).await.len(), 2);
+    let of_nobody = v1::ListBansRequest { jail: "zzz".to_owned(), ..v1::ListBansRequest::default() };
+    let refused = bans::list(&api, of_nobody).await.unwrap_err();
+    assert!(refused.code() == Code::NotFound && refused.message().contains("kopano-webapp"), "{refused}");
     let later = v1::ListBansRequest { since_ms: NOW.plus_ms(1).0, ..v1::ListBansRequest::default() };
     assert!(listed(&api, later).await.is_empty());
 }
@@ -158,6 +161,21 @@ async fn why_names_host_jail_lines_and_the_command_that_lifts() {
         .map(|node| node.name.as_str())
         .collect();
     assert_eq!(unenforced, ["mx1"]);
+}
+
+#[tokio::test]
+async fn what_only_this_host_blocks_is_not_claimed_of_others() {
+    for local in [None, Some(NotSharedReason::Quota)] {
+        let mut inspection = kopano();
+        inspection.is_blocked = true;
+        inspection.outbox = vec![waiting("192.0.2.9", local)];
+        let api = MadeUp::knowing(inspection);
+        api.cluster();
+        let answer = why::why(&api, v1::WhyRequest { target: "192.0.2.9".to_owned() }).await.unwrap();
+        assert_eq!(answer.bans.len(), 1);
+        assert!(answer.is_blocked_here);
+        assert_eq!(answer.enforcement, [], "{local:?}");
+    }
 }
 
 #[tokio::test]
@@ -203,6 +221,19 @@ async fn status_counts_here_and_everywhere() {
     let none = status::status(&api, v1::StatusRequest { jail: "shsd".to_owned() }).await.unwrap_err();
     assert_eq!(none.code(), Code::NotFound);
     assert!(none.message().contains("kopano-webapp"), "{}", none.message());
+}
+
+#[tokio::test]
+async fn without_a_quorum_nobody_leads() {
+    let api = MadeUp::new().without(NodeId(3));
+    let leaders = async |api: &MadeUp| {
+        let status = status::status(api, v1::StatusRequest::default()).await.unwrap();
+        let cluster = status::cluster_status(api).await.unwrap();
+        (status.leader, cluster.leader_id, cluster.members.iter().filter(|member| member.is_leader).count())
+    };
+    assert_eq!(leaders(&api).await, ("kerio".to_owned(), NodeId(2).to_string(), 1));
+    api.lose_quorum(NOW.minus_ms(5_000));
+    assert_eq!(leaders(&api).await, (String::new(), String::new(), 0));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use super::made_up::{Fate, MadeUp, root};
 use crate::control::commands;
 use bannkreis_core::ids::NodeId;
+use bannkreis_proto::v1::ban_request::Length;
 use bannkreis_proto::v1::{self, CommandOutcome, EnforcementState};
 use tonic::Code;
 
@@ -35,16 +36,46 @@ fn states(nodes: &[v1::NodeEnforcement]) -> Vec<(&str, EnforcementState)> {
 #[tokio::test]
 async fn each_target_has_its_own_outcome() {
     let api = MadeUp::new();
-    let answer = ban(&api, ban_request(&["192.0.2.7", "127.0.0.1", "10.0.0.0/8"])).await;
+    let answer = ban(&api, ban_request(&["192.0.2.7", "127.0.0.1", "10.0.0.0/8", "0.0.0.0/0"])).await;
     assert_eq!(
         outcomes(&answer.results),
-        [CommandOutcome::Done, CommandOutcome::Refused, CommandOutcome::Refused]
+        [CommandOutcome::Done, CommandOutcome::Refused, CommandOutcome::Refused, CommandOutcome::Refused]
     );
     assert!(answer.results[1].why.contains("never banned"), "{}", answer.results[1].why);
-    assert!(answer.results[2].why.contains("--force"), "{}", answer.results[2].why);
+    for wide in &answer.results[2..] {
+        assert!(wide.why.contains("is wider than /16; --force"), "{}", wide.why);
+    }
     assert!(api.is_banned("192.0.2.7", "operator"));
     let enforced = EnforcementState::Enforced;
     assert_eq!(states(&answer.enforcement), [("kerio", enforced), ("kopano", enforced), ("mx1", enforced)]);
+}
+
+#[tokio::test]
+async fn a_longer_ban_stays_and_that_is_said() {
+    let api = MadeUp::new();
+    let lasting =
+        |length| v1::BanRequest { length: Some(length), ..ban_request(&["192.0.2.7", "192.0.2.8"]) };
+    let first = ban(&api, v1::BanRequest { length: None, ..ban_request(&["192.0.2.7"]) }).await;
+    let shorter = ban(&api, lasting(Length::BanTimeMs(60_000))).await;
+    let longer = ban(&api, lasting(Length::ForEver(true))).await;
+    let said = |answer: &v1::BanResponse| -> Vec<bool> {
+        answer.results.iter().map(|result| result.why.contains("for longer already")).collect()
+    };
+    assert_eq!(
+        (said(&first), said(&shorter), said(&longer)),
+        (vec![false], vec![true, false], vec![false; 2])
+    );
+}
+
+#[tokio::test]
+async fn a_jail_that_nobody_has_is_named_by_mistake() {
+    let api = MadeUp::new();
+    let of_jail = |jail: &str| v1::UnbanRequest { jail: jail.to_owned(), ..unban_request(&["192.0.2.7"]) };
+    let refused = commands::unban(&api, &root(), of_jail("zzz")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    assert!(refused.message().contains("no node has a jail `zzz`"), "{}", refused.message());
+    ban(&api, ban_request(&["192.0.2.7"])).await;
+    assert_eq!(unban(&api, of_jail("operator")).await.results[0].n_affected, 1);
 }
 
 #[tokio::test]
@@ -115,6 +146,7 @@ async fn what_is_never_answered_is_unknown_and_can_be_repeated_by_its_id() {
     };
     let answer = ban(&api, request.clone()).await;
     assert_eq!(outcomes(&answer.results), [CommandOutcome::Unknown; 2]);
+    assert_eq!(answer.enforcement, [], "nobody knows of anything to enforce");
     assert_eq!(answer.results[0].command_id, id);
     assert_eq!(answer.results[1].command_id, "000102030405060708090a0b0c0d0e10");
     let again = ban(&api, request.clone()).await;
@@ -123,11 +155,35 @@ async fn what_is_never_answered_is_unknown_and_can_be_repeated_by_its_id() {
 }
 
 #[tokio::test]
+async fn an_id_that_belongs_to_another_command_is_refused_and_nothing_is_done() {
+    let api = MadeUp::new();
+    let command_id = "000102030405060708090a0b0c0d0e0f".to_owned();
+    let with_id = |request| v1::BanRequest { command_id: command_id.clone(), ..request };
+    ban(&api, with_id(ban_request(&["192.0.2.7"]))).await;
+    let other = ban(&api, with_id(ban_request(&["192.0.2.8"]))).await;
+    let lifted =
+        unban(&api, v1::UnbanRequest { command_id: command_id.clone(), ..unban_request(&["192.0.2.7"]) })
+            .await;
+    for result in [&other.results[0], &lifted.results[0]] {
+        assert_eq!(result.outcome(), CommandOutcome::Refused);
+        assert!(result.why.contains("this id belongs to another command"), "{}", result.why);
+    }
+    assert!(api.is_banned("192.0.2.7", "operator") && !api.is_banned("192.0.2.8", "operator"));
+    // An answer that was lost does not make it a success either.
+    let api = api.fated(&[Fate::LostUnheard]);
+    assert_eq!(
+        outcomes(&ban(&api, with_id(ban_request(&["192.0.2.9"]))).await.results),
+        [CommandOutcome::Refused]
+    );
+}
+
+#[tokio::test]
 async fn without_a_leader_nothing_is_done_and_that_is_said() {
     let api = MadeUp::new().fated(&[Fate::NoLeader; 50]);
     let answer = ban(&api, v1::BanRequest { wait_ms: 20, ..ban_request(&["192.0.2.7"]) }).await;
     assert_eq!(outcomes(&answer.results), [CommandOutcome::NotNow]);
     assert_eq!(answer.results[0].why, "no leader is known");
+    assert_eq!(answer.enforcement, []);
 }
 
 #[tokio::test]

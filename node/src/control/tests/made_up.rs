@@ -50,6 +50,7 @@ struct State {
     /// What becomes of the next orders; those after them are carried out.
     order_failures: VecDeque<OrderFailure>,
     leader: NodeId,
+    no_quorum_since: Option<Timestamp>,
     /// Member, and how many looks at the cluster it takes until it enforces everything.
     catching_up: Vec<(NodeId, u32)>,
 }
@@ -102,6 +103,7 @@ impl MadeUp {
             n_tokens: 0,
             order_failures: VecDeque::new(),
             leader: NodeId(2),
+            no_quorum_since: None,
             catching_up: names.map(|(node, _)| (node, 0)).to_vec(),
         };
         MadeUp { state: Mutex::new(state), inspection, backend: "nftables", halted: None }
@@ -122,6 +124,11 @@ impl MadeUp {
     /// Another one leads now.
     pub(super) fn lead(&self, node: NodeId) {
         self.with(|state| state.leader = node);
+    }
+
+    /// A majority was heard for the last time at `since`.
+    pub(super) fn lose_quorum(&self, since: Timestamp) {
+        self.with(|state| state.no_quorum_since = Some(since));
     }
 
     /// This node has no firewall.
@@ -249,7 +256,7 @@ impl NodeApi for MadeUp {
                 generation: 1,
                 term: 4,
                 leader: Some(state.leader),
-                no_quorum_since: None,
+                no_quorum_since: state.no_quorum_since,
                 members: state.members.clone(),
                 decisions: Vec::new(),
             }

@@ -1,6 +1,6 @@
 //! `token create|list|revoke`: what is said of tokens, and what is not.
 
-use super::made_up::{MadeUp, NOW, root};
+use super::made_up::{Fate, MadeUp, NOW, root};
 use crate::control::tokens;
 use bannkreis_proto::v1;
 use tonic::Code;
@@ -25,4 +25,18 @@ async fn a_token_is_shown_once_listed_without_it_and_taken_back_by_its_first_dig
     assert!(revoke("ff").await.unwrap_err().message().contains("token list"));
     assert_eq!(revoke("010").await.unwrap().status, Some(status.clone()));
     assert_eq!(revoke("0101").await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_token_whose_fate_is_unknown_is_shown_all_the_same() {
+    let root = root();
+    let request = v1::CreateTokenRequest { ttl_ms: 0 };
+    let (silent, leaderless) =
+        (MadeUp::new().fated(&[Fate::LostUnheard; 60]), MadeUp::new().fated(&[Fate::NoLeader; 60]));
+    let (made, refused) =
+        tokio::join!(tokens::create(&silent, &root, request), tokens::create(&leaderless, &root, request));
+    let made = made.unwrap();
+    assert_eq!((made.token.as_str(), made.outcome()), ("bkt1_1", v1::CommandOutcome::Unknown));
+    assert!(!made.why.is_empty());
+    assert_eq!(refused.unwrap_err().code(), Code::FailedPrecondition, "this one surely does not count");
 }

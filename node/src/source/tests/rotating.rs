@@ -3,6 +3,7 @@
 use super::*;
 use crate::source::FILES_OPEN_MAX;
 use crate::source::followed_path::LINGER_MS;
+use std::os::unix::fs::MetadataExt;
 use std::thread;
 
 #[test]
@@ -96,6 +97,33 @@ fn a_truncated_file_that_grew_past_the_old_place_is_read_from_its_beginning() {
     drop(gate);
     let b = head("b").trim_end().to_owned();
     assert_eq!(logs.texts_until("end"), [head("a").trim_end(), "gate", &b, &b, &b, "end"]);
+}
+
+#[test]
+fn a_truncated_file_of_exactly_the_old_size_is_read_from_its_beginning() {
+    for seconds_later in [0, 3_600] {
+        let mut logs = Logs::new();
+        logs.start(Start::End);
+        logs.append("log", head("a"));
+        logs.texts_until(head("a").trim_end());
+        let gate = logs.stand_still();
+        logs.clock.boottime_ms.store(seconds_later * 1_000, Ordering::SeqCst);
+        let changed = || {
+            let facts = fs::metadata(logs.path("log")).expect("it is there");
+            (facts.ctime(), facts.ctime_nsec())
+        };
+        let before = changed();
+        let rewrite = || {
+            fs::write(logs.path("log"), "").expect("truncate");
+            logs.append("log", head("b"));
+            logs.append("log", "same\n");
+            changed()
+        };
+        // Old kernels count these times in ticks, and after an hour they are all there is to go by.
+        while rewrite() == before && seconds_later > 0 {}
+        drop(gate);
+        assert_eq!(logs.texts_until("same"), [head("a").trim_end(), "gate", head("b").trim_end(), "same"]);
+    }
 }
 
 #[test]
