@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
 
-/// A process knows at most so many names beside [`KNOWN`]; an expression with one more is refused.
+/// A process knows at most so many names beside `KNOWN`; an expression with one more is refused.
 pub const OTHER_NAMES_MAX: usize = 4096;
 
 /// The names with a meaning, by their number.
