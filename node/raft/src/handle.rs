@@ -36,6 +36,8 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 const JOIN_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// A snapshot is waited for this long when the node stops.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(2);
+/// And asked for again after this long.
+const SNAPSHOT_RETRY_DELAY: Duration = Duration::from_millis(50);
 /// The log's writer is waited for this long when the node stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -313,15 +315,14 @@ impl RaftNode {
     /// log goes on from.
     pub async fn save_snapshot(&self) {
         let applied = self.inner.metrics().last_applied;
-        if self.inner.metrics().snapshot >= applied || self.inner.raft.trigger().snapshot().await.is_err() {
-            return;
-        }
         let mut watched = self.inner.raft.metrics();
         let written = async {
             while watched.borrow_watched().snapshot < applied {
-                if watched.changed().await.is_err() {
+                // While one is being written, asking for another is for nothing: it is asked again.
+                if self.inner.raft.trigger().snapshot().await.is_err() {
                     return;
                 }
+                let _ = tokio::time::timeout(SNAPSHOT_RETRY_DELAY, watched.changed()).await;
             }
         };
         // The log has all of it anyway.
