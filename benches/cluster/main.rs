@@ -8,8 +8,6 @@ mod gaps;
 mod join;
 mod throughput;
 
-use std::ffi::OsString;
-use std::io::{Write, stdout};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,7 +17,7 @@ use bannkreis_benches::sample::ms;
 use bannkreis_tests::failed::{Context, Result};
 use bannkreis_tests::lab::Lab;
 use bannkreis_tests::lab::host::{Host, HostPlan};
-use bannkreis_tests::lab::sandbox::{self, CannotEnter, Sandbox};
+use bannkreis_tests::lab::whole_program::{self, say};
 use bannkreis_tests::seeds::Tree;
 
 /// TLS may cost so much of the bans per second.
@@ -31,34 +29,8 @@ const HAND_OVER_MAX: Duration = Duration::from_millis(100);
 const ELECTION_MAX: Duration = Duration::from_secs(4);
 
 fn main() -> ExitCode {
-    let Some(directory) = sandbox::inside() else { return run_outside() };
-    match run(&directory) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => {
-            say(&format!("the benchmark failed: {failed}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run_outside() -> ExitCode {
     // The lab lies where cargo builds, on a disk: the system's directory for temporary files may be memory.
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    match Sandbox::start_in(Some(parent), &arguments) {
-        Ok(mut sandbox) => match sandbox.wait() {
-            Ok(status) if status.success() => ExitCode::SUCCESS,
-            _ => ExitCode::FAILURE,
-        },
-        Err(CannotEnter::NotAllowed(reason)) => {
-            say(&format!("SKIPPED: cluster: {reason}"));
-            ExitCode::SUCCESS
-        }
-        Err(CannotEnter::Broken(failed)) => {
-            say(&format!("the benchmark cannot run: {failed}"));
-            ExitCode::FAILURE
-        }
-    }
+    whole_program::run("cluster", Path::new(env!("CARGO_TARGET_TMPDIR")), run)
 }
 
 fn run(directory: &Path) -> Result<()> {
@@ -104,9 +76,4 @@ fn ban_thousand(host: &Host, n: u32) -> Result<()> {
 fn judge(what: &str, measured: Duration, aim: Duration) {
     let ratio = measured.as_secs_f64() / aim.as_secs_f64();
     say(&format!("{what}: {} ms, {ratio:.2} of the aim of {} ms", ms(measured), ms(aim)));
-}
-
-fn say(text: &str) {
-    // With nobody reading there is nothing to be done.
-    let _ = writeln!(stdout(), "{text}");
 }

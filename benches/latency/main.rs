@@ -9,8 +9,6 @@ mod disk;
 mod idle;
 mod packets;
 
-use std::ffi::OsString;
-use std::io::{Write, stdout};
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,7 +18,7 @@ use bannkreis_benches::sample::{Sample, ms};
 use bannkreis_tests::failed::Result;
 use bannkreis_tests::lab::Lab;
 use bannkreis_tests::lab::host::HostPlan;
-use bannkreis_tests::lab::sandbox::{self, CannotEnter, Sandbox};
+use bannkreis_tests::lab::whole_program::{self, say};
 use bannkreis_tests::seeds;
 
 /// What is aimed at on the host that logged the line: p50 in ms.
@@ -30,34 +28,8 @@ const COMMIT_FDATASYNCS: u32 = 3;
 const COMMIT_BESIDES: Duration = Duration::from_millis(2);
 
 fn main() -> ExitCode {
-    let Some(directory) = sandbox::inside() else { return run_outside() };
-    match run(&directory) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => {
-            say(&format!("the benchmark failed: {failed}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run_outside() -> ExitCode {
     // The lab lies where cargo builds, on a disk: the system's directory for temporary files may be memory.
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    match Sandbox::start_in(Some(parent), &arguments) {
-        Ok(mut sandbox) => match sandbox.wait() {
-            Ok(status) if status.success() => ExitCode::SUCCESS,
-            _ => ExitCode::FAILURE,
-        },
-        Err(CannotEnter::NotAllowed(reason)) => {
-            say(&format!("SKIPPED: latency: {reason}"));
-            ExitCode::SUCCESS
-        }
-        Err(CannotEnter::Broken(failed)) => {
-            say(&format!("the benchmark cannot run: {failed}"));
-            ExitCode::FAILURE
-        }
-    }
+    whole_program::run("latency", Path::new(env!("CARGO_TARGET_TMPDIR")), run)
 }
 
 fn run(directory: &Path) -> Result<()> {
@@ -110,11 +82,6 @@ fn row(what: &str, sample: &Sample) {
 fn judge(what: &str, measured: Duration, aim: Duration) {
     let ratio = measured.as_secs_f64() / aim.as_secs_f64();
     say(&format!("{what}: {} ms, {ratio:.2} of the aim of {} ms", ms(measured), ms(aim)));
-}
-
-fn say(text: &str) {
-    // With nobody reading there is nothing to be done.
-    let _ = writeln!(stdout(), "{text}");
 }
 
 /// Addresses that have done nothing yet, one after the other.

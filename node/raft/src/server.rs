@@ -287,18 +287,10 @@ fn read_ops(encoded: &[u8], caller: NodeId) -> Result<Vec<Op>, String> {
         let origin = match op {
             Op::Ban(proposal) => proposal.origin,
             Op::NodeSeen(record) => record.node,
-            Op::OperatorBan { operator, .. }
-            | Op::Unban { operator, .. }
-            | Op::Allow { operator, .. }
-            | Op::Disallow { operator, .. }
-            | Op::Import { operator, .. }
-            | Op::Trust { operator, .. }
-            | Op::Revoke { operator, .. }
-            | Op::Token { operator, .. }
-            | Op::Settings { operator, .. } => operator.node,
-            Op::Tick { .. } | Op::Sweep | Op::RaiseLevel { .. } => {
-                return Err("only the leader itself may bring in this operation".to_string());
-            }
+            op => match op.operator() {
+                Some(operator) => operator.node,
+                None => return Err("only the leader itself may bring in this operation".to_string()),
+            },
         };
         if origin != caller {
             return Err(format!("{caller} may not bring in an operation of {origin}"));

@@ -21,6 +21,7 @@ pub mod flood;
 pub mod syn_probe;
 
 pub mod wait;
+pub mod whole_program;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
