@@ -104,7 +104,8 @@ pub fn move_aside(state_dir: &Path) -> Result<(), String> {
     let read = |dir: &Path| fs::read(dir.join(IDENTITY_FILE)).map_err(|error| failed(IDENTITY_FILE, &error));
     if read(state_dir)? == read(&archive_dir)? {
         tracing::warn!("joining or leaving was interrupted before it began; this node goes on as it was");
-        return forget_join(state_dir);
+        // Under the same name it may ask again, with the token that it has used.
+        return remove(state_dir, &[Path::new(IMPORT_FILE), Path::new(TARGET_FILE)]);
     }
     // The log goes last: when it is there, all of it is.
     if archive_dir.join(LOG_DIR).exists() {
@@ -194,7 +195,8 @@ pub async fn finish(raft: &RaftNode, state_dir: &Path) -> Result<(), String> {
         }
         tracing::info!(bans = bans.n_bans(), "the cluster has taken over this node's bans");
     }
-    forget_join(state_dir)
+    let applicant = Path::new(APPLICANT_DIR).join(IDENTITY_FILE);
+    remove(state_dir, &[&applicant, Path::new(IMPORT_FILE), Path::new(TARGET_FILE)])
 }
 
 /// Asks until there is an answer, and until this node has applied it. The operation has an id, or says the same
@@ -229,9 +231,9 @@ fn read_target(state_dir: &Path) -> Result<Option<(String, String)>, String> {
     }
 }
 
-fn forget_join(state_dir: &Path) -> Result<(), String> {
-    let identity = Path::new(APPLICANT_DIR).join(IDENTITY_FILE);
-    for name in [&identity, Path::new(IMPORT_FILE), Path::new(TARGET_FILE)] {
+/// Removes files of the state directory that are there.
+fn remove(state_dir: &Path, names: &[&Path]) -> Result<(), String> {
+    for name in names {
         match fs::remove_file(state_dir.join(name)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -281,4 +283,29 @@ fn write_synced(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&temporary, dir.join(name))?;
     File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bannkreis_core::ids::ClusterId;
+
+    #[test]
+    fn a_join_that_was_interrupted_before_it_began_goes_on_under_the_same_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let state_dir = dir.path();
+        let solo = Identity::founding().unwrap();
+        solo.write(state_dir).unwrap();
+        let info = JoinInfo { cluster: ClusterId([7; 16]), generation: 1, level: 1, n_members: 1 };
+        let asked = applicant(state_dir, &info).unwrap();
+        // As `prepare` does, up to the moment before the identity is replaced.
+        let archive = state_dir.join("solo");
+        solo.write(&archive).unwrap();
+        write_import(state_dir, &BanList::new(Settings::at_birth([0; 16])).view()).unwrap();
+        write_synced(state_dir, TARGET_FILE, b"kopano:7420\nsolo\n").unwrap();
+        move_aside(state_dir).unwrap();
+        assert!(!is_open(state_dir));
+        assert_eq!(Identity::read(state_dir).unwrap(), Some(solo));
+        assert_eq!(applicant(state_dir, &info).unwrap(), asked);
+    }
 }
