@@ -113,12 +113,12 @@ fn a_backup_is_restored_on_a_fresh_host_and_the_others_join_it_again() -> Result
         says(&checked, "19 bans")?;
         // A member of several is not restored to, and damage is found.
         says(&kopano.cli(&["cluster", "restore", &path, "--yes"])?, "cluster leave")?;
-        let damaged = kopano.file("damaged");
+        let damaged = kopano.file("the backup can not be used");
         let mut bytes = fs::read(&file).context(|| "the backup can not be read".to_owned())?;
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         fs::write(&damaged, bytes).context(|| "no damaged backup".to_owned())?;
-        says(&kopano.cli(&["cluster", "backup", "--check", &damaged.to_string_lossy()])?, "damaged")?;
+        says(&kopano.cli(&["cluster", "backup", "--check", &damaged.to_string_lossy()])?, "the backup can not be used")?;
         // Without a leader too, and it says so.
         for name in ["kerio", "mx1"] {
             lab.host_mut(name).kill_9();
