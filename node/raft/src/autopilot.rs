@@ -36,6 +36,8 @@ pub(crate) struct Seen {
     pub(crate) is_alive: bool,
     /// For how long it has not answered this leader, in ms.
     pub(crate) silent_ms: u64,
+    /// This leader knows it for a few seconds only, and has not heard of it yet: it may be just coming.
+    pub(crate) is_new: bool,
     /// It lacks next to nothing of the log.
     pub(crate) is_caught_up: bool,
     /// An operator has taken its vote away.
@@ -133,7 +135,8 @@ fn succeed(members: &[Seen], ready: &[&Seen]) -> Option<Decision> {
             other.node != gone.node && other.address == gone.address && is_ready(other) && !gone.is_alive
         })
     };
-    members.iter().find_map(|gone| {
+    // The old one counts as alive for a moment longer than it was, and must not outlive the new one.
+    members.iter().filter(|gone| !gone.is_new).find_map(|gone| {
         let heir = heir(gone)?;
         let why =
             format!("{} answers at {} as {} now: it was set up anew", gone.name, gone.address, heir.node);
@@ -208,6 +211,7 @@ mod tests {
             is_voter,
             is_alive: true,
             silent_ms: 0,
+            is_new: false,
             is_caught_up: true,
             is_demoted: false,
             is_witness: false,
@@ -313,6 +317,9 @@ mod tests {
         );
         let former = Seen { is_voter: false, ..dead(3, 3_000) };
         assert_eq!(step(&with([former, Seen { is_voter: true, ..heir.clone() }])), Step::Forget(NodeId(3)));
+        // The new one is not heard yet, and the old one was heard a moment ago.
+        let coming = Seen { is_alive: false, is_caught_up: false, is_new: true, ..heir.clone() };
+        assert_eq!(step(&with([seen(3, true), coming])), Step::Wait);
         // As long as the old one answers, somebody has only written down a wrong address.
         assert_eq!(step(&with([seen(3, true), heir])), Step::Wait);
     }
@@ -328,6 +335,7 @@ mod tests {
                     address: format!("mx{place}:7420"),
                     is_voter,
                     is_alive,
+                    is_new: !is_alive && silent_ms % 2 == 0,
                     silent_ms,
                     is_caught_up,
                     is_demoted,

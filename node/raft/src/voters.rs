@@ -26,6 +26,8 @@ use tokio::time::Instant;
 const CAUGHT_UP_LAG_MAX: u64 = 16;
 /// A record is kept for so long when its node is no member: one that joins has it before it is.
 const RECORD_OUTLIVES: Duration = Duration::from_secs(60);
+/// A member of whom nothing was heard is new for so long: several elections.
+const NEW_FOR: Duration = Duration::from_secs(10);
 /// A leader that stops waits so long for another one to take over.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -45,6 +47,19 @@ pub(crate) struct Memory {
     handed_over: Option<Instant>,
     /// Nodes with a record and without a membership, since when.
     gone: BTreeMap<NodeId, Instant>,
+    /// The members, since when this leader knows them.
+    met: BTreeMap<NodeId, Instant>,
+}
+
+impl Memory {
+    /// Says who of these, of whom nothing was heard, is new.
+    fn meet(&mut self, members: &mut [Seen]) {
+        self.met.retain(|node, _| members.iter().any(|member| member.node == *node));
+        for member in members {
+            let met = self.met.entry(member.node).or_insert_with(Instant::now);
+            member.is_new &= met.elapsed() < NEW_FOR;
+        }
+    }
 }
 
 /// The leader takes back the records of nodes that are no members any more, so that nothing is believed of them
@@ -89,7 +104,8 @@ pub(crate) async fn steer(inner: &Inner, memory: &mut Memory) -> Vec<Decided> {
     };
     memory.leading = Some((metrics.current_term, since));
     let since_replaced = memory.replaced.map(|replaced| millis(replaced.elapsed()));
-    let members = seen(inner, &metrics, since);
+    let mut members = seen(inner, &metrics, since);
+    memory.meet(&mut members);
     let cannot = inner.halted.is_set().then_some("can not read the log");
     if let Some((heir, why)) = autopilot::better_leader(&members, inner.identity.node, cannot) {
         // One that does not take over would cost the cluster an election each time.
@@ -148,6 +164,8 @@ pub(crate) fn seen(inner: &Inner, metrics: &Metrics, since: Instant) -> Vec<Seen
             is_voter: voters.contains(node),
             is_alive: is_own || (heard.is_some() && silent < inner.timing.election_max()),
             silent_ms: if is_own { 0 } else { millis(silent) },
+            // For how long it is known, only the leader's memory says.
+            is_new: !is_own && heard.is_none(),
             is_caught_up: is_own || matching.is_some_and(|log_id| log_id.index >= wanted),
             is_demoted: member.is_demoted,
             is_witness: view.node(NodeId(*node)).is_some_and(|entry| entry.record.role == NodeRole::Witness),
