@@ -26,7 +26,7 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Timing {
-        Timing { heartbeat_ms: 500, election_min_ms: 1_500, election_max_ms: 3_000 }
+        Timing { heartbeat_ms: 400, election_min_ms: 1_000, election_max_ms: 2_000 }
     }
 }
 

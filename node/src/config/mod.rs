@@ -231,7 +231,7 @@ impl NodeConfig {
             mode: Mode::Enforce,
             catch_up: false,
             log: LogConfig::default(),
-            raft: RaftConfig { heartbeat_ms: 500, election_min_ms: 1_500, election_max_ms: 3_000 },
+            raft: RaftConfig { heartbeat_ms: 400, election_min_ms: 1_000, election_max_ms: 2_000 },
         }
     }
 

@@ -39,7 +39,7 @@ fn the_file_is_above_the_defaults_and_the_environment_above_the_file() {
     assert_eq!((config.mode, config.backend, config.catch_up), (Mode::Enforce, Backend::None, true));
     assert_eq!(config.log, LogConfig { level: LogLevel::Debug, target: LogTarget::File("/tmp/log".into()) });
     assert_eq!((config.tls.mode, config.tls.certificate_days), (TlsMode::Files, 7));
-    let raft = RaftConfig { heartbeat_ms: 50, election_min_ms: 100, election_max_ms: 3_000 };
+    let raft = RaftConfig { heartbeat_ms: 50, election_min_ms: 100, election_max_ms: 2_000 };
     assert_eq!(config.raft, raft);
 }
 
