@@ -1,10 +1,11 @@
 //! What a running node does besides: tells the warden about leaders and about having caught up, keeps the
-//! links to the members, announces itself, and finishes a join.
+//! links to the members, announces itself, finishes a join, and gives memory back.
 
 use crate::config::NodeConfig;
 use crate::event_loop::LoopHandle;
 use crate::host::HostFacts;
 use crate::joining;
+use crate::memory;
 use crate::running::Running;
 use crate::security;
 use crate::spectating;
@@ -61,6 +62,7 @@ pub async fn start(running: &Running, config: &NodeConfig, host: &HostFacts) -> 
         tokio::spawn(follow_members(running.raft.clone(), running.links().clone(), running.peers.clone())),
         tokio::spawn(announce(running.raft.clone(), record.clone(), running.security.clone())),
         tokio::spawn(count(running.events.clone(), running.counts.clone())),
+        tokio::spawn(memory::keep_small()),
         tokio::spawn(catch_up(
             spectating::Asking::of(running, config),
             running.raft.clone(),

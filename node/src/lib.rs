@@ -25,6 +25,7 @@ pub mod housekeeping;
 pub mod ignored_names;
 pub mod joining;
 pub mod log_file;
+mod memory;
 pub mod notify;
 pub mod open_sources;
 pub mod outlets;
