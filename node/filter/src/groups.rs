@@ -17,17 +17,23 @@ pub struct Groups {
     text: String,
     /// What of the text no group has any more, in bytes.
     n_waste: usize,
+    /// Which groups there are, by [`Name::bit`]: most of those that are asked for are not there.
+    there: u64,
+    /// Which of them took part.
+    part: u64,
 }
 
 impl Groups {
     /// None.
-    pub const NONE: Groups = Groups { entries: Vec::new(), text: String::new(), n_waste: 0 };
+    pub const NONE: Groups =
+        Groups { entries: Vec::new(), text: String::new(), n_waste: 0, there: 0, part: 0 };
 
     /// Forgets all; the memory stays.
     pub fn clear(&mut self) {
         self.entries.clear();
         self.text.clear();
         self.n_waste = 0;
+        (self.there, self.part) = (0, 0);
     }
 
     /// Every group in the order of the expression.
@@ -42,7 +48,12 @@ impl Groups {
 
     /// The value of a group that took part; an empty one counts.
     #[must_use]
+    #[inline]
     pub fn get(&self, name: Name) -> Option<&str> {
+        if is_missing(self.part, name) { None } else { self.find(name) }
+    }
+
+    fn find(&self, name: Name) -> Option<&str> {
         let (_, place) = self.entries.iter().find(|(other, _)| *other == name)?;
         self.at(place)
     }
@@ -56,7 +67,7 @@ impl Groups {
     /// Whether there is such a group, and if it took no part.
     #[must_use]
     pub fn contains(&self, name: Name) -> bool {
-        self.entries.iter().any(|(other, _)| *other == name)
+        !is_missing(self.there, name) && self.entries.iter().any(|(other, _)| *other == name)
     }
 
     /// Gives a group this value, which may be none; a new one comes last.
@@ -67,8 +78,13 @@ impl Groups {
 
     /// Gives the group `name` the value of `other`.
     pub fn set_as(&mut self, name: Name, other: Name) {
-        let value = self.get(other).map(str::to_owned);
-        self.set(name, value.as_deref());
+        let place = self.entries.iter().find(|(name, _)| *name == other).and_then(|(_, place)| place.clone());
+        let place = place.and_then(|place| {
+            let start = self.text.len();
+            self.text.extend_from_within(place.start as usize..place.end as usize);
+            self.since(start)
+        });
+        self.place(name, place);
     }
 
     /// Gives these groups the values that took part in others.
@@ -82,8 +98,13 @@ impl Groups {
 
     /// Takes a group out; whether it took part and was not empty.
     pub fn remove(&mut self, name: Name) -> bool {
+        if is_missing(self.there, name) {
+            return false;
+        }
         let Some(index) = self.entries.iter().position(|(other, _)| *other == name) else { return false };
         let (_, place) = self.entries.remove(index);
+        self.there &= !name.bit();
+        self.part &= !name.bit();
         let n_bytes = place.map_or(0, |place| place.len());
         self.wasted(n_bytes);
         n_bytes > 0
@@ -94,16 +115,25 @@ impl Groups {
         self.text.get(place.start as usize..place.end as usize)
     }
 
-    /// What is longer than all that a line can be has no place.
     fn add(&mut self, value: &str) -> Option<Range<u32>> {
         let start = self.text.len();
-        let place = u32::try_from(start).ok()?..u32::try_from(start + value.len()).ok()?;
         self.text.push_str(value);
-        Some(place)
+        self.since(start)
+    }
+
+    /// What stands in the text behind `start`; what is longer than all that a line can be has no place.
+    fn since(&self, start: usize) -> Option<Range<u32>> {
+        let end = u32::try_from(self.text.len()).ok()?;
+        Some(u32::try_from(start).ok()?..end)
     }
 
     fn place(&mut self, name: Name, place: Option<Range<u32>>) {
-        match self.entries.iter_mut().find(|(other, _)| *other == name) {
+        self.part &= !name.bit();
+        self.part |= if place.is_some() { name.bit() } else { 0 };
+        let is_new = is_missing(self.there, name);
+        self.there |= name.bit();
+        let present = if is_new { None } else { self.entries.iter_mut().find(|(other, _)| *other == name) };
+        match present {
             Some((_, present)) => {
                 let before = std::mem::replace(present, place);
                 self.wasted(before.map_or(0, |before| before.len()));
@@ -122,6 +152,12 @@ impl Groups {
             }
         }
     }
+}
+
+/// Whether a set of names has not this one for certain.
+#[inline]
+fn is_missing(set: u64, name: Name) -> bool {
+    name.bit() != 0 && set & name.bit() == 0
 }
 
 impl PartialEq for Groups {
