@@ -168,6 +168,7 @@ impl Filter {
             position: line.position,
             replayed: line.replayed,
             text: &line.text,
+            ascii: None,
             cut: line.cut,
             is_telling: true,
         };
