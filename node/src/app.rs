@@ -163,14 +163,15 @@ impl Lives {
         if member.raft.is_alone() {
             return Err("this node is alone already: there is nobody to leave".to_owned());
         }
-        if joining::is_open(&self.config.state_dir) {
-            return Err(
-                "this node is still joining: wait until `bannkreis cluster status` lists it".to_owned()
-            );
-        }
-        let asked = match check_authority(&member).await {
-            Ok(()) => ask_to_go(&member.raft, by).await,
-            Err(why) => Err(why),
+        let is_joining = joining::is_open(&self.config.state_dir);
+        let asked = match is_joining {
+            true => {
+                Err("this node is still joining: wait until `bannkreis cluster status` lists it".to_owned())
+            }
+            false => match check_authority(&member).await {
+                Ok(()) => ask_to_go(&member.raft, by).await,
+                Err(why) => Err(why),
+            },
         };
         let is_let_go = match asked {
             Ok(()) => true,
@@ -190,7 +191,12 @@ impl Lives {
         let (state_dir, view, node) =
             (self.config.state_dir.clone(), member.raft.view(), member.raft.node_id());
         let prepared = tokio::task::spawn_blocking(move || {
-            joining::prepare_alone(&state_dir, &view, node)?;
+            // What its leader may have acknowledged, and not have told it to apply yet.
+            let view = with_log_tail(&state_dir, view.clone()).unwrap_or_else(|error| {
+                tracing::warn!("leaving without the end of the Raft log, which can not be read: {error}");
+                view
+            });
+            joining::prepare_alone(&state_dir, view, node)?;
             // A cluster that throws this node out believes its key no more.
             if is_let_go {
                 Ok(())

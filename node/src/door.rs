@@ -67,7 +67,7 @@ impl NodeApi for Door {
             warnings: [warnings(&running), self.lives.not_joined().into_iter().collect()].concat(),
             halted: running.raft.status().halted,
             sources: sources(&running),
-            apart: spectating::apart(&running),
+            apart: spectating::apart(&running, &self.lives.config().state_dir),
         }
     }
 

@@ -155,8 +155,9 @@ async fn count(events: LoopHandle, counts: Arc<OwnCounts>) {
         beat.tick().await;
         let events = events.clone();
         let asked = tokio::task::spawn_blocking(move || {
-            events.ask(|warden, _| {
-                let n_waiting = warden.outbox().filter(|entry| entry.local.is_none()).count();
+            events.ask(|warden, now| {
+                let n_own = warden.outbox().filter(|entry| entry.local.is_none()).count();
+                let n_waiting = n_own + warden.brought_along(now.cluster).count();
                 (n_waiting, warden.overrides().len())
             })
         });
@@ -176,7 +177,7 @@ async fn catch_up(
     state_dir: std::path::PathBuf,
     record: NodeRecord,
 ) {
-    joining::ask(&raft, &state_dir).await;
+    joining::ask(&raft, &state_dir, |why| asking.note(why)).await;
     asking.ask().await;
     let mut progress = raft.progress();
     if progress.wait_for(|progress| progress.is_caught_up).await.is_err() {

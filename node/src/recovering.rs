@@ -14,16 +14,13 @@ use crate::redating;
 use crate::running::Running;
 use crate::wire::Security;
 use bannkreis_core::ban_list::{BanList, BanView};
-use bannkreis_core::command::Command;
 use bannkreis_core::generation::{NewGeneration, TimeShift};
 use bannkreis_core::ids::{ClusterId, CommandId, NodeId, Operator};
 use bannkreis_core::node_clock::StoredTime;
 use bannkreis_core::time::Timestamp;
 use bannkreis_raft::apart::Answer;
 use bannkreis_raft::backup::nameless_file;
-use bannkreis_raft::{
-    AuthorityPem, Backup, begin_generation, identity_for, import_ops, read_backup, with_log_tail,
-};
+use bannkreis_raft::{AuthorityPem, Backup, begin_generation, identity_for, read_backup, with_log_tail};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -168,7 +165,13 @@ fn prepare(
     let shift = TimeShift { from: list.now(), to: next.now.unwrap_or(list.now()) };
     let mut list = list.in_generation(&new);
     if let Some(own) = &next.own {
-        take_along(&mut list, own, identity.node);
+        let operator = Operator {
+            command_id: CommandId(u128::from(identity.node.0) << 64),
+            node: identity.node,
+            author: "restore".to_owned(),
+            reason: "what this node had before the restore".to_owned(),
+        };
+        joining::take_along(&mut list, own, &operator);
     }
     put_keys(&config.state_dir, next.cluster, next.generation, next.keys)?;
     if let Some(stored) = time {
@@ -177,21 +180,6 @@ fn prepare(
     begin_generation(&config.state_dir, &identity, &list, &config.advertised(), &config.name)
         .map_err(|error| error.to_string())?;
     Ok(n_live(&list))
-}
-
-/// This node's own bans and allow entries are merged into the list by maximum, before anybody sees it.
-fn take_along(list: &mut BanList, own: &BanList, node: NodeId) {
-    let operator = Operator {
-        command_id: CommandId(u128::from(node.0) << 64),
-        node,
-        author: "restore".to_owned(),
-        reason: "what this node had before the restore".to_owned(),
-    };
-    let position = list.position();
-    for op in import_ops(own, &operator) {
-        let command = Command { at: own.now(), level: list.level(), ops: vec![op], ..Command::default() };
-        list.apply(position, &command);
-    }
 }
 
 fn put_keys(state_dir: &Path, cluster: ClusterId, generation: u32, keys: Keys) -> Result<(), String> {
@@ -212,7 +200,8 @@ pub async fn recover(lives: &Lives, wish: RecoverWish) -> Result<NewLife, String
     let running = lives.current();
     let raft = &running.raft;
     if joining::is_open(&lives.config().state_dir) {
-        return Err("this node is joining a cluster: see `bannkreis cluster status`".to_owned());
+        return Err("this node is joining a cluster: `bannkreis cluster leave --force` gives that up first"
+            .to_owned());
     }
     let answers = raft.ask_members().await;
     check_is_lost(&running, &answers, wish)?;
@@ -397,7 +386,8 @@ pub async fn restore(
     let running = lives.current();
     let raft = &running.raft;
     if joining::is_open(&lives.config().state_dir) {
-        return Err("this node is joining a cluster: see `bannkreis cluster status`".to_owned());
+        return Err("this node is joining a cluster: `bannkreis cluster leave --force` gives that up first"
+            .to_owned());
     }
     if raft.spectator().is_none() && !raft.is_alone() {
         let status = raft.status();

@@ -82,7 +82,7 @@ pub struct Running {
     pub counts: Arc<OwnCounts>,
     /// How it and its peers know each other.
     pub security: Security,
-    /// While it is a spectator: what came of asking to be taken in again.
+    /// While it is a spectator, or joins: what came of asking to be taken in.
     pub last_answer: Arc<Mutex<String>>,
     links: Arc<Links>,
     stop: watch::Sender<bool>,
@@ -127,8 +127,13 @@ impl Running {
         let told = ignored_names.configuration();
         events.send(Event::Configured(told.clone()));
 
-        // Replaying the log fills the queue behind it.
         joining::move_aside(&config.state_dir).map_err(StartupError)?;
+        match joining::brought_along(&config.state_dir) {
+            Ok(Some((former, formerly))) => events.send(Event::BroughtAlong { former, formerly }),
+            Ok(None) => {}
+            Err(why) => warnings.push(format!("what this node brings along can not be read: {why}")),
+        }
+        // Replaying the log fills the queue behind it.
         let peers = Arc::new(PeerTable::default());
         let observer = RaftObserver { events: events.clone(), clock: clock.clone(), store: store.clone() };
         let own = Arc::new(OnceLock::new());

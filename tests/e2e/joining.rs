@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bannkreis_core::ruleset::Ruleset;
+use bannkreis_core::time::Timestamp;
+use bannkreis_firewall::BackendChoice;
 use bannkreis_tests::failed::{Context, Failed, Result, expect};
 use bannkreis_tests::lab::Lab;
 use bannkreis_tests::lab::answers::committed;
@@ -214,6 +217,78 @@ fn a_join_that_is_killed_at_any_moment_is_finished_with_the_same_token() -> Resu
         }
         one_cluster_with_all_bans(lab)
     })
+}
+
+#[test]
+fn a_join_that_can_not_go_on_keeps_every_ban_over_a_boot_and_says_so() -> Result<()> {
+    let name = "joining::a_join_that_can_not_go_on_keeps_every_ban_over_a_boot_and_says_so";
+    in_lab(name, three_quiet_hosts, |lab| {
+        start_alone(lab)?;
+        half_a_join(lab, "kerio")?;
+        let kept = (own_ban(1), lab.host("kerio").port(25, own_ban(1)));
+        listed_as_waiting(lab.host("kerio"), own_ban(1))?;
+
+        // A host that boots has nothing in its kernel.
+        lab.host_mut("kerio").kill_9();
+        lab.host("kerio").netns().run(|| {
+            let refused = || "cannot empty the kernel's table".to_owned();
+            let mut kernel = bannkreis_firewall::open(BackendChoice::Nftables).context(refused)?;
+            kernel.replace(Timestamp::ZERO, &Ruleset::default()).context(refused)
+        })?;
+        lab.attacker.wait_open(&[kept], SOON)?;
+        lab.host_mut("kerio").start()?;
+        lab.attacker.wait_silent(&[kept], SOON)?;
+        listed_as_waiting(lab.host("kerio"), own_ban(1))?;
+
+        // When the cluster is back it goes on by itself.
+        lab.host_mut("kopano").start()?;
+        let wanted = own_bans(2);
+        for name in ["kopano", "kerio"] {
+            wait_for("every ban is on both", LATER, || lists(lab.host(name), &wanted))?;
+        }
+        let first = lab.host("kerio").cli(&["status"])?.expect_success()?.stdout;
+        expect(!first.contains("is joining"), || first.clone())?;
+
+        // When it is gone for good, there is a way back.
+        half_a_join(lab, "mx1")?;
+        let mx1 = lab.host("mx1");
+        refused(&mx1.cli(&["cluster", "leave"])?.stderr, "still joining")?;
+        mx1.cli(&["cluster", "leave", "--force"])?.expect_success()?;
+        lists(mx1, &BTreeSet::from([own_ban(2).to_string()]))?;
+        lab.attacker.expect_silent(&[(own_ban(2), mx1.port(25, own_ban(2)))])?;
+        let first = mx1.cli(&["status"])?.expect_success()?.stdout;
+        expect(first.starts_with("mx1: a cluster of one"), || first.clone())
+    })
+}
+
+/// Has a host let in, and kills kopano, which is the cluster, before the host is a member.
+fn half_a_join(lab: &mut Lab, name: &'static str) -> Result<()> {
+    let (to, token) = (lab.host("kopano").cluster_address(), lab.host("kopano").token()?);
+    let socket = lab.host(name).file("run/control.sock");
+    // Its answer takes half a minute, and nobody waits for that.
+    drop(std::thread::spawn(move || {
+        let arguments = ["cluster", "join", &to, "--token", &token];
+        bannkreis_tests::lab::answers::Told::ask(&socket, &arguments)
+    }));
+    let begun = lab.host(name).file("state/join-target");
+    wait_for("the host gives up its own cluster", LATER, || {
+        expect(begun.exists(), || "it has not begun yet".to_owned())
+    })?;
+    lab.host_mut("kopano").kill_9();
+    wait_for("the host says so", SOON, || {
+        let told = lab.host(name).cli(&["status"])?.expect_success()?.stdout;
+        expect(told.starts_with("this node is joining"), || told.clone())
+    })
+}
+
+fn listed_as_waiting(host: &Host, address: IpAddr) -> Result<()> {
+    let bans = host.cli(&["--output", "json", "bans"])?.expect_success()?.stdout;
+    let is_listed = bans.contains(&format!("\"{address}\"")) && bans.contains("\"waiting\"");
+    expect(is_listed, || format!("{} lists {bans}", host.name()))?;
+    let first = host.cli(&["status"])?.expect_success()?.stdout;
+    let first = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    expect(first.starts_with("this node is joining by "), || first.clone())?;
+    expect(first.contains("cluster leave --force"), || first.clone())
 }
 
 #[test]

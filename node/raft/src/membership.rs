@@ -134,8 +134,8 @@ pub(crate) fn may_join(inner: &Inner, info: &JoinInfo) -> Result<(), JoinError> 
     }
     if n_members > 1 && !is_own {
         return Err(refused(format!(
-            "this node's own cluster {} has {n_members} members; two clusters never mix. Take this node out \
-             of its cluster first",
+            "this node's own cluster {} has {n_members} members; two clusters never mix. `bannkreis cluster leave` \
+             takes this node out of its cluster first",
             own
         )));
     }

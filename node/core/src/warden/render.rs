@@ -8,6 +8,7 @@ use super::{LocalProtection, Warden};
 use crate::ban_list::Ban;
 use crate::change::BanKey;
 use crate::event::{Effect, OverrideKind};
+use crate::ids::NodeId;
 use crate::jail::{JailName, Ports};
 use crate::ruleset::{Chain, Element, FirewallDelta};
 use crate::settings::Reach;
@@ -109,6 +110,7 @@ impl Warden {
         subnets.extend(self.outbox.entries().map(|entry| entry.key.subnet));
         subnets.extend(self.notices.subnets());
         subnets.extend(self.overrides.iter().map(|(subnet, _)| subnet));
+        subnets.extend(self.brought_along_subnets());
         subnets
     }
 
@@ -140,13 +142,23 @@ impl Warden {
             ports: self.reach_elsewhere(&key.jail, ports),
             until: Until::At(until),
         });
-        join(blocked.into_iter().chain(bans).chain(provisional).chain(noticed), now)
+        let brought = self.brought_along_of(now, subnet).map(|(key, ban)| Want {
+            jail: key.jail.clone(),
+            ports: self.reach_of_brought(key, ban),
+            until: ban.until,
+        });
+        join(blocked.into_iter().chain(bans).chain(provisional).chain(noticed).chain(brought), now)
     }
 
     /// What a ban closes here: on the host that saw the attack, and for a jail of this host's own, the
     /// jail's ports; elsewhere what the reach says.
     fn reach_of_ban(&self, key: &BanKey, ban: &Ban) -> Ports {
-        if ban.origins.iter().any(|origin| origin.node == self.node) {
+        self.reach_as(self.node, key, ban)
+    }
+
+    /// The same on a node that was called `own` when the ban was made.
+    pub(super) fn reach_as(&self, own: NodeId, key: &BanKey, ban: &Ban) -> Ports {
+        if ban.origins.iter().any(|origin| origin.node == own) {
             let own = self.jails.get(&key.jail).map_or_else(Ports::none, |jail| jail.ports.clone());
             return ban.ports.union(&own);
         }
