@@ -196,7 +196,7 @@ impl Lives {
                 tracing::warn!("leaving without the end of the Raft log, which can not be read: {error}");
                 view
             });
-            joining::prepare_alone(&state_dir, view, node)?;
+            joining::prepare_alone(&state_dir, &view, node)?;
             // A cluster that throws this node out believes its key no more.
             if is_let_go {
                 Ok(())

@@ -61,8 +61,9 @@ pub fn applicant(state_dir: &Path, info: &JoinInfo) -> Result<Identity, String> 
 ///
 /// # Errors
 /// A sentence that names the file. The directory still is the member's then.
-pub fn prepare_alone(state_dir: &Path, view: BanView, node: NodeId) -> Result<(), String> {
+pub fn prepare_alone(state_dir: &Path, view: &BanView, node: NodeId) -> Result<(), String> {
     let identity = Identity::founding().map_err(|error| format!("{}: {error}", state_dir.display()))?;
+    let view = view.taken_by(node).view();
     let view = match brought_along(state_dir) {
         Ok(Some((former, _))) => both(view, &former, identity.node),
         Ok(None) => view,
@@ -422,7 +423,7 @@ mod tests {
         assert!(told.contains("kopano:7420") && told.contains("no leader"), "{told}");
 
         // Killed before the next identity is written: the join is open as before.
-        prepare_alone(state_dir, with_ban(2), member.node).unwrap();
+        prepare_alone(state_dir, &with_ban(2), member.node).unwrap();
         member.write(state_dir).unwrap();
         move_aside(state_dir).unwrap();
         assert!(unfinished(state_dir, "").is_some_and(|told| told.contains("kopano:7420")));
@@ -430,7 +431,7 @@ mod tests {
         bans.sort();
         assert_eq!((bans, formerly), (vec!["203.0.113.1".to_owned(), "203.0.113.2".to_owned()], solo.node));
 
-        prepare_alone(state_dir, with_ban(3), member.node).unwrap();
+        prepare_alone(state_dir, &with_ban(3), member.node).unwrap();
         let (mut bans, formerly) = banned(state_dir);
         bans.sort();
         assert_eq!(bans, ["203.0.113.1", "203.0.113.2", "203.0.113.3"]);

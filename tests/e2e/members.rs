@@ -11,7 +11,7 @@ use bannkreis_tests::lab::flood::Flood;
 use bannkreis_tests::lab::host::Host;
 use bannkreis_tests::lab::listeners::COUNTING_PORT;
 use bannkreis_tests::lab::wait::wait_for;
-use bannkreis_tests::seeds::Tree;
+use bannkreis_tests::seeds::{self, Tree};
 
 use crate::inside::{in_lab, plan, three_quiet_hosts};
 
@@ -82,6 +82,28 @@ fn a_node_that_leaves_keeps_every_ban_and_lets_nothing_through_and_may_come_back
         })?;
         let counted = leaving.listeners().counted();
         expect(counted.is_empty(), || format!("packets got through: {counted:?}"))
+    })
+}
+
+#[test]
+fn a_node_that_leaves_goes_on_closing_its_own_ports_to_whom_others_have_banned() -> Result<()> {
+    let name = "members::a_node_that_leaves_goes_on_closing_its_own_ports_to_whom_others_have_banned";
+    let hosts = |_: &std::path::Path| {
+        [("kopano", seeds::kopano()), ("kerio", seeds::kerio()), ("mx1", Tree::empty())]
+            .map(|(name, tree)| plan(name, tree))
+            .into()
+    };
+    in_lab(name, hosts, |lab| {
+        lab.form_cluster()?;
+        let (kopano, kerio) = (lab.host("kopano"), lab.host("kerio"));
+        for _ in 0..10 {
+            kopano.append_log(seeds::APACHE_ERROR_LOG, &[seeds::kopano_failure(OLD, "nobody")])?;
+        }
+        let closed = [25, 443, 465, 587].map(|port| (OLD, kerio.port(port, OLD)));
+        lab.attacker.wait_silent(&closed, SOON)?;
+        order(kerio, &["leave"])?;
+        wait_nodes(kerio, 1, 1)?;
+        lab.attacker.expect_silent(&closed)
     })
 }
 

@@ -11,7 +11,6 @@ use crate::event::{Effect, OverrideKind};
 use crate::ids::NodeId;
 use crate::jail::{JailName, Ports};
 use crate::ruleset::{Chain, Element, FirewallDelta};
-use crate::settings::Reach;
 use crate::subnet::Subnet;
 use crate::time::{DAY_MS, Timestamp, Until};
 use alloc::collections::BTreeSet;
@@ -168,12 +167,8 @@ impl Warden {
     fn reach_elsewhere(&self, jail: &JailName, ports: &Ports) -> Ports {
         let own = self.jails.get(jail).map_or_else(Ports::none, |own| own.ports.clone());
         let ports = ports.union(&own);
-        match self.view.settings().reach {
-            Reach::Host => Ports::whole_host(),
-            Reach::Ports => ports,
-            Reach::Guarded if self.jails.is_empty() => Ports::whole_host(),
-            Reach::Guarded => ports.union(&self.guarded_ports),
-        }
+        let guarded = Some(&self.guarded_ports).filter(|_| !self.jails.is_empty());
+        self.view.settings().reach.closes(ports, guarded)
     }
 
     fn is_protected_here(&self, now: Timestamp, subnet: Subnet) -> bool {
