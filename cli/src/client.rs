@@ -47,8 +47,8 @@ pub async fn connect(socket: &Path) -> Result<Client, Failure> {
         Err(error) => Err(Failure::new(
             Exit::NotReachable,
             format!(
-                "what listens on {} does not speak to us ({error}): is it bannkreisd? Name its socket with \
-                 --socket",
+                "what listens on {} does not speak to us ({error}): name bannkreisd's socket with --socket, or \
+                 try again with sudo if you are in none of the groups that `control` in bannkreis.toml names",
                 socket.display()
             ),
         )),
@@ -67,7 +67,10 @@ fn not_reachable(socket: &Path, error: &io::Error) -> Failure {
              `systemctl start bannkreisd`, and see why it stopped with `journalctl -u bannkreisd`"
         ),
         io::ErrorKind::PermissionDenied => {
-            format!("you may not open {path}: only root and the daemon's own user may. Try again with sudo")
+            format!(
+                "you may not open {path}: only root and the daemon's own user may, and the groups that `control` in \
+                 bannkreis.toml names. Try again with sudo"
+            )
         }
         _ => format!("{path} can not be opened: {error}. Name the daemon's socket with --socket"),
     };

@@ -6,7 +6,7 @@
 use crate::borders::Clock;
 use crate::by_lease;
 use crate::config::NodeConfig;
-use crate::control::{ControlSocket, NodeApi};
+use crate::control::{ControlSocket, Groups, NodeApi};
 use crate::door::Door;
 use crate::host::HostFacts;
 use crate::joining;
@@ -343,7 +343,12 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     let lease = config.kubernetes.lease.as_deref().map(LeaseName::from_str).transpose();
     let lease = lease.map_err(|why| StartupError(format!("kubernetes.lease: {why}")))?;
     let host = HostFacts::read();
-    let socket = ControlSocket::bind(&config.control_socket()).map_err(StartupError::of)?;
+    let groups = Groups {
+        admin: config.control.admin_group.clone(),
+        operator: config.control.operator_group.clone(),
+        viewer: config.control.viewer_group.clone(),
+    };
+    let socket = ControlSocket::bind(&config.control_socket(), groups).map_err(StartupError::of)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StartupError::of)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartupError::of)?;
     startup::close_state_dir(&config.state_dir)?;

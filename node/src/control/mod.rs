@@ -30,7 +30,7 @@ mod tokens;
 mod why;
 
 pub use inspection::Inspection;
-pub use peer::{Peer, Role};
+pub use peer::{Groups, Peer, Role};
 pub use recovery::{BackupFacts, NewLife, NewTime, RecoverWish};
 pub use socket::{ControlSocket, SocketError};
 
