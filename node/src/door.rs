@@ -76,7 +76,7 @@ impl NodeApi for Door {
         let status = running.raft.status();
         let now = running.clock.now().cluster;
         let lost_ms =
-            status.no_quorum_since_ms.map(|since_ms| running.clock.boottime_ms().saturating_sub(since_ms));
+            running.no_quorum_since_ms().map(|since_ms| running.clock.boottime_ms().saturating_sub(since_ms));
         let members = |members: &[MemberStatus], is_voter| {
             members.iter().map(|member| member_facts(&running, member, is_voter, now)).collect::<Vec<_>>()
         };

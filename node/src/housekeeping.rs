@@ -1,6 +1,8 @@
 //! What a running node does besides: tells the warden about leaders and about having caught up, keeps the
 //! links to the members, announces itself, and finishes a join.
 
+use crate::borders::Clock;
+use crate::clock::SystemClock;
 use crate::config::NodeConfig;
 use crate::event_loop::LoopHandle;
 use crate::host::HostFacts;
@@ -57,7 +59,12 @@ impl OwnCounts {
 pub async fn start(running: &Running, config: &NodeConfig, host: &HostFacts) -> Vec<JoinHandle<()>> {
     let record = record_of(running, config, host).await;
     let mut tasks = vec![
-        tokio::spawn(follow_leader(running.raft.clone(), running.events.clone())),
+        tokio::spawn(follow_leader(
+            running.raft.clone(),
+            running.peers.clone(),
+            running.clock.clone(),
+            running.events.clone(),
+        )),
         tokio::spawn(follow_members(running.raft.clone(), running.links().clone(), running.peers.clone())),
         tokio::spawn(announce(running.raft.clone(), record.clone(), running.security.clone())),
         tokio::spawn(count(running.events.clone(), running.counts.clone())),
@@ -80,14 +87,23 @@ pub async fn start(running: &Running, config: &NodeConfig, host: &HostFacts) -> 
     tasks
 }
 
-/// Tells the warden whenever a leader appears or is lost.
-async fn follow_leader(raft: RaftNode, events: LoopHandle) {
+/// See [`Running::no_quorum_since_ms`].
+pub fn no_quorum_since_ms(raft: &RaftNode, peers: &PeerTable, clock: &SystemClock) -> Option<u64> {
+    raft.status()
+        .no_quorum_since_ms
+        .or_else(|| peers.no_quorum_since_ms(raft.leader()?.0, clock.boottime_ms()))
+}
+
+/// Tells the warden whenever a leader appears or is lost. One without a majority is none: what it is sent has no
+/// answer, and peers must hear of a block again and again, as without any.
+async fn follow_leader(raft: RaftNode, peers: Arc<PeerTable>, clock: Arc<SystemClock>, events: LoopHandle) {
     let mut known = false;
     let mut look = tokio::time::interval(LEADER_INTERVAL);
     loop {
         look.tick().await;
         // After a failed write openraft still names the leader that it had.
-        let is_known = raft.leader().is_some() && raft.status().halted.is_none();
+        let has_quorum = no_quorum_since_ms(&raft, &peers, &clock).is_none();
+        let is_known = has_quorum && raft.leader().is_some() && raft.status().halted.is_none();
         if is_known != known {
             known = is_known;
             send(&events, Event::Leader { known }).await;
@@ -173,7 +189,7 @@ async fn catch_up(
     asking: spectating::Asking,
     raft: RaftNode,
     events: LoopHandle,
-    clock: Arc<crate::clock::SystemClock>,
+    clock: Arc<SystemClock>,
     state_dir: std::path::PathBuf,
     record: NodeRecord,
 ) {

@@ -247,6 +247,13 @@ impl Running {
         Ok(running)
     }
 
+    /// Since when there is no quorum, in ms of this host's CLOCK_BOOTTIME: as far as this node can tell, or by the word
+    /// of the leader that it hears.
+    #[must_use]
+    pub fn no_quorum_since_ms(&self) -> Option<u64> {
+        housekeeping::no_quorum_since_ms(&self.raft, &self.peers, &self.clock)
+    }
+
     /// Waits until everything that is queued for the warden and the kernel is done.
     async fn settle_kernel(&self) {
         let (events, firewall) = (self.events.clone(), self.firewall.clone());
@@ -349,7 +356,12 @@ fn self_facts(
 ) -> Arc<dyn Fn() -> SelfFacts + Send + Sync> {
     let (raft, firewall, security) = (raft.clone(), firewall.clone(), security.clone());
     let (clock, counts) = (clock.clone(), counts.clone());
+    let no_quorum_ms = {
+        let (raft, clock) = (raft.clone(), clock.clone());
+        move || Some(clock.boottime_ms().saturating_sub(raft.status().no_quorum_since_ms?))
+    };
     Arc::new(move || SelfFacts {
+        no_quorum_ms: no_quorum_ms(),
         applied: raft.view().position(),
         enforced: firewall.enforced(),
         clock: clock.wall(),

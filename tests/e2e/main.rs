@@ -23,6 +23,7 @@ mod by_lease;
 mod catch_up;
 mod leader_kills;
 mod members;
+mod minority;
 mod operators;
 mod pair;
 mod readiness;
