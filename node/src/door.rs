@@ -187,7 +187,7 @@ impl NodeApi for Door {
     }
 
     async fn check_backup(&self, file: File) -> Result<BackupFacts, String> {
-        recovering::read(file).await.map(|backup| recovering::facts(&backup))
+        recovering::read(file).await.map(|backup| backup.facts())
     }
 
     async fn restore(&self, file: File, is_confirmed: bool) -> Result<(BackupFacts, NewLife), String> {

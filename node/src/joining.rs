@@ -12,7 +12,7 @@ use bannkreis_core::event::OutboxEntry;
 use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
 use bannkreis_core::settings::Settings;
 use bannkreis_proto::convert::{decode_record, encode_record};
-use bannkreis_raft::{Identity, JoinError, JoinInfo, ProposeError, RaftNode, import_ops};
+use bannkreis_raft::{Identity, JoinError, JoinInfo, ProposeError, RaftNode, forget_oldest, import_ops};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -28,6 +28,9 @@ const ALONE: &str = "-";
 const IDENTITY_FILE: &str = "identity";
 /// Holds the identity under which the node asks to be let in, until it is a member.
 const APPLICANT_DIR: &str = "join-applicant";
+/// What the archive of a cluster of one is called before its node's id, and that of a cluster that was left.
+const SOLO_PREFIX: &str = "solo-";
+const LEFT_PREFIX: &str = "left-";
 /// The Raft log.
 const LOG_DIR: &str = "raft";
 /// The snapshots.
@@ -109,7 +112,7 @@ pub fn prepare(
 ) -> Result<(), String> {
     let failed = |what: &str, error: &io::Error| format!("{}: {error}", state_dir.join(what).display());
     write_import(state_dir, view).map_err(|error| failed(IMPORT_FILE, &error))?;
-    let archive = format!("{}-{node}", if target == ALONE { "left" } else { "solo" });
+    let archive = format!("{}{node}", if target == ALONE { LEFT_PREFIX } else { SOLO_PREFIX });
     let archive_dir = state_dir.join(&archive);
     fs::create_dir_all(&archive_dir).map_err(|error| failed(&archive, &error))?;
     if is_open(state_dir) {
@@ -156,6 +159,9 @@ pub fn move_aside(state_dir: &Path) -> Result<(), String> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(name, &error)),
         }
+    }
+    for prefix in [SOLO_PREFIX, LEFT_PREFIX] {
+        forget_oldest(state_dir, prefix);
     }
     Ok(())
 }
@@ -437,5 +443,25 @@ mod tests {
         assert_eq!(bans, ["203.0.113.1", "203.0.113.2", "203.0.113.3"]);
         assert_eq!(formerly, member.node);
         assert_eq!(unfinished(state_dir, ""), None);
+    }
+
+    #[test]
+    fn of_the_archives_the_newest_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let state_dir = dir.path();
+        let archives = || {
+            let entries = fs::read_dir(state_dir).unwrap().map(|entry| entry.unwrap().file_name());
+            entries.filter(|name| name.to_string_lossy().starts_with(SOLO_PREFIX)).count()
+        };
+        let mut identity = Identity::founding().unwrap();
+        identity.write(state_dir).unwrap();
+        for _ in 0..20 {
+            fs::create_dir(state_dir.join(LOG_DIR)).unwrap();
+            let next = Identity::founding().unwrap();
+            prepare(state_dir, &with_ban(1), identity.node, &next, "kopano:7420").unwrap();
+            assert!(state_dir.join(format!("{SOLO_PREFIX}{}", identity.node)).join(LOG_DIR).exists());
+            identity = next;
+        }
+        assert!((1..10).contains(&archives()), "{}", archives());
     }
 }

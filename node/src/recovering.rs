@@ -43,7 +43,7 @@ pub async fn back_up(running: Arc<Running>, with_keys: bool) -> Result<(BackupFa
     let (facts, file) = made.map_err(|error| error.to_string())?.map_err(|error| {
         format!("the backup can not be written into the state directory: {error}; make room and ask again")
     })?;
-    Ok((to_facts(facts), file))
+    Ok((facts, file))
 }
 
 fn authority_of(security: &Security) -> Result<AuthorityPem, String> {
@@ -82,25 +82,6 @@ pub async fn read(file: File) -> Result<Backup, String> {
     let read = tokio::task::spawn_blocking(move || read_backup(&file)).await;
     read.map_err(|error| error.to_string())?
         .map_err(|error| format!("the backup can not be used: {error}; take another one"))
-}
-
-/// What can be said of a backup.
-#[must_use]
-pub fn facts(backup: &Backup) -> BackupFacts {
-    to_facts(backup.facts())
-}
-
-fn to_facts(facts: bannkreis_raft::BackupFacts) -> BackupFacts {
-    BackupFacts {
-        cluster: facts.cluster,
-        position: facts.position,
-        now: facts.now,
-        level: facts.level,
-        n_bans: facts.n_bans,
-        n_allow: facts.n_allow,
-        members: facts.members,
-        has_keys: facts.has_keys,
-    }
 }
 
 /// Under which ids this host was known.
@@ -398,7 +379,7 @@ pub async fn restore(
         ));
     }
     let backup = read(file).await?;
-    let facts = facts(&backup);
+    let facts = backup.facts();
     let is_same = backup.cluster == raft.cluster_id();
     // Also of another cluster: what this host remembers of places in its log must not be taken for places in this one.
     let own_generation = raft.generation();
