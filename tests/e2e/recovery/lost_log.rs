@@ -164,3 +164,30 @@ fn a_learner_that_lost_its_log_keeps_its_key_and_one_that_recovers_makes_an_auth
         wait_for("both have every ban", LATER, || lists(lab.host("kopano"), &[1, 2, 3, 4], &[]))
     })
 }
+
+#[test]
+fn a_host_that_lost_its_log_and_was_taken_out_meanwhile_gets_back_by_what_it_is_told() -> Result<()> {
+    let name = "recovery::lost_log::a_host_that_lost_its_log_and_was_taken_out_meanwhile_gets_back_by_what_it_is_told";
+    in_lab(name, three_quiet_hosts, |lab| {
+        lab.form_cluster()?;
+        ban(lab.host("kopano"), 1)?;
+        blocks(lab, lab.host("mx1"), &[1])?;
+        lab.host_mut("mx1").stop()?;
+        lose_log(lab.host("mx1"), false)?;
+        lab.host("kopano").cli(&["cluster", "remove", "mx1"])?.expect_success()?;
+        lab.host_mut("mx1").start()?;
+        let mx1 = lab.host("mx1");
+        wait_for("it says why it is not taken in, and what to type", LATER, || {
+            let told = mx1.cli(&["status"])?;
+            says(&told, "spectator: ")?;
+            says(&told, "was revoked")?;
+            says(&told, "bannkreis cluster leave --force")
+        })?;
+        blocks(lab, mx1, &[1])?;
+        mx1.cli(&["cluster", "leave", "--force"])?.expect_success()?;
+        lists(mx1, &[1], &[])?;
+        blocks(lab, mx1, &[1])?;
+        join(mx1, lab.host("kopano"), 3)?;
+        lists(mx1, &[1], &[])
+    })
+}
