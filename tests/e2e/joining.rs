@@ -10,7 +10,7 @@ use bannkreis_core::time::Timestamp;
 use bannkreis_firewall::BackendChoice;
 use bannkreis_tests::failed::{Context, Failed, Result, expect};
 use bannkreis_tests::lab::Lab;
-use bannkreis_tests::lab::answers::committed;
+use bannkreis_tests::lab::answers::{Told, committed};
 use bannkreis_tests::lab::flood::Flood;
 use bannkreis_tests::lab::host::{Host, HostPlan};
 use bannkreis_tests::lab::listeners::COUNTING_PORT;
@@ -22,6 +22,7 @@ use crate::inside::{QUICK_RAFT, in_lab, plan, three_quiet_hosts};
 /// For what takes milliseconds, and for what takes an election or two.
 const SOON: Duration = Duration::from_secs(5);
 const LATER: Duration = Duration::from_secs(30);
+const A_MINUTE: Duration = Duration::from_secs(60);
 
 /// What the `n`-th host has banned before it knows any other.
 fn own_ban(n: usize) -> IpAddr {
@@ -193,12 +194,7 @@ fn a_join_that_is_killed_at_any_moment_is_finished_with_the_same_token() -> Resu
             let socket = lab.host(name).file("run/control.sock");
             let asking = std::thread::spawn({
                 let (to, token) = (to.clone(), token.clone());
-                move || {
-                    bannkreis_tests::lab::answers::Told::ask(
-                        &socket,
-                        &["cluster", "join", &to, "--token", &token],
-                    )
-                }
+                move || Told::ask(&socket, &["cluster", "join", &to, "--token", &token])
             });
             // A moment in the middle of something: the point is that it may be any.
             std::thread::sleep(Duration::from_millis(moment_ms));
@@ -213,6 +209,49 @@ fn a_join_that_is_killed_at_any_moment_is_finished_with_the_same_token() -> Resu
                 expect(told.status.success() || told.stderr.contains("this node belongs to"), || {
                     told.stderr.clone()
                 })
+            })?;
+        }
+        one_cluster_with_all_bans(lab)
+    })
+}
+
+#[test]
+fn a_cluster_that_dies_at_any_moment_of_a_join_loses_nobodys_ban() -> Result<()> {
+    let name = "joining::a_cluster_that_dies_at_any_moment_of_a_join_loses_nobodys_ban";
+    let hosts = |_: &_| ["kopano", "kerio", "mx1", "mx2", "mx3"].map(|name| plan(name, Tree::empty())).into();
+    in_lab(name, hosts, |lab| {
+        start_alone(lab)?;
+        let to = lab.host("kopano").cluster_address();
+        for (n, moment_ms) in (1..).zip([5_u64, 40, 120, 300]) {
+            let name = lab.hosts()[n].name();
+            let token = lab.host("kopano").token()?;
+            let socket = lab.host(name).file("run/control.sock");
+            // Its answer may take half a minute, and nobody waits for that.
+            drop(std::thread::spawn({
+                let (to, token) = (to.clone(), token.clone());
+                move || Told::ask(&socket, &["cluster", "join", &to, "--token", &token])
+            }));
+            // A moment in the middle of something: the point is that it may be any.
+            std::thread::sleep(Duration::from_millis(moment_ms));
+            // Whoever is a member already dies as well.
+            for member in 0..n {
+                lab.hosts_mut()[member].kill_9();
+            }
+            lab.attacker.expect_silent(&[(own_ban(n), lab.host(name).port(25, own_ban(n)))])?;
+            for member in 0..n {
+                lab.hosts_mut()[member].launch()?;
+            }
+            for member in 0..n {
+                lab.hosts_mut()[member].wait_ready()?;
+            }
+            let host = lab.host(name);
+            wait_for("the host is in, by itself or with the same token", A_MINUTE, || {
+                let nodes = host.cluster_status()?.nodes.len();
+                if nodes == 1 {
+                    let told = host.cli(&["cluster", "join", &to, "--token", &token])?;
+                    return expect(told.status.success(), || told.stderr.clone());
+                }
+                expect(nodes == n + 1, || format!("{name} sees {nodes} nodes"))
             })?;
         }
         one_cluster_with_all_bans(lab)
@@ -268,7 +307,7 @@ fn half_a_join(lab: &mut Lab, name: &'static str) -> Result<()> {
     // Its answer takes half a minute, and nobody waits for that.
     drop(std::thread::spawn(move || {
         let arguments = ["cluster", "join", &to, "--token", &token];
-        bannkreis_tests::lab::answers::Told::ask(&socket, &arguments)
+        Told::ask(&socket, &arguments)
     }));
     let begun = lab.host(name).file("state/join-target");
     wait_for("the host gives up its own cluster", LATER, || {

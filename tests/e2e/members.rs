@@ -132,6 +132,8 @@ fn a_node_that_is_thrown_out_is_nobody_and_becomes_a_node_of_its_own() -> Result
                 told.starts_with("the cluster goes on without this node") && told.contains("leave --force");
             expect(is_said, || told)
         })?;
+        let refused = mx1.cli(&["cluster", "recover", "--yes"])?.stderr;
+        expect(refused.contains("would split the cluster in two"), || refused)?;
         let refused = mx1.cli(&["cluster", "leave"])?.stderr;
         expect(refused.contains("leave --force"), || refused)?;
         order(mx1, &["leave", "--force"])?;

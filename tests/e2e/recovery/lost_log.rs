@@ -184,6 +184,8 @@ fn a_host_that_lost_its_log_and_was_taken_out_meanwhile_gets_back_by_what_it_is_
             says(&told, "bannkreis cluster leave --force")
         })?;
         blocks(lab, mx1, &[1])?;
+        // It would be a second cluster, beside the one that goes on.
+        says(&mx1.cli(&["cluster", "recover", "--yes"])?, "recovering here would split the cluster in two")?;
         mx1.cli(&["cluster", "leave", "--force"])?.expect_success()?;
         lists(mx1, &[1], &[])?;
         blocks(lab, mx1, &[1])?;
