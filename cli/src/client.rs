@@ -15,6 +15,8 @@ use tonic::{Code, Status};
 
 /// A daemon that does not take a connection in this time hangs.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the first answer that somebody looks for may take: a daemon that works gives it at once.
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer may take that needs no other node.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the daemon may take beyond what it was told to wait.
@@ -47,8 +49,8 @@ pub async fn connect(socket: &Path) -> Result<Client, Failure> {
         Err(error) => Err(Failure::new(
             Exit::NotReachable,
             format!(
-                "what listens on {} does not speak to us ({error}): is it bannkreisd? Name its socket with \
-                 --socket",
+                "what listens on {} does not speak to us ({error}): name bannkreisd's socket with --socket, or \
+                 try again with sudo if you are in none of the groups that `control` in bannkreis.toml names",
                 socket.display()
             ),
         )),
@@ -67,7 +69,10 @@ fn not_reachable(socket: &Path, error: &io::Error) -> Failure {
              `systemctl start bannkreisd`, and see why it stopped with `journalctl -u bannkreisd`"
         ),
         io::ErrorKind::PermissionDenied => {
-            format!("you may not open {path}: only root and the daemon's own user may. Try again with sudo")
+            format!(
+                "you may not open {path}: only root and the daemon's own user may, and the groups that `control` in \
+                 bannkreis.toml names. Try again with sudo"
+            )
         }
         _ => format!("{path} can not be opened: {error}. Name the daemon's socket with --socket"),
     };
@@ -86,6 +91,14 @@ fn hangs(socket: &Path) -> Failure {
 /// What a call that only reads ends with when it fails.
 #[must_use]
 pub fn read_failure(status: &Status) -> Failure {
+    if status.code() == Code::DeadlineExceeded {
+        let message = format!(
+            "bannkreisd is there, but does not answer ({}): it hangs, or has very much to do. What it blocks stays \
+             blocked; see `journalctl -u bannkreisd`, and `systemctl restart bannkreisd` if it stays like this",
+            status.message()
+        );
+        return Failure::new(Exit::NotReachable, message);
+    }
     if is_of_the_way(status) {
         let message = format!(
             "bannkreisd went away before it answered ({}). See `journalctl -u bannkreisd` and ask again",
@@ -129,5 +142,21 @@ pub async fn within<T>(
     match tokio::time::timeout(limit, call).await {
         Ok(answer) => answer.map(tonic::Response::into_inner),
         Err(_) => Err(Status::deadline_exceeded(format!("no answer for {} s", limit.as_secs()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exit, read_failure, within};
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_daemon_that_is_there_and_does_not_answer_is_not_said_to_have_gone_away() {
+        let never = std::future::pending::<Result<tonic::Response<()>, tonic::Status>>();
+        let failure = read_failure(&within(Duration::from_millis(1), never).await.unwrap_err());
+        assert!(matches!(failure.exit, Exit::NotReachable));
+        let said = &failure.message;
+        assert!(said.contains("does not answer") && said.contains("systemctl restart"), "{said}");
+        assert!(!said.contains("went away"), "{said}");
     }
 }

@@ -6,7 +6,7 @@
 use crate::borders::Clock;
 use crate::by_lease;
 use crate::config::NodeConfig;
-use crate::control::{ControlSocket, NodeApi};
+use crate::control::{ControlSocket, Groups, NodeApi};
 use crate::door::Door;
 use crate::host::HostFacts;
 use crate::joining;
@@ -163,14 +163,15 @@ impl Lives {
         if member.raft.is_alone() {
             return Err("this node is alone already: there is nobody to leave".to_owned());
         }
-        if joining::is_open(&self.config.state_dir) {
-            return Err(
-                "this node is still joining: wait until `bannkreis cluster status` lists it".to_owned()
-            );
-        }
-        let asked = match check_authority(&member).await {
-            Ok(()) => ask_to_go(&member.raft, by).await,
-            Err(why) => Err(why),
+        let is_joining = joining::is_open(&self.config.state_dir);
+        let asked = match is_joining {
+            true => {
+                Err("this node is still joining: wait until `bannkreis cluster status` lists it".to_owned())
+            }
+            false => match check_authority(&member).await {
+                Ok(()) => ask_to_go(&member.raft, by).await,
+                Err(why) => Err(why),
+            },
         };
         let is_let_go = match asked {
             Ok(()) => true,
@@ -190,6 +191,11 @@ impl Lives {
         let (state_dir, view, node) =
             (self.config.state_dir.clone(), member.raft.view(), member.raft.node_id());
         let prepared = tokio::task::spawn_blocking(move || {
+            // What its leader may have acknowledged, and not have told it to apply yet.
+            let view = with_log_tail(&state_dir, view.clone()).unwrap_or_else(|error| {
+                tracing::warn!("leaving without the end of the Raft log, which can not be read: {error}");
+                view
+            });
             joining::prepare_alone(&state_dir, &view, node)?;
             // A cluster that throws this node out believes its key no more.
             if is_let_go {
@@ -337,7 +343,12 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     let lease = config.kubernetes.lease.as_deref().map(LeaseName::from_str).transpose();
     let lease = lease.map_err(|why| StartupError(format!("kubernetes.lease: {why}")))?;
     let host = HostFacts::read();
-    let socket = ControlSocket::bind(&config.control_socket()).map_err(StartupError::of)?;
+    let groups = Groups {
+        admin: config.control.admin_group.clone(),
+        operator: config.control.operator_group.clone(),
+        viewer: config.control.viewer_group.clone(),
+    };
+    let socket = ControlSocket::bind(&config.control_socket(), groups).map_err(StartupError::of)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StartupError::of)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartupError::of)?;
     startup::close_state_dir(&config.state_dir)?;

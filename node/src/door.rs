@@ -67,7 +67,7 @@ impl NodeApi for Door {
             warnings: [warnings(&running), self.lives.not_joined().into_iter().collect()].concat(),
             halted: running.raft.status().halted,
             sources: sources(&running),
-            apart: spectating::apart(&running),
+            apart: spectating::apart(&running, &self.lives.config().state_dir),
         }
     }
 
@@ -76,7 +76,7 @@ impl NodeApi for Door {
         let status = running.raft.status();
         let now = running.clock.now().cluster;
         let lost_ms =
-            status.no_quorum_since_ms.map(|since_ms| running.clock.boottime_ms().saturating_sub(since_ms));
+            running.no_quorum_since_ms().map(|since_ms| running.clock.boottime_ms().saturating_sub(since_ms));
         let members = |members: &[MemberStatus], is_voter| {
             members.iter().map(|member| member_facts(&running, member, is_voter, now)).collect::<Vec<_>>()
         };
@@ -187,7 +187,7 @@ impl NodeApi for Door {
     }
 
     async fn check_backup(&self, file: File) -> Result<BackupFacts, String> {
-        recovering::read(file).await.map(|backup| recovering::facts(&backup))
+        recovering::read(file).await.map(|backup| backup.facts())
     }
 
     async fn restore(&self, file: File, is_confirmed: bool) -> Result<(BackupFacts, NewLife), String> {

@@ -1,6 +1,8 @@
 //! What a running node does besides: tells the warden about leaders and about having caught up, keeps the
 //! links to the members, announces itself, finishes a join, and gives memory back.
 
+use crate::borders::Clock;
+use crate::clock::SystemClock;
 use crate::config::NodeConfig;
 use crate::event_loop::LoopHandle;
 use crate::host::HostFacts;
@@ -58,7 +60,12 @@ impl OwnCounts {
 pub async fn start(running: &Running, config: &NodeConfig, host: &HostFacts) -> Vec<JoinHandle<()>> {
     let record = record_of(running, config, host).await;
     let mut tasks = vec![
-        tokio::spawn(follow_leader(running.raft.clone(), running.events.clone())),
+        tokio::spawn(follow_leader(
+            running.raft.clone(),
+            running.peers.clone(),
+            running.clock.clone(),
+            running.events.clone(),
+        )),
         tokio::spawn(follow_members(running.raft.clone(), running.links().clone(), running.peers.clone())),
         tokio::spawn(announce(running.raft.clone(), record.clone(), running.security.clone())),
         tokio::spawn(count(running.events.clone(), running.counts.clone())),
@@ -82,14 +89,23 @@ pub async fn start(running: &Running, config: &NodeConfig, host: &HostFacts) -> 
     tasks
 }
 
-/// Tells the warden whenever a leader appears or is lost.
-async fn follow_leader(raft: RaftNode, events: LoopHandle) {
+/// See [`Running::no_quorum_since_ms`].
+pub fn no_quorum_since_ms(raft: &RaftNode, peers: &PeerTable, clock: &SystemClock) -> Option<u64> {
+    raft.status()
+        .no_quorum_since_ms
+        .or_else(|| peers.no_quorum_since_ms(raft.leader()?.0, clock.boottime_ms()))
+}
+
+/// Tells the warden whenever a leader appears or is lost. One without a majority is none: what it is sent has no
+/// answer, and peers must hear of a block again and again, as without any.
+async fn follow_leader(raft: RaftNode, peers: Arc<PeerTable>, clock: Arc<SystemClock>, events: LoopHandle) {
     let mut known = false;
     let mut look = tokio::time::interval(LEADER_INTERVAL);
     loop {
         look.tick().await;
         // After a failed write openraft still names the leader that it had.
-        let is_known = raft.leader().is_some() && raft.status().halted.is_none();
+        let has_quorum = no_quorum_since_ms(&raft, &peers, &clock).is_none();
+        let is_known = has_quorum && raft.leader().is_some() && raft.status().halted.is_none();
         if is_known != known {
             known = is_known;
             send(&events, Event::Leader { known }).await;
@@ -157,8 +173,9 @@ async fn count(events: LoopHandle, counts: Arc<OwnCounts>) {
         beat.tick().await;
         let events = events.clone();
         let asked = tokio::task::spawn_blocking(move || {
-            events.ask(|warden, _| {
-                let n_waiting = warden.outbox().filter(|entry| entry.local.is_none()).count();
+            events.ask(|warden, now| {
+                let n_own = warden.outbox().filter(|entry| entry.local.is_none()).count();
+                let n_waiting = n_own + warden.brought_along(now.cluster).count();
                 (n_waiting, warden.overrides().len())
             })
         });
@@ -174,11 +191,11 @@ async fn catch_up(
     asking: spectating::Asking,
     raft: RaftNode,
     events: LoopHandle,
-    clock: Arc<crate::clock::SystemClock>,
+    clock: Arc<SystemClock>,
     state_dir: std::path::PathBuf,
     record: NodeRecord,
 ) {
-    joining::ask(&raft, &state_dir).await;
+    joining::ask(&raft, &state_dir, |why| asking.note(why)).await;
     asking.ask().await;
     let mut progress = raft.progress();
     if progress.wait_for(|progress| progress.is_caught_up).await.is_err() {

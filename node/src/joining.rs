@@ -7,12 +7,12 @@
 use crate::local_store::{Batch, LocalStore};
 use crate::stored;
 use bannkreis_core::ban_list::{BanList, BanView};
-use bannkreis_core::command::Op;
+use bannkreis_core::command::{Command, Op};
 use bannkreis_core::event::OutboxEntry;
 use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
 use bannkreis_core::settings::Settings;
 use bannkreis_proto::convert::{decode_record, encode_record};
-use bannkreis_raft::{Identity, JoinError, JoinInfo, ProposeError, RaftNode, import_ops};
+use bannkreis_raft::{Identity, JoinError, JoinInfo, ProposeError, RaftNode, forget_oldest, import_ops};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -28,6 +28,9 @@ const ALONE: &str = "-";
 const IDENTITY_FILE: &str = "identity";
 /// Holds the identity under which the node asks to be let in, until it is a member.
 const APPLICANT_DIR: &str = "join-applicant";
+/// What the archive of a cluster of one is called before its node's id, and that of a cluster that was left.
+const SOLO_PREFIX: &str = "solo-";
+const LEFT_PREFIX: &str = "left-";
 /// The Raft log.
 const LOG_DIR: &str = "raft";
 /// The snapshots.
@@ -57,13 +60,41 @@ pub fn applicant(state_dir: &Path, info: &JoinInfo) -> Result<Identity, String> 
 }
 
 /// Prepares the directory for the first start of a node that leaves its cluster and goes on alone, under a new
-/// key. `node`: who it was until now. The Raft log must be closed.
+/// key. `node`: who it was until now. What a join that is open brings along goes along. The Raft log must be closed.
 ///
 /// # Errors
 /// A sentence that names the file. The directory still is the member's then.
 pub fn prepare_alone(state_dir: &Path, view: &BanView, node: NodeId) -> Result<(), String> {
     let identity = Identity::founding().map_err(|error| format!("{}: {error}", state_dir.display()))?;
-    prepare(state_dir, view, node, &identity, ALONE)
+    let view = view.taken_by(node).view();
+    let view = match brought_along(state_dir) {
+        Ok(Some((former, _))) => both(view, &former, identity.node),
+        Ok(None) => view,
+        Err(why) => {
+            tracing::error!("left behind is what can not be read: {why}");
+            view
+        }
+    };
+    prepare(state_dir, &view, node, &identity, ALONE)
+}
+
+/// What is in either of two lists: bans, allow entries and history, by maximum.
+fn both(view: BanView, former: &BanView, node: NodeId) -> BanView {
+    let (author, reason) = ("join".to_owned(), "what this node brought along".to_owned());
+    let operator = Operator { command_id: CommandId(u128::from(node.0) << 64), node, author, reason };
+    let mut list = BanView::unwrap_or_clone(view);
+    list.pass_to(former.now());
+    take_along(&mut list, former, &operator);
+    list.view()
+}
+
+/// Merges bans, allow entries and history into a list that nobody has seen yet, by maximum.
+pub fn take_along(list: &mut BanList, own: &BanList, operator: &Operator) {
+    let position = list.position();
+    for op in import_ops(own, operator) {
+        let command = Command { at: own.now(), level: list.level(), ops: vec![op], ..Command::default() };
+        list.apply(position, &command);
+    }
 }
 
 /// Prepares the directory for the first start under the new `identity`. `node`: who the node was until
@@ -81,9 +112,14 @@ pub fn prepare(
 ) -> Result<(), String> {
     let failed = |what: &str, error: &io::Error| format!("{}: {error}", state_dir.join(what).display());
     write_import(state_dir, view).map_err(|error| failed(IMPORT_FILE, &error))?;
-    let archive = format!("{}-{node}", if target == ALONE { "left" } else { "solo" });
+    let archive = format!("{}{node}", if target == ALONE { LEFT_PREFIX } else { SOLO_PREFIX });
     let archive_dir = state_dir.join(&archive);
     fs::create_dir_all(&archive_dir).map_err(|error| failed(&archive, &error))?;
+    if is_open(state_dir) {
+        // Given up half-way: if this does not begin either, the join is open as before.
+        fs::copy(state_dir.join(TARGET_FILE), archive_dir.join(TARGET_FILE))
+            .map_err(|error| failed(TARGET_FILE, &error))?;
+    }
     fs::copy(state_dir.join(IDENTITY_FILE), archive_dir.join(IDENTITY_FILE))
         .map_err(|error| failed(IDENTITY_FILE, &error))?;
     write_synced(state_dir, TARGET_FILE, format!("{target}\n{archive}\n").as_bytes())
@@ -104,6 +140,12 @@ pub fn move_aside(state_dir: &Path) -> Result<(), String> {
     let read = |dir: &Path| fs::read(dir.join(IDENTITY_FILE)).map_err(|error| failed(IDENTITY_FILE, &error));
     if read(state_dir)? == read(&archive_dir)? {
         tracing::warn!("joining or leaving was interrupted before it began; this node goes on as it was");
+        let open = archive_dir.join(TARGET_FILE);
+        if open.exists() {
+            // What it brings along is more than it was, and none the worse for that.
+            return fs::rename(open, state_dir.join(TARGET_FILE))
+                .map_err(|error| failed(TARGET_FILE, &error));
+        }
         // Under the same name it may ask again, with the token that it has used.
         return remove(state_dir, &[Path::new(IMPORT_FILE), Path::new(TARGET_FILE)]);
     }
@@ -117,6 +159,9 @@ pub fn move_aside(state_dir: &Path) -> Result<(), String> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(name, &error)),
         }
+    }
+    for prefix in [SOLO_PREFIX, LEFT_PREFIX] {
+        forget_oldest(state_dir, prefix);
     }
     Ok(())
 }
@@ -138,15 +183,43 @@ pub fn rebase_kept(state_dir: &Path, outbox: &mut [OutboxEntry], store: &LocalSt
     store.commit(batch).and_then(|()| store.flush()).map_err(|error| error.to_string())
 }
 
+/// While a join is open: what this node had in its former life, and who it was there.
+///
+/// # Errors
+/// A sentence that names the file.
+pub fn brought_along(state_dir: &Path) -> Result<Option<(BanView, NodeId)>, String> {
+    let Some((_, archive)) = read_target(state_dir)? else { return Ok(None) };
+    let former = Identity::read(&state_dir.join(&archive)).map_err(|error| error.to_string())?;
+    let import = read_import(state_dir)
+        .map_err(|error| format!("{}: {error}", state_dir.join(IMPORT_FILE).display()))?;
+    Ok(import.zip(former.map(|former| former.node)))
+}
+
 /// Whether a join is open: begun, and not yet with all that the former life held in the cluster's hands.
 #[must_use]
 pub fn is_open(state_dir: &Path) -> bool {
     state_dir.join(TARGET_FILE).exists()
 }
 
+/// While a join is open: that, and what to type, as a sentence. `last_answer`: what came of asking, if anything has.
+#[must_use]
+pub fn unfinished(state_dir: &Path, last_answer: &str) -> Option<String> {
+    let (target, _) = read_target(state_dir).ok()??;
+    if target == ALONE {
+        return None;
+    }
+    let answer =
+        if last_answer.is_empty() { String::new() } else { format!("; the last answer: {last_answer}") };
+    Some(format!(
+        "this node is joining by {target} and no member yet: it goes on blocking what it blocked, and asks again\
+         {answer}. If that cluster is gone for good, `bannkreis cluster leave --force` makes it a cluster of one \
+         again, with all its bans"
+    ))
+}
+
 /// Asks the cluster to take this node in, if a join is open, until it has. A refusal is said and asked again:
-/// the cluster may change its mind, and there is no way back to the solo life.
-pub async fn ask(raft: &RaftNode, state_dir: &Path) {
+/// the cluster may change its mind. `note` hears what came of each attempt.
+pub async fn ask(raft: &RaftNode, state_dir: &Path, note: impl Fn(String)) {
     let target = match read_target(state_dir) {
         Ok(Some((target, _))) => target,
         Ok(None) => return,
@@ -157,10 +230,12 @@ pub async fn ask(raft: &RaftNode, state_dir: &Path) {
             Ok(()) => RETRY_PAUSE,
             Err(JoinError::Refused { why }) => {
                 tracing::error!("{target} does not take this node in: {why}; it is asked again");
+                note(why);
                 REFUSED_PAUSE
             }
             Err(error) => {
                 tracing::debug!("{target}: {error}");
+                note(error.to_string());
                 RETRY_PAUSE
             }
         };
@@ -289,6 +364,9 @@ fn write_synced(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
     use bannkreis_core::ids::ClusterId;
+    use bannkreis_core::jail::{JailName, Ports};
+    use bannkreis_core::subnet::Subnet;
+    use bannkreis_core::time::{BanTime, Timestamp};
 
     #[test]
     fn a_join_that_was_interrupted_before_it_began_goes_on_under_the_same_name() {
@@ -307,5 +385,83 @@ mod tests {
         assert!(!is_open(state_dir));
         assert_eq!(Identity::read(state_dir).unwrap(), Some(solo));
         assert_eq!(applicant(state_dir, &info).unwrap(), asked);
+    }
+
+    /// A list with one ban of the host with this last octet.
+    fn with_ban(octet: u8) -> BanView {
+        let at = Timestamp(1_800_000_000_000);
+        let operator = Operator {
+            command_id: CommandId(u128::from(octet)),
+            node: NodeId(1),
+            author: String::new(),
+            reason: String::new(),
+        };
+        let ban = Op::OperatorBan {
+            operator,
+            target: Subnet::host([203, 0, 113, octet].into()),
+            jail: JailName::operator(),
+            ban_time: BanTime::Ms(3_600_000),
+            ports: Ports::whole_host(),
+            force: false,
+        };
+        let mut list = BanList::new(Settings::at_birth([0; 16]));
+        let ops = vec![Op::Tick { readings: vec![(NodeId(1), at)] }, ban];
+        let level = list.level();
+        list.apply(Position::default(), &Command { at, level, ops, ..Command::default() });
+        list.view()
+    }
+
+    fn banned(state_dir: &Path) -> (Vec<String>, NodeId) {
+        let (view, formerly) = brought_along(state_dir).unwrap().expect("a join is open");
+        (view.bans().map(|(key, _)| key.subnet.to_string()).collect(), formerly)
+    }
+
+    #[test]
+    fn a_join_that_is_given_up_half_way_brings_along_what_it_had_wherever_that_is_interrupted() {
+        let dir = tempfile::tempdir().unwrap();
+        let state_dir = dir.path();
+        let solo = Identity::founding().unwrap();
+        solo.write(state_dir).unwrap();
+        let member = Identity::for_joining(ClusterId([7; 16]), 1).unwrap();
+        prepare(state_dir, &with_ban(1), solo.node, &member, "kopano:7420").unwrap();
+        assert_eq!(banned(state_dir), (vec!["203.0.113.1".to_owned()], solo.node));
+        let told = unfinished(state_dir, "no leader").unwrap();
+        assert!(told.contains("kopano:7420") && told.contains("no leader"), "{told}");
+
+        // Killed before the next identity is written: the join is open as before.
+        prepare_alone(state_dir, &with_ban(2), member.node).unwrap();
+        member.write(state_dir).unwrap();
+        move_aside(state_dir).unwrap();
+        assert!(unfinished(state_dir, "").is_some_and(|told| told.contains("kopano:7420")));
+        let (mut bans, formerly) = banned(state_dir);
+        bans.sort();
+        assert_eq!((bans, formerly), (vec!["203.0.113.1".to_owned(), "203.0.113.2".to_owned()], solo.node));
+
+        prepare_alone(state_dir, &with_ban(3), member.node).unwrap();
+        let (mut bans, formerly) = banned(state_dir);
+        bans.sort();
+        assert_eq!(bans, ["203.0.113.1", "203.0.113.2", "203.0.113.3"]);
+        assert_eq!(formerly, member.node);
+        assert_eq!(unfinished(state_dir, ""), None);
+    }
+
+    #[test]
+    fn of_the_archives_the_newest_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let state_dir = dir.path();
+        let archives = || {
+            let entries = fs::read_dir(state_dir).unwrap().map(|entry| entry.unwrap().file_name());
+            entries.filter(|name| name.to_string_lossy().starts_with(SOLO_PREFIX)).count()
+        };
+        let mut identity = Identity::founding().unwrap();
+        identity.write(state_dir).unwrap();
+        for _ in 0..20 {
+            fs::create_dir(state_dir.join(LOG_DIR)).unwrap();
+            let next = Identity::founding().unwrap();
+            prepare(state_dir, &with_ban(1), identity.node, &next, "kopano:7420").unwrap();
+            assert!(state_dir.join(format!("{SOLO_PREFIX}{}", identity.node)).join(LOG_DIR).exists());
+            identity = next;
+        }
+        assert!((1..10).contains(&archives()), "{}", archives());
     }
 }

@@ -14,16 +14,13 @@ use crate::redating;
 use crate::running::Running;
 use crate::wire::Security;
 use bannkreis_core::ban_list::{BanList, BanView};
-use bannkreis_core::command::Command;
 use bannkreis_core::generation::{NewGeneration, TimeShift};
 use bannkreis_core::ids::{ClusterId, CommandId, NodeId, Operator};
 use bannkreis_core::node_clock::StoredTime;
 use bannkreis_core::time::Timestamp;
 use bannkreis_raft::apart::Answer;
 use bannkreis_raft::backup::nameless_file;
-use bannkreis_raft::{
-    AuthorityPem, Backup, begin_generation, identity_for, import_ops, read_backup, with_log_tail,
-};
+use bannkreis_raft::{AuthorityPem, Backup, begin_generation, identity_for, read_backup, with_log_tail};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,7 +43,7 @@ pub async fn back_up(running: Arc<Running>, with_keys: bool) -> Result<(BackupFa
     let (facts, file) = made.map_err(|error| error.to_string())?.map_err(|error| {
         format!("the backup can not be written into the state directory: {error}; make room and ask again")
     })?;
-    Ok((to_facts(facts), file))
+    Ok((facts, file))
 }
 
 fn authority_of(security: &Security) -> Result<AuthorityPem, String> {
@@ -85,25 +82,6 @@ pub async fn read(file: File) -> Result<Backup, String> {
     let read = tokio::task::spawn_blocking(move || read_backup(&file)).await;
     read.map_err(|error| error.to_string())?
         .map_err(|error| format!("the backup can not be used: {error}; take another one"))
-}
-
-/// What can be said of a backup.
-#[must_use]
-pub fn facts(backup: &Backup) -> BackupFacts {
-    to_facts(backup.facts())
-}
-
-fn to_facts(facts: bannkreis_raft::BackupFacts) -> BackupFacts {
-    BackupFacts {
-        cluster: facts.cluster,
-        position: facts.position,
-        now: facts.now,
-        level: facts.level,
-        n_bans: facts.n_bans,
-        n_allow: facts.n_allow,
-        members: facts.members,
-        has_keys: facts.has_keys,
-    }
 }
 
 /// Under which ids this host was known.
@@ -168,7 +146,13 @@ fn prepare(
     let shift = TimeShift { from: list.now(), to: next.now.unwrap_or(list.now()) };
     let mut list = list.in_generation(&new);
     if let Some(own) = &next.own {
-        take_along(&mut list, own, identity.node);
+        let operator = Operator {
+            command_id: CommandId(u128::from(identity.node.0) << 64),
+            node: identity.node,
+            author: "restore".to_owned(),
+            reason: "what this node had before the restore".to_owned(),
+        };
+        joining::take_along(&mut list, own, &operator);
     }
     put_keys(&config.state_dir, next.cluster, next.generation, next.keys)?;
     if let Some(stored) = time {
@@ -177,21 +161,6 @@ fn prepare(
     begin_generation(&config.state_dir, &identity, &list, &config.advertised(), &config.name)
         .map_err(|error| error.to_string())?;
     Ok(n_live(&list))
-}
-
-/// This node's own bans and allow entries are merged into the list by maximum, before anybody sees it.
-fn take_along(list: &mut BanList, own: &BanList, node: NodeId) {
-    let operator = Operator {
-        command_id: CommandId(u128::from(node.0) << 64),
-        node,
-        author: "restore".to_owned(),
-        reason: "what this node had before the restore".to_owned(),
-    };
-    let position = list.position();
-    for op in import_ops(own, &operator) {
-        let command = Command { at: own.now(), level: list.level(), ops: vec![op], ..Command::default() };
-        list.apply(position, &command);
-    }
 }
 
 fn put_keys(state_dir: &Path, cluster: ClusterId, generation: u32, keys: Keys) -> Result<(), String> {
@@ -212,7 +181,8 @@ pub async fn recover(lives: &Lives, wish: RecoverWish) -> Result<NewLife, String
     let running = lives.current();
     let raft = &running.raft;
     if joining::is_open(&lives.config().state_dir) {
-        return Err("this node is joining a cluster: see `bannkreis cluster status`".to_owned());
+        return Err("this node is joining a cluster: `bannkreis cluster leave --force` gives that up first"
+            .to_owned());
     }
     let answers = raft.ask_members().await;
     check_is_lost(&running, &answers, wish)?;
@@ -397,7 +367,8 @@ pub async fn restore(
     let running = lives.current();
     let raft = &running.raft;
     if joining::is_open(&lives.config().state_dir) {
-        return Err("this node is joining a cluster: see `bannkreis cluster status`".to_owned());
+        return Err("this node is joining a cluster: `bannkreis cluster leave --force` gives that up first"
+            .to_owned());
     }
     if raft.spectator().is_none() && !raft.is_alone() {
         let status = raft.status();
@@ -408,7 +379,7 @@ pub async fn restore(
         ));
     }
     let backup = read(file).await?;
-    let facts = facts(&backup);
+    let facts = backup.facts();
     let is_same = backup.cluster == raft.cluster_id();
     // Also of another cluster: what this host remembers of places in its log must not be taken for places in this one.
     let own_generation = raft.generation();

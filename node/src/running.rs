@@ -82,7 +82,7 @@ pub struct Running {
     pub counts: Arc<OwnCounts>,
     /// How it and its peers know each other.
     pub security: Security,
-    /// While it is a spectator: what came of asking to be taken in again.
+    /// While it is a spectator, or joins: what came of asking to be taken in.
     pub last_answer: Arc<Mutex<String>>,
     links: Arc<Links>,
     stop: watch::Sender<bool>,
@@ -127,8 +127,13 @@ impl Running {
         let told = ignored_names.configuration();
         events.send(Event::Configured(told.clone()));
 
-        // Replaying the log fills the queue behind it.
         joining::move_aside(&config.state_dir).map_err(StartupError)?;
+        match joining::brought_along(&config.state_dir) {
+            Ok(Some((former, formerly))) => events.send(Event::BroughtAlong { former, formerly }),
+            Ok(None) => {}
+            Err(why) => warnings.push(format!("what this node brings along can not be read: {why}")),
+        }
+        // Replaying the log fills the queue behind it.
         let peers = Arc::new(PeerTable::default());
         let observer = RaftObserver { events: events.clone(), clock: clock.clone(), store: store.clone() };
         let own = Arc::new(OnceLock::new());
@@ -242,6 +247,13 @@ impl Running {
         Ok(running)
     }
 
+    /// Since when there is no quorum, in ms of this host's CLOCK_BOOTTIME: as far as this node can tell, or by the word
+    /// of the leader that it hears.
+    #[must_use]
+    pub fn no_quorum_since_ms(&self) -> Option<u64> {
+        housekeeping::no_quorum_since_ms(&self.raft, &self.peers, &self.clock)
+    }
+
     /// Waits until everything that is queued for the warden and the kernel is done.
     async fn settle_kernel(&self) {
         let (events, firewall) = (self.events.clone(), self.firewall.clone());
@@ -344,7 +356,12 @@ fn self_facts(
 ) -> Arc<dyn Fn() -> SelfFacts + Send + Sync> {
     let (raft, firewall, security) = (raft.clone(), firewall.clone(), security.clone());
     let (clock, counts) = (clock.clone(), counts.clone());
+    let no_quorum_ms = {
+        let (raft, clock) = (raft.clone(), clock.clone());
+        move || Some(clock.boottime_ms().saturating_sub(raft.status().no_quorum_since_ms?))
+    };
     Arc::new(move || SelfFacts {
+        no_quorum_ms: no_quorum_ms(),
         applied: raft.view().position(),
         enforced: firewall.enforced(),
         clock: clock.wall(),

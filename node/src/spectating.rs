@@ -6,6 +6,7 @@
 use crate::borders::Clock;
 use crate::clock::SystemClock;
 use crate::config::NodeConfig;
+use crate::joining;
 use crate::pki::{Keyring, PkiError};
 use crate::running::Running;
 use crate::security;
@@ -23,15 +24,19 @@ const ASK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why this node takes no part in its cluster, and what to type: a sentence.
 #[must_use]
-pub fn apart(running: &Running) -> Option<String> {
+pub fn apart(running: &Running, state_dir: &Path) -> Option<String> {
     let raft = &running.raft;
+    let last_answer = || running.last_answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(why) = joining::unfinished(state_dir, &last_answer()) {
+        return Some(why);
+    }
     if let Some(lost) = raft.spectator() {
         let position = raft.view().position();
         let addresses = members_known(raft, &lost);
         let next = if addresses.is_empty() {
             "there is nobody to ask: `bannkreis cluster recover` goes on from there".to_owned()
         } else {
-            let answer = running.last_answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let answer = last_answer();
             let answer =
                 if answer.is_empty() { String::new() } else { format!("; the last answer: {answer}") };
             format!(
@@ -129,10 +134,15 @@ impl Asking {
                     tracing::warn!("this node is not taken in again yet: {why}; it is tried again");
                     said.clone_from(&why);
                 }
-                *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = why;
+                self.note(why);
             }
             tokio::time::sleep(ASK_PAUSE).await;
         }
+    }
+
+    /// Remembers what came of asking, for people.
+    pub fn note(&self, why: String) {
+        *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     async fn ask_at(&self, address: &str, lost: &Spectator) -> Result<(), String> {

@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bannkreis_core::ruleset::Ruleset;
+use bannkreis_core::time::Timestamp;
+use bannkreis_firewall::BackendChoice;
 use bannkreis_tests::failed::{Context, Failed, Result, expect};
 use bannkreis_tests::lab::Lab;
-use bannkreis_tests::lab::answers::committed;
+use bannkreis_tests::lab::answers::{Told, committed};
 use bannkreis_tests::lab::flood::Flood;
 use bannkreis_tests::lab::host::{Host, HostPlan};
 use bannkreis_tests::lab::listeners::COUNTING_PORT;
@@ -19,6 +22,7 @@ use crate::inside::{QUICK_RAFT, in_lab, plan, three_quiet_hosts};
 /// For what takes milliseconds, and for what takes an election or two.
 const SOON: Duration = Duration::from_secs(5);
 const LATER: Duration = Duration::from_secs(30);
+const A_MINUTE: Duration = Duration::from_secs(60);
 
 /// What the `n`-th host has banned before it knows any other.
 fn own_ban(n: usize) -> IpAddr {
@@ -190,12 +194,7 @@ fn a_join_that_is_killed_at_any_moment_is_finished_with_the_same_token() -> Resu
             let socket = lab.host(name).file("run/control.sock");
             let asking = std::thread::spawn({
                 let (to, token) = (to.clone(), token.clone());
-                move || {
-                    bannkreis_tests::lab::answers::Told::ask(
-                        &socket,
-                        &["cluster", "join", &to, "--token", &token],
-                    )
-                }
+                move || Told::ask(&socket, &["cluster", "join", &to, "--token", &token])
             });
             // A moment in the middle of something: the point is that it may be any.
             std::thread::sleep(Duration::from_millis(moment_ms));
@@ -214,6 +213,121 @@ fn a_join_that_is_killed_at_any_moment_is_finished_with_the_same_token() -> Resu
         }
         one_cluster_with_all_bans(lab)
     })
+}
+
+#[test]
+fn a_cluster_that_dies_at_any_moment_of_a_join_loses_nobodys_ban() -> Result<()> {
+    let name = "joining::a_cluster_that_dies_at_any_moment_of_a_join_loses_nobodys_ban";
+    let hosts = |_: &_| ["kopano", "kerio", "mx1", "mx2", "mx3"].map(|name| plan(name, Tree::empty())).into();
+    in_lab(name, hosts, |lab| {
+        start_alone(lab)?;
+        let to = lab.host("kopano").cluster_address();
+        for (n, moment_ms) in (1..).zip([5_u64, 40, 120, 300]) {
+            let name = lab.hosts()[n].name();
+            let token = lab.host("kopano").token()?;
+            let socket = lab.host(name).file("run/control.sock");
+            // Its answer may take half a minute, and nobody waits for that.
+            drop(std::thread::spawn({
+                let (to, token) = (to.clone(), token.clone());
+                move || Told::ask(&socket, &["cluster", "join", &to, "--token", &token])
+            }));
+            // A moment in the middle of something: the point is that it may be any.
+            std::thread::sleep(Duration::from_millis(moment_ms));
+            // Whoever is a member already dies as well.
+            for member in 0..n {
+                lab.hosts_mut()[member].kill_9();
+            }
+            lab.attacker.expect_silent(&[(own_ban(n), lab.host(name).port(25, own_ban(n)))])?;
+            for member in 0..n {
+                lab.hosts_mut()[member].launch()?;
+            }
+            for member in 0..n {
+                lab.hosts_mut()[member].wait_ready()?;
+            }
+            let host = lab.host(name);
+            wait_for("the host is in, by itself or with the same token", A_MINUTE, || {
+                let nodes = host.cluster_status()?.nodes.len();
+                if nodes == 1 {
+                    let told = host.cli(&["cluster", "join", &to, "--token", &token])?;
+                    return expect(told.status.success(), || told.stderr.clone());
+                }
+                expect(nodes == n + 1, || format!("{name} sees {nodes} nodes"))
+            })?;
+        }
+        one_cluster_with_all_bans(lab)
+    })
+}
+
+#[test]
+fn a_join_that_can_not_go_on_keeps_every_ban_over_a_boot_and_says_so() -> Result<()> {
+    let name = "joining::a_join_that_can_not_go_on_keeps_every_ban_over_a_boot_and_says_so";
+    in_lab(name, three_quiet_hosts, |lab| {
+        start_alone(lab)?;
+        half_a_join(lab, "kerio")?;
+        let kept = (own_ban(1), lab.host("kerio").port(25, own_ban(1)));
+        listed_as_waiting(lab.host("kerio"), own_ban(1))?;
+
+        // A host that boots has nothing in its kernel.
+        lab.host_mut("kerio").kill_9();
+        lab.host("kerio").netns().run(|| {
+            let refused = || "cannot empty the kernel's table".to_owned();
+            let mut kernel = bannkreis_firewall::open(BackendChoice::Nftables).context(refused)?;
+            kernel.replace(Timestamp::ZERO, &Ruleset::default()).context(refused)
+        })?;
+        lab.attacker.wait_open(&[kept], SOON)?;
+        lab.host_mut("kerio").start()?;
+        lab.attacker.wait_silent(&[kept], SOON)?;
+        listed_as_waiting(lab.host("kerio"), own_ban(1))?;
+
+        // When the cluster is back it goes on by itself.
+        lab.host_mut("kopano").start()?;
+        let wanted = own_bans(2);
+        for name in ["kopano", "kerio"] {
+            wait_for("every ban is on both", LATER, || lists(lab.host(name), &wanted))?;
+        }
+        let first = lab.host("kerio").cli(&["status"])?.expect_success()?.stdout;
+        expect(!first.contains("is joining"), || first.clone())?;
+
+        // When it is gone for good, there is a way back.
+        half_a_join(lab, "mx1")?;
+        let mx1 = lab.host("mx1");
+        refused(&mx1.cli(&["cluster", "leave"])?.stderr, "still joining")?;
+        mx1.cli(&["cluster", "leave", "--force"])?.expect_success()?;
+        lists(mx1, &BTreeSet::from([own_ban(2).to_string()]))?;
+        lab.attacker.expect_silent(&[(own_ban(2), mx1.port(25, own_ban(2)))])?;
+        let first = mx1.cli(&["status"])?.expect_success()?.stdout;
+        expect(first.starts_with("mx1: a cluster of one"), || first.clone())
+    })
+}
+
+/// Has a host let in, and kills kopano, which is the cluster, before the host is a member.
+fn half_a_join(lab: &mut Lab, name: &'static str) -> Result<()> {
+    let (to, token) = (lab.host("kopano").cluster_address(), lab.host("kopano").token()?);
+    let socket = lab.host(name).file("run/control.sock");
+    // Its answer takes half a minute, and nobody waits for that.
+    drop(std::thread::spawn(move || {
+        let arguments = ["cluster", "join", &to, "--token", &token];
+        Told::ask(&socket, &arguments)
+    }));
+    let begun = lab.host(name).file("state/join-target");
+    wait_for("the host gives up its own cluster", LATER, || {
+        expect(begun.exists(), || "it has not begun yet".to_owned())
+    })?;
+    lab.host_mut("kopano").kill_9();
+    wait_for("the host says so", SOON, || {
+        let told = lab.host(name).cli(&["status"])?.expect_success()?.stdout;
+        expect(told.starts_with("this node is joining"), || told.clone())
+    })
+}
+
+fn listed_as_waiting(host: &Host, address: IpAddr) -> Result<()> {
+    let bans = host.cli(&["--output", "json", "bans"])?.expect_success()?.stdout;
+    let is_listed = bans.contains(&format!("\"{address}\"")) && bans.contains("\"waiting\"");
+    expect(is_listed, || format!("{} lists {bans}", host.name()))?;
+    let first = host.cli(&["status"])?.expect_success()?.stdout;
+    let first = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    expect(first.starts_with("this node is joining by "), || first.clone())?;
+    expect(first.contains("cluster leave --force"), || first.clone())
 }
 
 #[test]

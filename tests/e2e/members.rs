@@ -11,7 +11,7 @@ use bannkreis_tests::lab::flood::Flood;
 use bannkreis_tests::lab::host::Host;
 use bannkreis_tests::lab::listeners::COUNTING_PORT;
 use bannkreis_tests::lab::wait::wait_for;
-use bannkreis_tests::seeds::Tree;
+use bannkreis_tests::seeds::{self, Tree};
 
 use crate::inside::{in_lab, plan, three_quiet_hosts};
 
@@ -86,6 +86,28 @@ fn a_node_that_leaves_keeps_every_ban_and_lets_nothing_through_and_may_come_back
 }
 
 #[test]
+fn a_node_that_leaves_goes_on_closing_its_own_ports_to_whom_others_have_banned() -> Result<()> {
+    let name = "members::a_node_that_leaves_goes_on_closing_its_own_ports_to_whom_others_have_banned";
+    let hosts = |_: &std::path::Path| {
+        [("kopano", seeds::kopano()), ("kerio", seeds::kerio()), ("mx1", Tree::empty())]
+            .map(|(name, tree)| plan(name, tree))
+            .into()
+    };
+    in_lab(name, hosts, |lab| {
+        lab.form_cluster()?;
+        let (kopano, kerio) = (lab.host("kopano"), lab.host("kerio"));
+        for _ in 0..10 {
+            kopano.append_log(seeds::APACHE_ERROR_LOG, &[seeds::kopano_failure(OLD, "nobody")])?;
+        }
+        let closed = [25, 443, 465, 587].map(|port| (OLD, kerio.port(port, OLD)));
+        lab.attacker.wait_silent(&closed, SOON)?;
+        order(kerio, &["leave"])?;
+        wait_nodes(kerio, 1, 1)?;
+        lab.attacker.expect_silent(&closed)
+    })
+}
+
+#[test]
 fn a_node_that_is_thrown_out_is_nobody_and_becomes_a_node_of_its_own() -> Result<()> {
     let name = "members::a_node_that_is_thrown_out_is_nobody_and_becomes_a_node_of_its_own";
     in_lab(name, three_quiet_hosts, |lab| {
@@ -110,6 +132,8 @@ fn a_node_that_is_thrown_out_is_nobody_and_becomes_a_node_of_its_own() -> Result
                 told.starts_with("the cluster goes on without this node") && told.contains("leave --force");
             expect(is_said, || told)
         })?;
+        let refused = mx1.cli(&["cluster", "recover", "--yes"])?.stderr;
+        expect(refused.contains("would split the cluster in two"), || refused)?;
         let refused = mx1.cli(&["cluster", "leave"])?.stderr;
         expect(refused.contains("leave --force"), || refused)?;
         order(mx1, &["leave", "--force"])?;

@@ -26,7 +26,7 @@ const CLOCK_AHEAD_WARN_MS: u64 = 5_000;
 /// # Errors
 /// When there is no answer.
 pub async fn status(client: &mut Client, style: &Style) -> Result<Shown, Failure> {
-    let answer = client::within(client::ANSWER_TIMEOUT, client.cluster_status(ClusterStatusRequest {})).await;
+    let answer = client::within(client::STATUS_TIMEOUT, client.cluster_status(ClusterStatusRequest {})).await;
     answer.map(|answer| show_status(&answer, style)).map_err(|status| client::read_failure(&status))
 }
 

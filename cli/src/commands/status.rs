@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 /// When there is no answer, or no such jail.
 pub async fn run(client: &mut Client, jail: Option<&str>, style: &Style) -> Result<Shown, Failure> {
     let request = StatusRequest { jail: jail.unwrap_or_default().to_owned() };
-    let answer = client::within(client::ANSWER_TIMEOUT, client.status(request)).await;
+    let answer = client::within(client::STATUS_TIMEOUT, client.status(request)).await;
     let answer = answer.map_err(|status| client::read_failure(&status))?;
     Ok(show(&answer, jail.is_some(), style))
 }

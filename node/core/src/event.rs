@@ -64,6 +64,14 @@ pub enum Event {
         /// The decision; `None` takes it back.
         decision: Option<Override>,
     },
+    /// The node changes clusters, and the new one does not hold yet what the node had: until
+    /// [`Event::CaughtUp`] that holds here as well.
+    BroughtAlong {
+        /// The ban list of its former life.
+        former: BanView,
+        /// Who it was there.
+        formerly: NodeId,
+    },
     /// This host's jails and addresses, at the start and after every reload.
     Configured(Configuration),
     /// The firewall does not hold what it was told.

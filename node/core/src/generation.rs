@@ -5,11 +5,15 @@
 //! addresses are nobody's, and the one that goes on has a new id. Where the clocks of before were wrong, all
 //! times are moved by the same length, so that every ban keeps what is left of it.
 //!
+//! A node that leaves takes its list along as well, and its host closes the same ports as before.
+//!
 //! Not for files and logs (`bannkreis-raft`), nor for who may begin a generation.
 
 use crate::apply::hold_origin;
 use crate::ban_list::{Ban, BanList, NodeEntry, Origin, Tombstone};
+use crate::change::BanKey;
 use crate::ids::{NodeId, Position};
+use crate::jail::Ports;
 use crate::quota::Quota;
 use crate::record::{Head, Record};
 use crate::time::{Timestamp, Until};
@@ -78,6 +82,29 @@ impl BanList {
 }
 
 impl BanList {
+    /// This list as `node` takes it along when it goes on alone. There every ban will count as its own, and close what
+    /// it asks for and no more: so what it closes there by its reach is written into it.
+    #[must_use]
+    pub fn taken_by(&self, node: NodeId) -> BanList {
+        let jails = self.node(node).map(|entry| &entry.record.jails[..]).unwrap_or_default();
+        let guarded = jails.iter().fold(Ports::none(), |all, (_, ports)| all.union(ports));
+        let guarded = Some(&guarded).filter(|_| !jails.is_empty());
+        let mut list = self.clone();
+        let theirs: Vec<BanKey> = self
+            .bans()
+            .filter(|(_, ban)| ban.origins.iter().all(|origin| origin.node != node))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in theirs {
+            let Some(ban) = self.ban(&key) else { continue };
+            let own = jails.iter().filter(|(name, _)| *name == key.jail);
+            let ports = own.fold(ban.ports.clone(), |all, (_, ports)| all.union(ports));
+            let ports = list.shared_ports(&self.settings.reach.closes(ports, guarded));
+            list.put_ban(key, Ban { ports, ..ban.clone() });
+        }
+        list
+    }
+
     /// Time has passed that no command has told of: what has ended since is over.
     pub fn pass_to(&mut self, now: Timestamp) {
         self.now = self.now.max(now);

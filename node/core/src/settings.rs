@@ -3,6 +3,7 @@
 //! They are written in full when a cluster is born, so two releases with other defaults still agree;
 //! later each field is set alone, so that two operators do not undo each other.
 
+use crate::jail::Ports;
 use crate::time::{DAY_MS, MINUTE_MS};
 
 /// What happens to offenders in private address ranges.
@@ -25,6 +26,19 @@ pub enum Reach {
     Ports,
     /// Everything.
     Host,
+}
+
+impl Reach {
+    /// What a ban closes on a node that did not see the attack. `ports`: the ban's, and those of the node's own jail
+    /// of that name; `guarded`: the ports of all its jails, if it has any.
+    #[must_use]
+    pub fn closes(self, ports: Ports, guarded: Option<&Ports>) -> Ports {
+        match self {
+            Reach::Host => Ports::whole_host(),
+            Reach::Ports => ports,
+            Reach::Guarded => guarded.map_or_else(Ports::whole_host, |guarded| ports.union(guarded)),
+        }
+    }
 }
 
 /// One replicated setting with its value.

@@ -66,6 +66,7 @@ pub fn import_ops(view: &BanList, operator: &Operator) -> Vec<Op> {
 mod tests {
     use super::*;
     use crate::snapshot::empty_list;
+    use bannkreis_core::allow_list::AllowEntry;
     use bannkreis_core::command::{Command, LEVEL};
     use bannkreis_core::ids::{NodeId, Position};
     use bannkreis_core::jail::{JailName, Ports};
@@ -94,17 +95,30 @@ mod tests {
         let mut old = empty_list();
         let ops = std::iter::once(tick(1_000_000)).chain((0..1_210).map(ban)).collect();
         old.apply(Position { generation: 1, index: 1 }, &command(1_000_000, ops));
+        let entry = |octet: u8, until| AllowEntry {
+            subnet: Subnet::host([192, 0, 2, octet].into()),
+            note: "the office".to_string(),
+            author: "me".to_string(),
+            node: NodeId(1),
+            until,
+        };
+        let allowed = [(1, Until::Forever), (2, Until::At(Timestamp(1_000_001)))];
+        let allowed = allowed
+            .map(|(n, until)| Op::Allow { operator: operator(10 + u128::from(n)), entry: entry(n, until) });
+        old.apply(Position { generation: 1, index: 1 }, &command(1_000_000, allowed.into()));
         old.apply(Position { generation: 1, index: 2 }, &command(1_030_000, vec![tick(1_030_000)]));
         assert_eq!(old.n_bans(), 1_210);
 
         let ops = import_ops(&old, &operator(7));
-        // One with ten histories, twelve with 1,200 bans.
-        assert_eq!(ops.len(), 13);
+        // One with the allow entry that holds, one with ten histories, twelve with 1,200 bans.
+        assert_eq!(ops.len(), 14);
         let mut new = empty_list();
         let all = [vec![tick(1_040_000)], ops.clone(), ops].concat();
         new.apply(Position { generation: 1, index: 5 }, &command(1_040_000, all));
         assert_eq!(new.n_bans(), 1_200);
         assert_eq!(new.pasts().count(), 10);
+        let found: Vec<_> = new.allow_list().iter().map(|(_, entry)| entry.clone()).collect();
+        assert_eq!(found, [entry(1, Until::Forever)]);
         for (key, ban) in new.bans() {
             assert_eq!(old.ban(key).unwrap().until, ban.until);
         }

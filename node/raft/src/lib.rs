@@ -80,7 +80,7 @@ pub use orders::{Order, OrderError};
 pub use peer::{Connect, ConnectError, KeyFingerprint, NotAdmitted, Peer, Role};
 pub use progress::Progress;
 pub use proposer::{ProposeError, Proposed};
-pub use recovery::{RecoveryError, begin_generation, identity_for};
+pub use recovery::{RecoveryError, begin_generation, forget_oldest, identity_for};
 pub use server::RaftService;
 pub use snapshot::damaged_snapshots;
 pub use spectator::Spectator;

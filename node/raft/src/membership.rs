@@ -134,8 +134,8 @@ pub(crate) fn may_join(inner: &Inner, info: &JoinInfo) -> Result<(), JoinError> 
     }
     if n_members > 1 && !is_own {
         return Err(refused(format!(
-            "this node's own cluster {} has {n_members} members; two clusters never mix. Take this node out \
-             of its cluster first",
+            "this node's own cluster {} has {n_members} members; two clusters never mix. `bannkreis cluster leave` \
+             takes this node out of its cluster first",
             own
         )));
     }
@@ -147,7 +147,10 @@ pub(crate) fn may_join(inner: &Inner, info: &JoinInfo) -> Result<(), JoinError> 
         )));
     }
     if info.n_members as usize >= MEMBERS_MAX {
-        return Err(refused(format!("the cluster has {} members, the most there can be", info.n_members)));
+        return Err(refused(format!(
+            "the cluster has {} members, the most there can be: `bannkreis cluster remove` there makes room",
+            info.n_members
+        )));
     }
     Ok(())
 }
@@ -234,7 +237,9 @@ async fn take_in(inner: &Inner, request: &v1::RaftJoinRequest) -> Result<v1::Raf
         // A node that says so itself has moved.
         Some(_) => change(inner, ChangeMembers::SetNodes(nodes)).await?,
         None if known.len() >= MEMBERS_MAX => {
-            return Err(refused(format!("the cluster has {MEMBERS_MAX} members, the most there can be")));
+            return Err(refused(format!(
+                "the cluster has {MEMBERS_MAX} members, the most there can be: `bannkreis cluster remove` makes room"
+            )));
         }
         None => change(inner, ChangeMembers::AddNodes(nodes)).await?,
     };
@@ -250,11 +255,15 @@ fn check_former(inner: &Inner, request: &v1::RaftJoinRequest, metrics: &Metrics)
         let bound = &entry.record.key_fingerprint;
         if entry.revoked {
             return Err(refused(format!(
-                "the node {former} was revoked: let its host join anew, by a token"
+                "the node {former} was revoked: `bannkreis cluster leave --force` on its host makes it a cluster of one \
+                 that can join by a token"
             )));
         }
         if !bound.is_empty() && !request.key_fingerprint.is_empty() && *bound != request.key_fingerprint {
-            return Err(refused(format!("its key is not the one that the node {former} had")));
+            return Err(refused(format!(
+                "its key is not the one that the node {former} had: `bannkreis cluster leave --force` on it makes it a \
+                 cluster of one that can join by a token"
+            )));
         }
     }
     let seen = voters::seen(inner, metrics, Instant::now());

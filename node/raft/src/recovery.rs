@@ -136,7 +136,7 @@ pub fn archive(dir: &Path, node: NodeId) -> PathBuf {
 }
 
 /// Of the directories for people with this prefix, the newest stay.
-pub(crate) fn forget_oldest(dir: &Path, prefix: &str) {
+pub fn forget_oldest(dir: &Path, prefix: &str) {
     let is_kept = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(prefix);
     let entries = fs::read_dir(dir).into_iter().flatten().flatten().filter(is_kept);
     let mut kept: Vec<_> =

@@ -32,7 +32,8 @@ pub(crate) fn judge(
     let known = view.node(node);
     if known.is_some_and(|entry| entry.revoked) {
         return Standing::Refused(format!(
-            "the node {node} was revoked: it has to join again with a new key"
+            "the node {node} was revoked: to join again its host needs a new key, which `bannkreis cluster leave --force` \
+             there makes"
         ));
     }
     let bound = known.map(|entry| &entry.record.key_fingerprint[..]).filter(|bound| !bound.is_empty());
@@ -50,8 +51,8 @@ pub(crate) fn judge(
         && !view.nodes().any(|(_, entry)| is_good(entry))
     {
         return Standing::Refused(format!(
-            "the key of this connection was revoked with the node {of}: remove pki/host.key on that host, and \
-             let it join again"
+            "the key of this connection was revoked with the node {of}: to join again its host needs a new one, which \
+             `bannkreis cluster leave --force` there makes"
         ));
     }
     if is_member() { Standing::Member } else { Standing::Stranger }

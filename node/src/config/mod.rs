@@ -112,6 +112,17 @@ pub enum TlsMode {
     Insecure,
 }
 
+/// Groups of this host whose members may use the control socket; `None`: nobody by being in one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ControlConfig {
+    /// May do everything.
+    pub admin_group: Option<String>,
+    /// May look, ban and unban.
+    pub operator_group: Option<String>,
+    /// May look.
+    pub viewer_group: Option<String>,
+}
+
 /// TLS between nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsConfig {
@@ -170,6 +181,8 @@ pub struct NodeConfig {
     pub token_file: Option<PathBuf>,
     /// How pods that start at once find each other.
     pub kubernetes: KubernetesConfig,
+    /// Which groups of this host may do what.
+    pub control: ControlConfig,
     /// How nodes prove to each other who they are.
     pub tls: TlsConfig,
     /// What people call this node.
@@ -218,6 +231,7 @@ impl NodeConfig {
                 ca: "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt".into(),
                 token_file: "/var/run/secrets/kubernetes.io/serviceaccount/token".into(),
             },
+            control: ControlConfig::default(),
             tls: TlsConfig {
                 mode: TlsMode::Own,
                 ca: "/etc/bannkreis/tls/ca.crt".into(),

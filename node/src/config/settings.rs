@@ -5,7 +5,7 @@
 
 use super::document::Given;
 use super::{Backend, LogLevel, LogTarget, Mode, NodeConfig, Role, TlsMode};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -39,7 +39,7 @@ impl Setting {
 }
 
 /// All settings. Those of a section follow one another.
-pub static SETTINGS: [Setting; 26] = [
+pub static SETTINGS: [Setting; 29] = [
     Setting {
         key: "state_dir",
         default: "\"/var/lib/bannkreis\"",
@@ -167,6 +167,28 @@ pub static SETTINGS: [Setting; 26] = [
                 if text(given)? == "stderr" { LogTarget::Stderr } else { LogTarget::File(path(given)?) };
             put(&mut config.log.target, Ok(target))
         },
+    },
+    Setting {
+        key: "control.admin_group",
+        default: "\"\"",
+        purpose: "Whoever is in this group of this host may do everything with `bannkreis`, as root and the daemon's own \
+                  user may. Empty: nobody else.",
+        allowed: "the name of a group, or \"\"",
+        set: |config, given| put(&mut config.control.admin_group, name(given)),
+    },
+    Setting {
+        key: "control.operator_group",
+        default: "\"\"",
+        purpose: "Whoever is in this group may look, ban and unban. Empty: nobody else.",
+        allowed: "the name of a group, or \"\"",
+        set: |config, given| put(&mut config.control.operator_group, name(given)),
+    },
+    Setting {
+        key: "control.viewer_group",
+        default: "\"\"",
+        purpose: "Whoever is in this group may look. Empty: nobody else.",
+        allowed: "the name of a group, or \"\"",
+        set: |config, given| put(&mut config.control.viewer_group, name(given)),
     },
     Setting {
         key: "tls.mode",
@@ -341,6 +363,10 @@ fn host_and_port(given: &Given) -> Result<Option<String>, String> {
     let is_in_brackets = host.starts_with('[') && host.ends_with(']');
     if host.is_empty() || host.contains(char::is_whitespace) || (host.contains(':') && !is_in_brackets) {
         return Err("its host is not a name or an address (an IPv6 address stands in brackets)".into());
+    }
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    if address.is_ok_and(|address| address.is_unspecified()) {
+        return Err("nobody can connect to that address: it stands for all of this host's own".into());
     }
     Ok(Some(text.to_owned()))
 }

@@ -101,6 +101,12 @@ fn settings_that_do_not_go_together_are_named() {
     let pod = load(lease, &[("BANNKREIS_ADVERTISE", "10.244.1.7:7420")]).expect("a pod's");
     assert_eq!(pod.kubernetes.lease.as_deref(), Some("mail/bannkreis"));
     assert!(refused("[kubernetes]\nlease = \"bannkreis\"\n", &[]).contains("NAMESPACE/NAME"));
+    for everywhere in ["0.0.0.0:7420", "[::]:7420"] {
+        let nowhere = refused(&format!("advertise = \"{everywhere}\"\n"), &[]);
+        assert!(nowhere.contains(":1: `advertise") && nowhere.contains("nobody can connect"), "{nowhere}");
+    }
+    let groups = load("[control]\nviewer_group = \"helpdesk\"\n", &[]).expect("a group").control;
+    assert_eq!((groups.viewer_group.as_deref(), groups.admin_group), (Some("helpdesk"), None));
 }
 
 #[test]

@@ -24,6 +24,7 @@ const MESSAGES_AHEAD_MAX: usize = 4;
 /// What one line of the list is made from.
 pub(super) enum Row<'s> {
     Ban(&'s BanKey, &'s Ban),
+    BroughtAlong(&'s BanKey, &'s Ban),
     Outbox(&'s OutboxEntry),
     Notice(&'s BanKey, NodeId, Timestamp),
     Override(Subnet, &'s Override),
@@ -34,9 +35,10 @@ impl Row<'_> {
     fn order(&self) -> (Subnet, u8, Option<&JailName>) {
         match self {
             Row::Ban(key, _) => (key.subnet, 0, Some(&key.jail)),
-            Row::Outbox(entry) => (entry.key.subnet, 1, Some(&entry.key.jail)),
-            Row::Notice(key, _, _) => (key.subnet, 2, Some(&key.jail)),
-            Row::Override(subnet, _) => (*subnet, 3, None),
+            Row::BroughtAlong(key, _) => (key.subnet, 1, Some(&key.jail)),
+            Row::Outbox(entry) => (entry.key.subnet, 2, Some(&entry.key.jail)),
+            Row::Notice(key, _, _) => (key.subnet, 3, Some(&key.jail)),
+            Row::Override(subnet, _) => (*subnet, 4, None),
         }
     }
 
@@ -50,6 +52,13 @@ impl Row<'_> {
         let here = snapshot.node.node;
         match self {
             Row::Ban(key, ban) => snapshot.ban_info(key, ban),
+            Row::BroughtAlong(key, ban) => v1::BanInfo {
+                since_ms: Some(ban.since.0),
+                count: ban.count,
+                ports: ban.ports.to_string(),
+                note: "brought along by this node, until the cluster has taken it over".to_owned(),
+                ..local(snapshot, key, v1::BanKind::Waiting, here, ban.until)
+            },
             Row::Outbox(entry) => {
                 let kind = if entry.local.is_some() { v1::BanKind::Local } else { v1::BanKind::Waiting };
                 v1::BanInfo {
@@ -105,10 +114,12 @@ pub(super) fn local_rows(snapshot: &Snapshot) -> impl Iterator<Item = Row<'_>> {
     let is_banned = move |key: &BanKey| snapshot.view.live(key, now).is_some();
     let inspection = &snapshot.inspection;
     let waits = inspection.outbox.iter().filter(move |entry| entry.local.is_some() || !is_banned(&entry.key));
+    let brought = inspection.brought_along.iter().filter(move |(key, _)| !is_banned(key));
     let notices = inspection.notices.iter().filter(move |(key, _, _)| !is_banned(key));
     let overrides = inspection.overrides.iter().map(|(subnet, decision)| Row::Override(*subnet, decision));
     waits
         .map(Row::Outbox)
+        .chain(brought.map(|(key, ban)| Row::BroughtAlong(key, ban)))
         .chain(notices.map(|(key, origin, until)| Row::Notice(key, *origin, *until)))
         .chain(overrides)
 }
@@ -123,7 +134,7 @@ struct Filter {
 impl Filter {
     fn takes(&self, row: &Row<'_>, here: NodeId) -> bool {
         let (jail, since) = match row {
-            Row::Ban(key, ban) => (Some(&key.jail), Some(ban.since)),
+            Row::Ban(key, ban) | Row::BroughtAlong(key, ban) => (Some(&key.jail), Some(ban.since)),
             Row::Outbox(entry) => (Some(&entry.key.jail), Some(entry.last_failure)),
             Row::Notice(key, _, _) => (Some(&key.jail), None),
             Row::Override(_, _) => (None, None),
@@ -131,7 +142,7 @@ impl Filter {
         let is_from = |node: NodeId| match row {
             Row::Ban(_, ban) => ban.origins.iter().any(|origin| origin.node == node),
             Row::Notice(_, origin, _) => *origin == node,
-            Row::Outbox(_) | Row::Override(_, _) => here == node,
+            Row::BroughtAlong(_, _) | Row::Outbox(_) | Row::Override(_, _) => here == node,
         };
         self.jail.as_ref().is_none_or(|only| jail == Some(only))
             && self.node.is_none_or(is_from)

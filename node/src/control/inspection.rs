@@ -2,6 +2,7 @@
 //!
 //! Pure: reads the warden, changes nothing.
 
+use bannkreis_core::ban_list::Ban;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::event::{OutboxEntry, Override};
 use bannkreis_core::ids::NodeId;
@@ -22,6 +23,8 @@ pub struct Inspection {
     pub n_waiting: usize,
     /// Blocks of this host's own making, those that wait and those that are not shared.
     pub outbox: Vec<OutboxEntry>,
+    /// Bans of its former life, until the cluster that it changes to holds them.
+    pub brought_along: Vec<(BanKey, Ban)>,
     /// Peers' notices: which, from whom, until when.
     pub notices: Vec<(BanKey, NodeId, Timestamp)>,
     /// Operators' decisions for this host.
@@ -72,12 +75,18 @@ impl Inspection {
         let mut inspection = Inspection {
             jails: jails.collect(),
             n_blocked: warden.ruleset().elements.len(),
-            n_waiting: warden.outbox().filter(|entry| entry.local.is_none()).count(),
+            n_waiting: warden.outbox().filter(|entry| entry.local.is_none()).count()
+                + warden.brought_along(now.cluster).count(),
             outbox: warden
                 .outbox()
                 .filter(live)
                 .filter(|entry| concerns(entry.key.subnet))
                 .cloned()
+                .collect(),
+            brought_along: warden
+                .brought_along(now.cluster)
+                .filter(|(key, _)| concerns(key.subnet))
+                .map(|(key, ban)| (key.clone(), ban.clone()))
                 .collect(),
             notices: warden
                 .notices(now.cluster)

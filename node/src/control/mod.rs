@@ -29,9 +29,10 @@ mod tests;
 mod tokens;
 mod why;
 
+pub use bannkreis_raft::BackupFacts;
 pub use inspection::Inspection;
-pub use peer::{Peer, Role};
-pub use recovery::{BackupFacts, NewLife, NewTime, RecoverWish};
+pub use peer::{Groups, Peer, Role};
+pub use recovery::{NewLife, NewTime, RecoverWish};
 pub use socket::{ControlSocket, SocketError};
 
 use bannkreis_core::ban_list::{BanView, Cause};

@@ -8,6 +8,7 @@ use super::{NodeApi, service};
 use bannkreis_core::ids::{ClusterId, Position};
 use bannkreis_core::time::Timestamp;
 use bannkreis_proto::v1;
+use bannkreis_raft::BackupFacts;
 use bytes::Bytes;
 use std::fs::File;
 use std::io::Write;
@@ -22,27 +23,6 @@ const CHUNK_BYTES: usize = 256 * 1024;
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Pieces that wait for a slow reader.
 const CHUNKS_WAITING_MAX: usize = 2;
-
-/// What can be said of a backup.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BackupFacts {
-    /// Whose state.
-    pub cluster: ClusterId,
-    /// How far the log was applied, in which generation.
-    pub position: Position,
-    /// Cluster time there.
-    pub now: Timestamp,
-    /// The replicated level.
-    pub level: u32,
-    /// Live bans.
-    pub n_bans: u64,
-    /// Allow entries.
-    pub n_allow: u64,
-    /// Names of the members.
-    pub members: Vec<String>,
-    /// Whether the cluster's authority is in it.
-    pub has_keys: bool,
-}
 
 /// What cluster time is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The gRPC service: finds out who asks, and hands each call to the file that answers it.
 
 use super::remote::LateApi;
-use super::{NodeApi, Peer, Role, bans, commands, keys, members, recovery, status, tokens, why};
+use super::{Groups, NodeApi, Peer, Role, bans, commands, keys, members, recovery, status, tokens, why};
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::control_server::Control;
 use std::sync::{Arc, OnceLock};
@@ -11,25 +11,27 @@ use tonic::{Request, Response, Status, Streaming};
 /// The service behind the control socket and the nodes' port.
 pub(super) struct ControlService {
     api: LateApi,
+    groups: Groups,
 }
 
 impl ControlService {
     /// A service that answers from `api`.
-    pub(super) fn new(api: Arc<dyn NodeApi>) -> ControlService {
+    /// `groups`: who may ask on this host.
+    pub(super) fn new(api: Arc<dyn NodeApi>, groups: Groups) -> ControlService {
         let late = OnceLock::new();
         late.get_or_init(|| api);
-        ControlService { api: Arc::new(late) }
+        ControlService { api: Arc::new(late), groups }
     }
 
     /// A service that answers as soon as there is something to answer from.
     pub(super) fn late(api: LateApi) -> ControlService {
-        ControlService { api }
+        ControlService { api, groups: Groups::default() }
     }
 
     /// Who asks, if they may do what needs this `role`.
     fn admit<T>(&self, request: &Request<T>, role: Role) -> Result<(&dyn NodeApi, Peer), Status> {
         let api = self.api.get().ok_or_else(|| Status::unavailable("bannkreisd is starting: ask again"))?;
-        let peer = Peer::of(request, api.node().node)?;
+        let peer = Peer::of(request, api.node().node, &self.groups)?;
         peer.check(role)?;
         Ok((&**api, peer))
     }

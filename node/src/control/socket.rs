@@ -1,8 +1,8 @@
-//! The control socket: a file that only root and the daemon's user may open, there exactly while the daemon
-//! listens on it.
+//! The control socket: a file that only root and the daemon's user may open, unless groups are named that may ask; there
+//! exactly while the daemon listens on it.
 
-use super::NodeApi;
 use super::service::ControlService;
+use super::{Groups, NodeApi};
 use bannkreis_proto::v1::control_server::{ControlServer, SERVICE_NAME};
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
@@ -74,17 +75,18 @@ pub enum SocketError {
 pub struct ControlSocket {
     listener: Option<UnixListener>,
     path: PathBuf,
+    groups: Groups,
     /// Device and inode, so that never another daemon's file is removed.
     file: (u64, u64),
 }
 
 impl ControlSocket {
-    /// Binds `path`: makes its directory, takes the place of a stale socket, and lets in only the owner.
-    /// Needs a tokio runtime.
+    /// Binds `path`: makes its directory, takes the place of a stale socket, and lets in only the owner, or whoever is
+    /// in one of `groups`. Needs a tokio runtime.
     ///
     /// # Errors
     /// See [`SocketError`].
-    pub fn bind(path: &Path) -> Result<ControlSocket, SocketError> {
+    pub fn bind(path: &Path, groups: Groups) -> Result<ControlSocket, SocketError> {
         let path = path.to_owned();
         if path.as_os_str().len() > PATH_BYTES_MAX {
             return Err(SocketError::PathTooLong { path });
@@ -96,10 +98,12 @@ impl ControlSocket {
         make_room(&path)?;
         let listener = UnixListener::bind(&path).map_err(|error| failed("made", error))?;
         // Who slips in before this is asked for credentials like everybody else.
-        fs::set_permissions(&path, Permissions::from_mode(0o600))
+        // Several groups do not fit a file's mode: then the credentials alone decide.
+        let mode = if groups.are_named() { 0o666 } else { 0o600 };
+        fs::set_permissions(&path, Permissions::from_mode(mode))
             .map_err(|error| failed("closed to others", error))?;
         let facts = fs::symlink_metadata(&path).map_err(|error| failed("looked at", error))?;
-        Ok(ControlSocket { listener: Some(listener), file: (facts.dev(), facts.ino()), path })
+        Ok(ControlSocket { listener: Some(listener), file: (facts.dev(), facts.ino()), path, groups })
     }
 
     /// Answers on the socket until `shutdown` is over; then the file is gone. The health service
@@ -124,11 +128,19 @@ impl ControlSocket {
             // Nobody listens any more only when the server has ended by itself.
             let _ = stopping.send(());
         };
+        // Who may do nothing takes no room either. An error of one connection is that connection's.
+        let groups = self.groups.clone();
+        let incoming = UnixListenerStream::new(listener).filter(move |connection| match connection {
+            Ok(stream) => {
+                stream.peer_cred().is_ok_and(|peer| groups.role_of(peer.uid(), peer.gid()).is_some())
+            }
+            Err(_) => true,
+        });
         let server = Server::builder()
             .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
             .add_service(health)
-            .add_service(ControlServer::new(ControlService::new(api)))
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), shutdown);
+            .add_service(ControlServer::new(ControlService::new(api, self.groups.clone())))
+            .serve_with_incoming_shutdown(incoming, shutdown);
         let grace = async {
             if stopped.await.is_ok() {
                 tokio::time::sleep(STOP_GRACE).await;

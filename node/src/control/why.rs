@@ -224,6 +224,10 @@ fn protections(snapshot: &Snapshot, target: Subnet) -> Vec<v1::WhyProtection> {
             LocalProtection::Own | LocalProtection::Peer if is_known => {}
             LocalProtection::Own => protections.push(plain(subnet, "is this host's own".to_owned(), true)),
             LocalProtection::Peer => protections.push(plain(subnet, "is a configured peer".to_owned(), true)),
+            LocalProtection::BroughtAlong => {
+                let what = "is on the allow list that this node brings along".to_owned();
+                protections.push(plain(subnet, what, true));
+            }
             LocalProtection::IgnoreIp => {
                 let jails: Vec<&str> =
                     snapshot.ignored_by(subnet).into_iter().map(JailName::as_str).collect();

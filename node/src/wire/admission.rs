@@ -235,7 +235,7 @@ fn check_room(raft: &RaftNode) -> Result<(), NotLetIn> {
     let status = raft.status();
     if status.voters.len() + status.learners.len() >= MEMBERS_MAX {
         return Err(NotLetIn::Refused(format!(
-            "the cluster has {MEMBERS_MAX} members, the most there can be"
+            "the cluster has {MEMBERS_MAX} members, the most there can be: `bannkreis cluster remove` makes room"
         )));
     }
     Ok(())
@@ -248,12 +248,16 @@ fn check_former(raft: &RaftNode, request: &v1::AdmitRequest, key: Fingerprint) -
     let view = raft.view();
     let Some(entry) = view.node(former).filter(|entry| !entry.revoked) else {
         return Err(NotLetIn::Refused(format!(
-            "the node {former} is no member any more: `bannkreis token create` on a member lets its host in again"
+            "the node {former} is no member any more: `bannkreis cluster leave --force` on its host makes it a cluster of \
+             one that can join by a token"
         )));
     };
     let bound = &entry.record.key_fingerprint[..];
     if bound != key.0 || bound != &request.shown_key[..] {
-        return Err(NotLetIn::Refused(format!("its key is not the one that the node {former} had")));
+        return Err(NotLetIn::Refused(format!(
+            "its key is not the one that the node {former} had: `bannkreis cluster leave --force` on it makes it a cluster \
+             of one that can join by a token"
+        )));
     }
     Ok(())
 }

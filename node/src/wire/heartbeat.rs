@@ -39,6 +39,8 @@ pub struct SelfFacts {
     pub observe: bool,
     /// It has the key of the cluster's authority.
     pub has_authority: bool,
+    /// For how long it has heard no quorum, in ms.
+    pub no_quorum_ms: Option<u64>,
 }
 
 impl SelfFacts {
@@ -53,6 +55,7 @@ impl SelfFacts {
             observe: self.observe,
             has_authority: self.has_authority,
             decisions: Vec::new(),
+            no_quorum_ms: self.no_quorum_ms,
         }
     }
 
@@ -66,6 +69,7 @@ impl SelfFacts {
             n_waiting: heartbeat.n_waiting,
             observe: heartbeat.observe,
             has_authority: heartbeat.has_authority,
+            no_quorum_ms: heartbeat.no_quorum_ms,
         }
     }
 }
@@ -144,6 +148,14 @@ impl PeerTable {
         self.lock().get(&node).copied()
     }
 
+    /// Since when `leader`, which can be reached, has heard no quorum, by its own word, in ms of this host's
+    /// CLOCK_BOOTTIME.
+    #[must_use]
+    pub fn no_quorum_since_ms(&self, leader: NodeId, boottime_ms: u64) -> Option<u64> {
+        let told = self.get(leader).filter(|told| told.is_reachable(boottime_ms))?;
+        Some(told.heard_at_ms.saturating_sub(told.facts.no_quorum_ms?))
+    }
+
     /// What `leader` has said that it decides.
     #[must_use]
     pub fn decisions(&self, leader: NodeId) -> Vec<Decided> {
@@ -182,5 +194,23 @@ impl PeerTable {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, PeerFacts>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_without_a_majority_says_so_while_it_is_heard() {
+        let (leader, table) = (NodeId(1), PeerTable::default());
+        let without = SelfFacts { no_quorum_ms: Some(400), ..SelfFacts::default() };
+        table.heard(leader, SelfFacts::default().to_wire(), 10_000);
+        assert_eq!(table.no_quorum_since_ms(leader, 10_100), None);
+        table.heard(leader, without.to_wire(), 10_500);
+        assert_eq!(table.no_quorum_since_ms(leader, 10_900), Some(10_100));
+        assert_eq!(table.no_quorum_since_ms(NodeId(2), 10_900), None);
+        // Later on nobody knows, and this node soon hears no leader itself.
+        assert_eq!(table.no_quorum_since_ms(leader, 10_500 + REACHABLE_MS + 1), None);
     }
 }

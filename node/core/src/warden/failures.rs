@@ -7,7 +7,7 @@ use crate::change::BanKey;
 use crate::event::{Effect, IgnoredBecause, Notable, OutboxEntry};
 use crate::failure::Failure;
 use crate::jail::Jail;
-use crate::judge::wanted_after;
+use crate::judge::{Protection, wanted_after};
 use crate::subnet::Subnet;
 use crate::tally::{Count, weight_of_known};
 use crate::time::{Now, Until};
@@ -30,8 +30,14 @@ impl Warden {
         if jail.ignore.iter().any(is_ignored) {
             return tell_ignored(IgnoredBecause::IgnoreIp, effects);
         }
-        if let Some(LocalProtection::Own | LocalProtection::Peer) = self.local_protection(failure.offender) {
-            return tell_ignored(IgnoredBecause::OwnAddress, effects);
+        match self.local_protection(failure.offender) {
+            Some(LocalProtection::Own | LocalProtection::Peer) => {
+                return tell_ignored(IgnoredBecause::OwnAddress, effects);
+            }
+            Some(LocalProtection::BroughtAlong) => {
+                return tell_ignored(IgnoredBecause::Protected(Protection::AllowList), effects);
+            }
+            Some(LocalProtection::IgnoreIp) | None => {}
         }
         if let Some(protection) = self.view.protection(failure.offender, now.cluster) {
             return tell_ignored(IgnoredBecause::Protected(protection), effects);

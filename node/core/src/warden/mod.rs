@@ -11,6 +11,7 @@
 //!                             render: overrides, bans, outbox, notices ─▶ Firewall deltas
 //! ```
 
+mod brought_along;
 mod estimate;
 mod failures;
 mod notices;
@@ -35,6 +36,7 @@ use crate::tally::Tally;
 use crate::time::{Now, SECOND_MS, Timestamp};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use brought_along::BroughtAlong;
 use notices::Notices;
 use outbox::Outbox;
 
@@ -52,6 +54,8 @@ pub enum LocalProtection {
     Peer,
     /// `ignoreip` of one of this host's jails.
     IgnoreIp,
+    /// An allow entry that this node brings along into a cluster.
+    BroughtAlong,
 }
 
 /// What a jail has counted on this host since the daemon started.
@@ -79,6 +83,8 @@ pub struct Warden {
     outbox: Outbox,
     notices: Notices,
     overrides: SubnetMap<Override>,
+    /// What the node had in its former life, until the cluster holds it.
+    brought_along: Option<BroughtAlong>,
     ruleset: Ruleset,
     /// When an element must be looked at again, because one of its sources ends.
     element_timers: BTreeSet<(Timestamp, Subnet)>,
@@ -122,6 +128,7 @@ impl Warden {
             outbox: Outbox::with(kept),
             notices: Notices::default(),
             overrides: held,
+            brought_along: None,
             ruleset: Ruleset::default(),
             element_timers: BTreeSet::new(),
             timer_of_element: BTreeMap::new(),
@@ -171,6 +178,7 @@ impl Warden {
             Event::CaughtUp => {
                 if !self.caught_up {
                     self.caught_up = true;
+                    self.forget_brought_along(now.cluster);
                     self.render_all(now.cluster, &mut Vec::new());
                     effects.push(Effect::ReplaceFirewall(self.ruleset.clone()));
                 }
@@ -191,6 +199,9 @@ impl Warden {
             }
             Event::Noticed(notice) => self.on_notice(now, &notice, effects),
             Event::Override { subnet, decision } => self.on_override(now, subnet, decision, effects),
+            Event::BroughtAlong { former, formerly } => {
+                self.on_brought_along(now, former, formerly, effects);
+            }
             Event::Configured(configuration) => self.on_configured(now, configuration, effects),
             Event::FirewallDamaged => effects.push(Effect::ReplaceFirewall(self.ruleset.clone())),
             Event::Timer => self.on_timer(now, effects),
@@ -352,6 +363,7 @@ impl Warden {
             self.tally.forget_inside(lift.target, lift.voided.jail.as_ref(), is_void);
         }
         let mut touched = self.notices.lift(lift, now.cluster);
+        touched.extend(self.brought_along_inside(lift.target));
         for key in self.outbox.take_lifted(lift, self.node) {
             touched.push(key.subnet);
             effects.push(Effect::StoreOutbox { key, entry: None });
@@ -375,6 +387,7 @@ impl Warden {
         for subnet in configuration.own {
             self.local_protected.insert(subnet, LocalProtection::Own);
         }
+        self.protect_brought_along(now.cluster);
         self.refresh_protection(now.cluster, effects);
         self.settle_all(now, effects);
         self.render_all(now.cluster, effects);

@@ -8,9 +8,9 @@ use super::{LocalProtection, Warden};
 use crate::ban_list::Ban;
 use crate::change::BanKey;
 use crate::event::{Effect, OverrideKind};
+use crate::ids::NodeId;
 use crate::jail::{JailName, Ports};
 use crate::ruleset::{Chain, Element, FirewallDelta};
-use crate::settings::Reach;
 use crate::subnet::Subnet;
 use crate::time::{DAY_MS, Timestamp, Until};
 use alloc::collections::BTreeSet;
@@ -109,6 +109,7 @@ impl Warden {
         subnets.extend(self.outbox.entries().map(|entry| entry.key.subnet));
         subnets.extend(self.notices.subnets());
         subnets.extend(self.overrides.iter().map(|(subnet, _)| subnet));
+        subnets.extend(self.brought_along_subnets());
         subnets
     }
 
@@ -140,13 +141,23 @@ impl Warden {
             ports: self.reach_elsewhere(&key.jail, ports),
             until: Until::At(until),
         });
-        join(blocked.into_iter().chain(bans).chain(provisional).chain(noticed), now)
+        let brought = self.brought_along_of(now, subnet).map(|(key, ban)| Want {
+            jail: key.jail.clone(),
+            ports: self.reach_of_brought(key, ban),
+            until: ban.until,
+        });
+        join(blocked.into_iter().chain(bans).chain(provisional).chain(noticed).chain(brought), now)
     }
 
     /// What a ban closes here: on the host that saw the attack, and for a jail of this host's own, the
     /// jail's ports; elsewhere what the reach says.
     fn reach_of_ban(&self, key: &BanKey, ban: &Ban) -> Ports {
-        if ban.origins.iter().any(|origin| origin.node == self.node) {
+        self.reach_as(self.node, key, ban)
+    }
+
+    /// The same on a node that was called `own` when the ban was made.
+    pub(super) fn reach_as(&self, own: NodeId, key: &BanKey, ban: &Ban) -> Ports {
+        if ban.origins.iter().any(|origin| origin.node == own) {
             let own = self.jails.get(&key.jail).map_or_else(Ports::none, |jail| jail.ports.clone());
             return ban.ports.union(&own);
         }
@@ -156,12 +167,8 @@ impl Warden {
     fn reach_elsewhere(&self, jail: &JailName, ports: &Ports) -> Ports {
         let own = self.jails.get(jail).map_or_else(Ports::none, |own| own.ports.clone());
         let ports = ports.union(&own);
-        match self.view.settings().reach {
-            Reach::Host => Ports::whole_host(),
-            Reach::Ports => ports,
-            Reach::Guarded if self.jails.is_empty() => Ports::whole_host(),
-            Reach::Guarded => ports.union(&self.guarded_ports),
-        }
+        let guarded = Some(&self.guarded_ports).filter(|_| !self.jails.is_empty());
+        self.view.settings().reach.closes(ports, guarded)
     }
 
     fn is_protected_here(&self, now: Timestamp, subnet: Subnet) -> bool {

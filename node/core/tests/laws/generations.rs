@@ -1,6 +1,6 @@
 //! A new generation keeps every ban and every word of an operator, and believes nobody of the old one.
 
-use crate::generated::{BEGIN, MEMBERS, applied, command, history, jail_name, offender_number};
+use crate::generated::{BEGIN, MEMBERS, applied, command, history, jail_name, list, offender_number};
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::command::{ImportedBan, ImportedHistory, Op, UnbanSelection};
@@ -60,7 +60,7 @@ proptest! {
 
 #[test]
 fn an_address_of_a_node_that_was_given_up_can_be_banned() {
-    let (mut list, index) = crate::generated::list();
+    let (mut list, index) = list();
     let address = offender_number(2);
     let record = NodeRecord {
         node: MEMBERS[1],
@@ -79,7 +79,7 @@ fn an_address_of_a_node_that_was_given_up_can_be_banned() {
 /// What the old generation brings along is weighed against what the new one has lifted since.
 #[test]
 fn a_survivor_brings_back_nobody_who_was_let_go_meanwhile() {
-    let (list, index) = crate::generated::list();
+    let (list, index) = list();
     let mut new = list.in_generation(&recovered(None));
     let place = |n| Position { generation: 7, index: index + n };
     let operator =
@@ -112,4 +112,35 @@ fn a_survivor_brings_back_nobody_who_was_let_go_meanwhile() {
     // Evidence that is newer than the unban counts.
     new.apply(place(3), &command(later, vec![import(3, vec![ban(lifted, later)], Vec::new())]));
     assert!(new.ban(&key(lifted)).is_some());
+}
+
+#[test]
+fn a_node_that_goes_on_alone_closes_the_same_ports_as_before() {
+    let (mut list, index) = list();
+    let ban = |n: u8, node: NodeId| Op::OperatorBan {
+        operator: Operator {
+            command_id: CommandId(u128::from(n)),
+            node,
+            author: String::new(),
+            reason: String::new(),
+        },
+        target: offender_number(n),
+        jail: jail_name(0),
+        ban_time: BanTime::Ms(600 * SECOND_MS),
+        ports: Ports::tcp(&[443]),
+        force: false,
+    };
+    let jails = vec![(jail_name(1), Ports::tcp(&[25, 587]))];
+    let record = NodeRecord { node: MEMBERS[1], jails, ..NodeRecord::default() };
+    let ops = vec![Op::NodeSeen(record), ban(0, MEMBERS[0]), ban(1, MEMBERS[1])];
+    list.apply(Position { generation: 0, index: index + 1 }, &command(BEGIN, ops));
+    let closed = |list: &BanList, n| {
+        list.ban(&BanKey { subnet: offender_number(n), jail: jail_name(0) }).unwrap().ports.clone()
+    };
+    // Guarded: another node's ban closes what the node serves, its own one what it saw attacked.
+    let taken = list.taken_by(MEMBERS[1]);
+    assert_eq!(closed(&taken, 0), Ports::tcp(&[25, 443, 587]));
+    assert_eq!(closed(&taken, 1), Ports::tcp(&[443]));
+    // A node without jails closes the whole host.
+    assert_eq!(closed(&list.taken_by(MEMBERS[2]), 0), Ports::whole_host());
 }

@@ -3,6 +3,7 @@
 //! Not for whole clusters: that is the simulation's (`tests/sim`).
 
 mod applying;
+mod brought_along;
 mod generated;
 mod generations;
 mod judging;

@@ -134,6 +134,24 @@ async fn bans_are_listed_by_address_with_what_only_this_host_blocks() {
 }
 
 #[tokio::test]
+async fn what_a_joining_node_brings_along_is_listed_until_the_cluster_has_it() {
+    let other = MadeUp::new();
+    other.apply(vec![proposal(NodeId(1), "192.0.2.7", &[25]), proposal(NodeId(1), "192.0.2.9", &[25])]);
+    let mut inspection = kopano();
+    inspection.brought_along = other.view().bans().map(|(key, ban)| (key.clone(), ban.clone())).collect();
+    let api = MadeUp::knowing(inspection);
+    api.apply(vec![proposal(NodeId(2), "192.0.2.9", &[25])]);
+    let found = listed(&api, v1::ListBansRequest::default()).await;
+    let lines: Vec<(&str, BanKind)> = found.iter().map(|ban| (ban.subnet.as_str(), ban.kind())).collect();
+    assert_eq!(lines, [("192.0.2.7", BanKind::Waiting), ("192.0.2.9", BanKind::Ban)]);
+    assert!(found[0].note.contains("brought along"), "{}", found[0].note);
+    let request = v1::WhyRequest { target: "192.0.2.7".to_owned() };
+    let answer = why::why(&api, request).await.unwrap();
+    assert_eq!(answer.bans[0].ban.as_ref().unwrap().note, found[0].note);
+    assert_eq!(answer.lift_command, "bannkreis unban 192.0.2.7");
+}
+
+#[tokio::test]
 async fn why_names_host_jail_lines_and_the_command_that_lifts() {
     let mut inspection = kopano();
     inspection.is_blocked = true;

@@ -1,7 +1,7 @@
 //! The socket file: who may open it, when it is there, and what happens when something else is.
 
 use super::made_up::MadeUp;
-use crate::control::{ControlSocket, SocketError};
+use crate::control::{ControlSocket, Groups, SocketError};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tonic_health::pb::health_client::HealthClient;
 async fn the_file_is_the_owners_and_goes_when_the_daemon_stops() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run/control.sock");
-    let socket = ControlSocket::bind(&path).unwrap();
+    let socket = ControlSocket::bind(&path, Groups::default()).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async {
@@ -44,7 +44,7 @@ async fn the_file_is_the_owners_and_goes_when_the_daemon_stops() {
     assert_eq!(next().await, ServingStatus::Serving);
     let whole = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(whole.status(), ServingStatus::Serving);
-    let second = ControlSocket::bind(&path).unwrap_err();
+    let second = ControlSocket::bind(&path, Groups::default()).unwrap_err();
     assert!(matches!(second, SocketError::InUse { .. }), "{second}");
     assert!(second.to_string().contains("another bannkreisd"), "{second}");
     stop.send(()).unwrap();
@@ -60,11 +60,23 @@ async fn a_stale_socket_is_replaced_and_anything_else_is_left_alone() {
     let path = dir.path().join("control.sock");
     drop(UnixListener::bind(&path).unwrap());
     assert!(path.exists(), "the listener has left its file behind, as a killed daemon does");
-    drop(ControlSocket::bind(&path).unwrap());
+    drop(ControlSocket::bind(&path, Groups::default()).unwrap());
     std::fs::write(&path, "somebody's notes").unwrap();
-    let refused = ControlSocket::bind(&path).unwrap_err();
+    let refused = ControlSocket::bind(&path, Groups::default()).unwrap_err();
     assert!(matches!(refused, SocketError::NotASocket { .. }), "{refused}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody's notes");
     let long = dir.path().join("x".repeat(120));
-    assert!(matches!(ControlSocket::bind(&long).unwrap_err(), SocketError::PathTooLong { .. }));
+    assert!(matches!(
+        ControlSocket::bind(&long, Groups::default()).unwrap_err(),
+        SocketError::PathTooLong { .. }
+    ));
+}
+
+#[tokio::test]
+async fn with_a_group_that_may_ask_the_credentials_decide_and_not_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sock");
+    let groups = Groups { viewer: Some("helpdesk".to_owned()), ..Groups::default() };
+    let _socket = ControlSocket::bind(&path, groups).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
 }
