@@ -21,6 +21,7 @@ mod all_killed;
 mod api_server;
 mod by_lease;
 mod catch_up;
+mod counted_together;
 mod leader_kills;
 mod members;
 mod operators;
