@@ -52,14 +52,15 @@ pub fn evidence_text(text: &str) -> String {
 /// Whether all of it is ASCII without control characters, eight bytes at once.
 fn is_printable(text: &[u8]) -> bool {
     const EACH: u64 = u64::from_le_bytes([1; 8]);
-    let (words, rest) = text.as_chunks::<8>();
-    let is_odd = |word: &[u8; 8]| {
+    let odd = |word: &[u8; 8]| {
         let word = u64::from_le_bytes(*word);
         // A byte's highest bit is set by the sum when it is DEL, and not by the other one when it is below a blank.
         let (del, blank) = (word.wrapping_add(EACH), word.wrapping_add(EACH * (0x80 - 0x20)));
-        (word | del | !blank) & (EACH * 0x80) != 0
+        word | del | !blank
     };
-    !words.iter().any(is_odd) && rest.iter().all(|byte| matches!(byte, b' '..=b'~'))
+    // The last eight bytes overlap with the others.
+    let Some(last) = text.last_chunk() else { return text.iter().all(|byte| matches!(byte, b' '..=b'~')) };
+    text.as_chunks().0.iter().fold(odd(last), |all, word| all | odd(word)) & (EACH * 0x80) == 0
 }
 
 /// What a node asks of the cluster: ban this offender.

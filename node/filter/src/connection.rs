@@ -16,7 +16,7 @@ pub const CONNECTION_AGE_MAX_MS: u64 = 5 * MINUTE_MS;
 /// At most so many lines are remembered of a connection; the later ones are left out.
 pub const LINES_MAX: usize = 32;
 /// Hashes are counted by their remainder.
-const N_KINDS: usize = 1024;
+const N_KINDS: usize = 4096;
 
 /// Where it stands what is known of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,13 +168,13 @@ impl Connections {
 fn hash_of(id: &str) -> u32 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-    let mut hash = BASIS;
-    for part in id.as_bytes().chunks(8) {
-        let mut eight = [0; 8];
-        eight[..part.len()].copy_from_slice(part);
-        hash = (hash ^ u64::from_le_bytes(eight)).wrapping_mul(PRIME);
-        hash ^= hash >> 29;
-    }
+    let mix = |hash: u64, word: u64| {
+        let hash = (hash ^ word).wrapping_mul(PRIME);
+        hash ^ hash >> 29
+    };
+    let (words, rest) = id.as_bytes().as_chunks::<8>();
+    let hash = words.iter().fold(BASIS, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    let hash = mix(hash, rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
     u32::try_from(hash >> 32).unwrap_or_default()
 }
 

@@ -169,6 +169,7 @@ impl Filter {
             position: line.position,
             replayed: line.replayed,
             text: &line.text,
+            ascii: None,
             cut: line.cut,
             is_telling: true,
         };

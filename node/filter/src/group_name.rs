@@ -61,6 +61,13 @@ impl Name {
         Some(Name(u16::try_from(KNOWN.len() + at).ok()?))
     }
 
+    /// A bit of its own in a set of names; no bit at all for those that came late.
+    #[must_use]
+    #[inline]
+    pub(crate) fn bit(self) -> u64 {
+        1_u64.checked_shl(u32::from(self.0)).unwrap_or(0)
+    }
+
     /// As it is written.
     #[must_use]
     pub fn as_str(self) -> &'static str {

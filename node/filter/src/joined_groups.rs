@@ -39,14 +39,14 @@ impl JoinedGroups {
     /// Gives their values to the groups that they belong to.
     pub(crate) fn join(&self, groups: &mut Groups) {
         for joined in &self.0 {
-            let Some(value) = groups.value(joined.group).map(str::to_owned) else { continue };
+            let Some(value) = groups.value(joined.group) else { continue };
             match groups.get(joined.into) {
                 Some(before) if joined.is_tuple => {
                     let both = format!("{before} {value}");
                     groups.set(joined.into, Some(&both));
                 }
                 Some(before) if !before.is_empty() => {}
-                _ => groups.set(joined.into, Some(&value)),
+                _ => groups.set_as(joined.into, joined.group),
             }
         }
     }

@@ -6,7 +6,8 @@
 //! later line counts depends on it. Not for reading logs and not for counting failures.
 
 use crate::date::dates::Dated;
-use crate::date::glance::Glance;
+use crate::date::glance::{Glance, without_end};
+use crate::engine::ascii::ascii_text;
 use crate::filter::{Filter, Mode, Moment};
 use crate::further_texts::FurtherTexts;
 use crate::judged::{Judged, NamedFailure};
@@ -154,6 +155,8 @@ impl LogFilters {
         } else {
             Passes::pass_over(block.bytes)
         };
+        // When each line is looked at anyway, they are all taken for text at once.
+        let text_of_all = if is_searched { None } else { ascii_text(block.bytes) };
         let mut work = Work::new(&mut self.filters, readers, &mut self.scratch, now);
         let mut n_lines = 0;
         let mut start = 0;
@@ -161,11 +164,13 @@ impl LogFilters {
             let length = memchr(b'\n', &block.bytes[start..]).unwrap_or(block.bytes.len() - start);
             let end = start + length;
             let (text, cut) = line_text(&block.bytes[start..end]);
+            let ascii = text_of_all.and_then(|all| all.get(start..=end)).filter(|_| text.len() == length);
             let line = RawLine {
                 source: block.source,
                 position: SourcePosition(block.position.0 + start as u64),
                 replayed: start < block.replayed_bytes,
                 text,
+                ascii,
                 cut,
                 is_telling: true,
             };
@@ -193,6 +198,7 @@ impl LogFilters {
             position: line.position,
             replayed: line.replayed,
             text: &line.text,
+            ascii: None,
             cut: line.cut,
             is_telling: true,
         };
@@ -212,6 +218,8 @@ pub(crate) struct RawLine<'b> {
     pub(crate) position: SourcePosition,
     pub(crate) replayed: bool,
     pub(crate) text: &'b [u8],
+    /// The same with its line end, where it is known already that it is ASCII and that nothing else ends it.
+    pub(crate) ascii: Option<&'b str>,
     pub(crate) cut: bool,
     /// Its filter has a text that may stand in it, or wants to see every line.
     pub(crate) is_telling: bool,
@@ -264,6 +272,9 @@ impl<'w> Work<'w> {
             }
         }
         let mut glance = Glance::new(line.text);
+        if let Some(ascii) = line.ascii {
+            glance = Glance::of_ascii(ascii.strip_suffix('\n').unwrap_or(ascii));
+        }
         for group in &self.readers.groups {
             let is_wanted = self.scratch.narrowed.has_any_of(&group.all)
                 || group.with_window.iter().any(|&(place, _)| self.filters[place].awaits_more());
@@ -283,7 +294,7 @@ impl<'w> Work<'w> {
     /// Shows a line that nobody judges to those that look at several lines at once.
     fn note(&mut self, group: &Group, line: RawLine<'_>, glance: &Glance<'_>, dated: &Dated) {
         let decoded = self.decoded(group, glance);
-        let text = decoded.trim_end_matches(['\r', '\n']);
+        let text = without_end(&decoded);
         let at = Moment { now: self.now, mode: line.mode() };
         for &(place, _) in &group.with_window {
             self.filters[place].take_note(line.cut, text, &text[dated.cut.end..], dated, at);
@@ -303,7 +314,7 @@ impl<'w> Work<'w> {
         found: &mut dyn FnMut(Failure),
     ) {
         let decoded = self.decoded(group, glance);
-        let text = decoded.trim_end_matches(['\r', '\n']);
+        let text = without_end(&decoded);
         let dated = self.filters[group.lead].dates.next(text, glance, self.now, line.mode());
         let Scratch { wanted_by, narrowed, rest } = &mut *self.scratch;
         self.readers.prefilter.at_gap(text, &dated.cut, wanted_by);
@@ -311,10 +322,13 @@ impl<'w> Work<'w> {
         let at = Moment { now: self.now, mode: line.mode() };
         rest.clear();
         let filters = &mut *self.filters;
+        // What stands behind the date is mostly the rest of the line as it lies in the block.
+        let behind = line.ascii.filter(|_| dated.cut.start == 0).and_then(|ascii| ascii.get(dated.cut.end..));
         let mut judge = |member: usize, is_telling: bool| {
-            if rest.is_empty() {
+            if behind.is_none() && rest.is_empty() {
                 dated.rest_of(text, rest);
             }
+            let rest = behind.unwrap_or(rest);
             let filter = &mut filters[self.readers.filters[member]];
             if !is_telling && !filter.awaits_more() {
                 filter.take_note(line.cut, text, &rest[..rest.len() - 1], &dated, at);

@@ -151,13 +151,18 @@ impl Pattern {
     /// Reads the groups of a match at `places` of `text` into `groups`, where they replace what has the same
     /// name.
     pub fn read(&self, text: &str, places: &Places, groups: &mut Groups) {
+        self.read_over(text, places, &mut Groups::default(), groups);
+    }
+
+    /// The same, with memory that one match hands on to the next.
+    pub(crate) fn read_over(&self, text: &str, places: &Places, own: &mut Groups, groups: &mut Groups) {
         if self.merged.is_empty() {
             self.read_plain(text, places, None, groups);
             return;
         }
-        let mut own = Groups::default();
-        self.read_plain(text, places, None, &mut own);
-        self.merged.join(&mut own);
+        own.clear();
+        self.read_plain(text, places, None, own);
+        self.merged.join(own);
         for (name, value) in own.entries() {
             groups.set(name, value);
         }

@@ -5,6 +5,7 @@
 //! expressions are searched for exactly, in order. So a line that matches none costs one pass, however long the list
 //! is.
 
+use crate::engine::ascii::is_ascii;
 use crate::engine::bytes::for_ascii;
 use crate::engine::head::{head_of, rest_behind};
 use crate::engine::required::{self, Needle};
@@ -27,6 +28,8 @@ pub struct PatternList {
     tagged: Option<Option<Tags>>,
     /// Where the groups of the last match are.
     places: Places,
+    /// Memory that one match hands on to the next.
+    own: Groups,
 }
 
 /// What [`Tagged`] needs to know of a list.
@@ -57,7 +60,7 @@ impl PatternList {
     /// A list of these.
     #[must_use]
     pub fn new(patterns: Vec<Pattern>) -> PatternList {
-        PatternList { patterns, screen: None, tagged: None, places: Places::new() }
+        PatternList { patterns, screen: None, tagged: None, places: Places::new(), own: Groups::NONE }
     }
 
     /// The first that matches `text`; [`PatternList::read`] has its groups. `gave_up` grows by those that were
@@ -87,8 +90,8 @@ impl PatternList {
     }
 
     /// Reads the groups of the expression `index`, which was found last, in `text`: see [`Pattern::read`].
-    pub fn read(&self, index: usize, text: &str, groups: &mut Groups) {
-        self.patterns[index].read(text, &self.places, groups);
+    pub fn read(&mut self, index: usize, text: &str, groups: &mut Groups) {
+        self.patterns[index].read_over(text, &self.places, &mut self.own, groups);
     }
 
     fn first_on_any_text(&mut self, text: &str, end: TextEnd, gave_up: &mut u64) -> Option<(usize, Places)> {
@@ -187,7 +190,7 @@ impl Tags {
     }
 
     fn first(&mut self, patterns: &[Pattern], text: &str, places: &mut Places) -> Tried {
-        let is_mapped = !text.is_ascii();
+        let is_mapped = !is_ascii(text.as_bytes());
         let bytes = match &self.symbols {
             _ if !is_mapped => text.as_bytes(),
             None => return Tried::Unknown,

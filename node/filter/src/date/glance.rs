@@ -8,6 +8,7 @@ use super::detector::FoundDate;
 use super::repeated::Repeated;
 use super::runs::{self, RUN_BYTES_MIN};
 use super::template::Template;
+use crate::engine::ascii::is_ascii;
 use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::Arc;
@@ -38,6 +39,12 @@ impl<'l> Glance<'l> {
         Glance { bytes, ascii: OnceCell::new(), has_row: OnceCell::new(), found: Vec::new() }
     }
 
+    /// The same of a line that is ASCII and without its end.
+    #[must_use]
+    pub(crate) fn of_ascii(text: &'l str) -> Glance<'l> {
+        Glance { ascii: OnceCell::from(Some(text)), ..Glance::new(text.as_bytes()) }
+    }
+
     /// The line as it was read.
     #[must_use]
     #[inline]
@@ -50,8 +57,8 @@ impl<'l> Glance<'l> {
     #[inline]
     pub fn ascii(&self) -> Option<&'l str> {
         *self.ascii.get_or_init(|| {
-            let text = std::str::from_utf8(self.bytes).ok().filter(|_| self.bytes.is_ascii())?;
-            Some(text.trim_end_matches(['\r', '\n']))
+            let text = std::str::from_utf8(self.bytes).ok().filter(|_| is_ascii(self.bytes))?;
+            Some(without_end(text))
         })
     }
 
@@ -90,5 +97,15 @@ impl<'l> Glance<'l> {
                 repeated: repeated.cloned(),
             });
         }
+    }
+}
+
+/// A line without its end. Most have none any more.
+#[must_use]
+#[inline]
+pub(crate) fn without_end(text: &str) -> &str {
+    match text.as_bytes().last() {
+        Some(b'\r' | b'\n') => text.trim_end_matches(['\r', '\n']),
+        _ => text,
     }
 }

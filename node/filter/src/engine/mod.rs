@@ -7,6 +7,7 @@
 //! one byte per character, how an expression that needs backtracking is loosened until it is linear, or written in
 //! branches when that means the same, which texts must stand in a line, the two automata.
 
+pub(crate) mod ascii;
 pub(crate) mod begins;
 pub mod branches;
 pub mod bytes;

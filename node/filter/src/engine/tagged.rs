@@ -5,16 +5,17 @@
 //! Virtual Machine Approach"): threads in the order of preference. They are made when a text first needs them.
 //! Each step remembers from which thread each thread comes, and which groups begin or end on the way, so the
 //! way of the thread that matched is walked back and the groups' places read off. Most steps leave every thread
-//! where it was in the order and begin no group: those are not noted, and nobody goes back over them. The meaning
-//! is that of the engine's own leftmost-first search. Only for expressions about bytes, and text of such bytes: what
-//! is ASCII, or what `symbols` made of other text.
+//! where it was in the order and begin no group: those are not noted, and nobody goes back over them. What mostly
+//! follows a state is one step (`usual`). The meaning is that of the engine's own leftmost-first search. Only for
+//! expressions about bytes, and text of such bytes: what is ASCII, or what `symbols` made of other text.
 
 mod states;
 mod step;
+mod usual;
 
 use super::begins::begins_with;
 use regex_syntax::hir::Hir;
-use states::{DEAD, IS_MATCH, IS_RUN, IS_TELLING, MOVES, ROW_AT, STATES_BYTES_MAX, States, UNKNOWN};
+use states::{DEAD, Entry, IS_MATCH, IS_RUN, IS_TELLING, IS_UNKNOWN, ROW, STATES_BYTES_MAX, States};
 use std::ops::Range;
 use step::Edge;
 
@@ -22,6 +23,8 @@ use step::Edge;
 const WORTH_BYTES_MIN: usize = 256 * 1024;
 /// It rests until so much text has gone the other way, in bytes.
 const REST_BYTES: usize = 1024 * 1024;
+/// Of so many texts one is looked at closer, for what mostly follows where.
+const OBSERVED_ONE_IN: u32 = 64;
 /// A group that takes no part.
 const NOWHERE: usize = usize::MAX;
 
@@ -49,26 +52,28 @@ pub struct Tagged {
     n_bytes: usize,
     /// So much text goes the other way before this automaton is used again, in bytes.
     rest_bytes: usize,
+    /// So many texts ago one was looked at closer.
+    n_unobserved: u32,
     /// The steps of the last search that moved a thread or began a group; room for one at each byte.
     path: Vec<Step>,
     /// What the last search found, by the engine's slots: those of the expression that it found.
     slots: Vec<usize>,
 }
 
-/// A step over a byte that has to be gone back.
+/// A step that has to be gone back.
 #[derive(Clone, Copy, Debug, Default)]
 struct Step {
-    /// Where in the table.
-    at: u32,
-    /// Of the byte in the text.
+    /// Where its edges begin.
+    edges_at: u32,
+    /// Where in the text it begins.
     position: u32,
 }
 
 /// Where a match ends.
 #[derive(Clone, Copy, Debug)]
 struct End {
-    /// The transition before which it ends.
-    at: u32,
+    /// The edges of the transition before which it ends.
+    edges_at: u32,
     /// The end in the text.
     position: usize,
     /// So many steps of the path lead there.
@@ -82,7 +87,7 @@ impl Tagged {
     pub fn new(expressions: &[Hir], is_word: &[bool; 256]) -> Option<Tagged> {
         let states = States::new(expressions, is_word)?;
         let slots = vec![NOWHERE; states.nfa.group_info().slot_len()];
-        Some(Tagged { states, n_bytes: 0, rest_bytes: 0, path: Vec::new(), slots })
+        Some(Tagged { states, n_bytes: 0, rest_bytes: 0, n_unobserved: 0, path: Vec::new(), slots })
     }
 
     /// Searches `text`.
@@ -98,6 +103,11 @@ impl Tagged {
             return Tagging::GaveUp;
         }
         self.n_bytes += text.len();
+        self.n_unobserved += 1;
+        if self.n_unobserved >= OBSERVED_ONE_IN {
+            self.n_unobserved = 0;
+            self.states.observe(text);
+        }
         match self.run(text) {
             None => Tagging::GaveUp,
             Some(None) => Tagging::Nothing,
@@ -128,47 +138,50 @@ impl Tagged {
         if self.path.len() < text.len() {
             self.path.resize(text.len(), Step::default());
         }
-        let mut way = Way { row: self.states.first_row(), position: 0, n_steps: 0, last: None };
+        let mut way = Way { next: self.states.first, position: 0, n_steps: 0, last: None };
         while way.go_on(&self.states, &mut self.path, text) {
-            let at = self.states.at(way.row, text[way.position]);
-            self.states.make(way.row, Some(text[way.position]), at)?;
+            // The byte over which nobody has gone yet is taken back.
+            way.position -= 1;
+            let (row, byte) = (way.next & ROW, text[way.position]);
+            let at = self.states.at(row, byte);
+            self.states.make(row, Some(byte), at)?;
+            way.next = row;
         }
-        if way.position < text.len() || way.row == DEAD {
+        if way.next & ROW == DEAD {
             return Some(way.last);
         }
         // The end's class is the last.
-        let at = way.row + u32::try_from(self.states.n_classes - 1).ok()?;
-        let mut next = self.states.table[at as usize];
-        if next == UNKNOWN {
-            next = self.states.make(way.row, None, at)?;
+        let at = way.next + u32::try_from(self.states.n_classes - 1).ok()?;
+        let mut entry = self.states.table[at as usize];
+        if entry.next & IS_UNKNOWN != 0 {
+            entry = self.states.make(way.next, None, at)?;
         }
-        let end = End { at, position: text.len(), n_steps: way.n_steps };
-        Some(if next & IS_MATCH != 0 { Some(end) } else { way.last })
+        let end = End { edges_at: entry.edges_at, position: text.len(), n_steps: way.n_steps };
+        Some(if entry.next & IS_MATCH != 0 { Some(end) } else { way.last })
     }
 
     /// From the end of a match back to the beginning; says which expression it is that matches.
     fn walk_back(&mut self, end: End) -> usize {
-        let edges_from = self.states.edges_at[end.at as usize] as usize;
+        let edges_from = end.edges_at as usize;
         let expression = self.states.edges[edges_from - 2].parent as usize;
         for slots in &self.states.slots_of[expression] {
             self.slots[slots.clone()].fill(NOWHERE);
         }
-        let States { edges, edges_at, tags, .. } = &self.states;
+        let States { edges, tags, .. } = &self.states;
         let mut note = |edge: Edge, position| {
-            let list = edge.tags_at as usize;
-            for &slot in tags[list + 1..][..tags[list] as usize].iter().rev() {
+            for tag in edge.tags(tags).iter().rev() {
                 // Going back, what is seen first was written last.
-                let place = &mut self.slots[slot as usize];
+                let place = &mut self.slots[tag.slot as usize];
                 if *place == NOWHERE {
-                    *place = position;
+                    *place = position + tag.offset as usize;
                 }
             }
         };
         let mut edge = edges[edges_from - 1];
         note(edge, end.position);
         for step in self.path[..end.n_steps].iter().rev() {
-            edge = edges[(edges_at[step.at as usize] + edge.parent) as usize];
-            if edge.tags_at != 0 {
+            edge = edges[(step.edges_at + edge.parent) as usize];
+            if edge.n_tags != 0 {
                 note(edge, step.position as usize);
             }
         }
@@ -179,7 +192,8 @@ impl Tagged {
 /// How far a search has come.
 #[derive(Debug)]
 struct Way {
-    row: u32,
+    /// The row, or something telling, as in [`Entry::next`].
+    next: u32,
     position: usize,
     /// So many steps of the path lead here.
     n_steps: usize,
@@ -187,49 +201,60 @@ struct Way {
 }
 
 impl Way {
-    /// Goes on as far as the states are known; whether the next one has to be made. Where no thread is left, the
+    /// Goes on as far as the states are known; whether the last step has to be made. Where no thread is left, the
     /// row is [`DEAD`].
     fn go_on(&mut self, states: &States, path: &mut [Step], text: &[u8]) -> bool {
-        let Way { mut row, mut position, mut n_steps, .. } = *self;
         let (classes, table) = (&*states.classes, states.table.as_slice());
-        let mut is_unknown = false;
-        while let Some(&byte) = text.get(position) {
-            let at = row + u32::from(classes[usize::from(byte)]);
-            let next = table[at as usize];
-            #[expect(clippy::cast_possible_truncation, reason = "a text is a line, or a few")]
-            let step = Step { at, position: position as u32 };
-            path[n_steps] = step;
-            if next & IS_TELLING != 0 {
-                if next == UNKNOWN {
-                    is_unknown = true;
-                    break;
-                }
-                if next & IS_MATCH != 0 {
-                    self.last = Some(End { at, position, n_steps });
-                }
-                row = next >> ROW_AT;
-                position += 1;
-                if next & IS_RUN != 0 {
-                    let run = states.runs[row as usize];
-                    let awaited = &states.run_bytes[run.from as usize..][..run.n_bytes as usize];
-                    if !begins_with(&text[position..], awaited) {
-                        row = DEAD;
-                        break;
-                    }
-                    position += awaited.len();
-                    row = run.row;
-                } else if row == DEAD {
-                    break;
-                }
-            } else {
-                row = next >> ROW_AT;
+        let Way { mut next, mut position, mut n_steps, .. } = *self;
+        loop {
+            // What comes next is known as soon as this load is done: the rest does not hold it up.
+            while let Some(&byte) = text.get(position)
+                && let Some(&Entry { next: behind, edges_at }) =
+                    table[usize::from(classes[usize::from(byte)])..].get(next as usize)
+            {
+                #[expect(clippy::cast_possible_truncation, reason = "a text is a line, or a few")]
+                let step = Step { edges_at, position: position as u32 };
+                path[n_steps] = step;
+                // No branch: which steps move a thread is hard to foresee.
+                n_steps += usize::from(edges_at != 0);
+                next = behind;
                 position += 1;
             }
-            // No branch: which steps move a thread is hard to foresee.
-            n_steps += usize::from(next & MOVES != 0);
+            if next & IS_TELLING == 0 || next & IS_UNKNOWN != 0 {
+                break;
+            }
+            if next & IS_MATCH != 0 {
+                // Steps before which something matches are part of the path.
+                let Step { edges_at, position } = path[n_steps - 1];
+                self.last = Some(End { edges_at, position: position as usize, n_steps: n_steps - 1 });
+            }
+            if next & IS_RUN == 0 {
+                next &= ROW;
+                if next == DEAD {
+                    break;
+                }
+                continue;
+            }
+            let run = states.runs[(next & ROW) as usize];
+            let awaited = &states.run_bytes[run.from as usize..][..run.n_bytes as usize];
+            if begins_with(&text[position..], awaited) {
+                if run.step.edges_at != 0 {
+                    #[expect(clippy::cast_possible_truncation, reason = "a text is a line, or a few")]
+                    let step = Step { edges_at: run.step.edges_at, position: position as u32 };
+                    path[n_steps] = step;
+                    n_steps += 1;
+                }
+                position += awaited.len();
+                next = run.step.next;
+            } else {
+                next = run.otherwise;
+                if next == DEAD {
+                    break;
+                }
+            }
         }
-        (self.row, self.position, self.n_steps) = (row, position, n_steps);
-        is_unknown
+        (self.next, self.position, self.n_steps) = (next, position, n_steps);
+        next & IS_UNKNOWN != 0
     }
 }
 

@@ -122,6 +122,20 @@ fn compare(
     }
 }
 
+/// A log that begins with the lines of `known` that are failures to `filter`, so that it is busy for a while.
+fn log_of_a_busy(filter: &mut Filter, known: Vec<Vec<u8>>, seed: u64) -> Vec<u8> {
+    let mut log = Vec::new();
+    for text in &known {
+        let mut line = text.clone();
+        line.push(b'\n');
+        if !one_by_one(std::slice::from_mut(filter), &line, 0).is_empty() {
+            log.extend(line.repeat(4));
+        }
+    }
+    log.extend(Lines::new(seed, known).log(40));
+    log
+}
+
 fn together(filters: Vec<Filter>) -> LogFilters {
     LogFilters::new(filters.into_iter().map(|filter| (filter, vec![SOURCE])).collect())
 }
@@ -141,6 +155,15 @@ proptest! {
     fn an_administrators_filters_find_the_same(seed in any::<u64>(), lines_per_block in 1_usize..60) {
         let log = Lines::new(seed, lines::known()).log(60);
         compare(&mut kerio(), &mut together(kerio()), &log, lines_per_block, 0);
+    }
+
+    #[test]
+    fn a_busy_filter_finds_the_same_by_itself(seed in any::<u64>(), lines_per_block in 1_usize..20) {
+        let all = made_up().into_iter().zip(made_up()).zip(made_up());
+        for ((mut alone, by_itself), mut asked) in all {
+            let log = log_of_a_busy(&mut asked, lines::known(), seed);
+            compare(std::slice::from_mut(&mut alone), &mut together(vec![by_itself]), &log, lines_per_block, 0);
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! Not for going through a text: that is the automaton's (`tagged`).
 
 use super::super::screen::from_line_begin;
-use super::step::{Around, Before, Edge, Step, follow};
+use super::step::{Around, Before, Edge, Step, Tag, follow};
+use super::usual::Usual;
 use regex_automata::nfa::thompson::{Compiler, Config, NFA, State, WhichCaptures};
 use regex_automata::util::look::LookSet;
 use regex_automata::util::primitives::StateID;
@@ -15,40 +16,48 @@ use std::ops::Range;
 const NFA_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The states of one automaton take about so much memory at most; then they are forgotten and made anew.
 pub(super) const STATES_BYTES_MAX: usize = 512 * 1024;
-/// In the table: nobody knows yet. Otherwise where the next state's row begins, from the bit [`ROW_AT`] on, and
-/// below it what has to be known about the step.
-pub(super) const UNKNOWN: u32 = u32::MAX;
-/// There is more to a step than to go to the next row: nobody knows it yet, or a match ends before the byte, or
-/// no thread is left, or a run begins.
-pub(super) const IS_TELLING: u32 = 1;
+/// In [`Entry::next`]: there is more to a step than to go to the next row. Such a number is no place in the table.
+pub(super) const IS_TELLING: u32 = 1 << 31;
 /// A match ends before the byte.
-pub(super) const IS_MATCH: u32 = 2;
-/// The threads are not where they were in the order before, or a group begins or ends.
-pub(super) const MOVES: u32 = 4;
+pub(super) const IS_MATCH: u32 = 1 << 30;
 /// Instead of a row there is a [`Run`].
-pub(super) const IS_RUN: u32 = 8;
-/// Where the row, or the run, stands in an entry of the table.
-pub(super) const ROW_AT: u32 = 4;
+pub(super) const IS_RUN: u32 = 1 << 29;
+/// Nobody knows yet where the step leads; instead of the row that it leads to there is that from which it comes.
+pub(super) const IS_UNKNOWN: u32 = 1 << 28;
+/// The row, or the run, in an entry of the table.
+pub(super) const ROW: u32 = IS_UNKNOWN - 1;
 /// The row of the state without threads.
 pub(super) const DEAD: u32 = 0;
 
 /// A text that every thread of a state goes on with is worth being compared as a whole from this length on.
-const RUN_BYTES_MIN: usize = 4;
+pub(super) const RUN_BYTES_MIN: usize = 4;
 /// Longer ones are compared in parts.
 const RUN_BYTES_MAX: usize = 64;
 
 /// The bytes that logs have most of: what a row has for them lies together in memory.
 const COMMON: &[u8] = b"0123456789. :=-[]()etaoinsrldcumhpfgybwvkxjqz";
 
-/// What all threads of a state wait for: this text follows, or none of them goes on. Meanwhile they stay in their
-/// order, and no group begins or ends.
+/// A step over one byte.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    /// Where the row of the next state begins in the table, or something telling.
+    pub(super) next: u32,
+    /// Where in `edges` those of the step begin, in the order of the threads that it leads to; 0 when all of them
+    /// are where they were in the order before, no group begins or ends, and nothing matches.
+    pub(super) edges_at: u32,
+}
+
+/// A step over a whole text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
-    /// Where in `run_bytes` it begins.
+    /// Where in `run_bytes` the text begins.
     pub(super) from: u32,
     pub(super) n_bytes: u32,
-    /// The row of the state behind it.
-    pub(super) row: u32,
+    /// Where it leads.
+    pub(super) step: Entry,
+    /// The row to go on from when something else follows: [`DEAD`] when all threads wait for the text, the
+    /// state's own when the text is only what mostly follows (`usual`).
+    pub(super) otherwise: u32,
 }
 
 /// The states made so far, and how to make more.
@@ -66,19 +75,21 @@ pub(super) struct States {
     /// Where in `table` the row of a state begins.
     rows: HashMap<Threads, u32>,
     /// What begins at a state, where one does: its place in `runs`.
-    run_of: HashMap<u32, u32>,
+    pub(super) run_of: HashMap<u32, u32>,
     pub(super) runs: Vec<Run>,
     /// Their texts, one after the other.
     pub(super) run_bytes: Vec<u8>,
-    /// The next state, by state and class.
-    pub(super) table: Vec<u32>,
-    /// Where in `edges` those of this transition begin, in the same order.
-    pub(super) edges_at: Vec<u32>,
+    /// The steps, by state and class.
+    pub(super) table: Vec<Entry>,
+    /// Where a text begins, as in [`Entry::next`].
+    pub(super) first: u32,
     /// One for each thread of the state that a transition leads to; before them, when a match ends there, the
     /// thread that matched, and before that the expression, as if it were a thread.
     pub(super) edges: Vec<Edge>,
-    /// Slots, each list with its length before it; the first is the list of none.
-    pub(super) tags: Vec<u32>,
+    /// Of all edges.
+    pub(super) tags: Vec<Tag>,
+    /// What mostly follows, by state.
+    pub(super) usual: Vec<Usual>,
     /// The slots of each expression.
     pub(super) slots_of: Vec<[Range<usize>; 2]>,
     /// What all of this takes in memory, in bytes, about.
@@ -120,22 +131,16 @@ impl States {
             runs: Vec::new(),
             run_bytes: Vec::new(),
             table: Vec::new(),
-            edges_at: Vec::new(),
+            first: DEAD,
             edges: Vec::new(),
             tags: Vec::new(),
+            usual: Vec::new(),
             slots_of,
             size: 0,
             step: Step::default(),
         };
         states.forget();
         Some(states)
-    }
-
-    /// The row of the state before a text.
-    pub(super) fn first_row(&self) -> u32 {
-        // `forget` makes it behind the state without threads.
-        // There are 257 classes at most.
-        u32::try_from(self.n_classes).unwrap_or(u32::MAX)
     }
 
     /// Where in the table the step from a row over a byte stands.
@@ -151,15 +156,16 @@ impl States {
         self.runs.clear();
         self.run_bytes.clear();
         self.table.clear();
-        self.edges_at.clear();
         self.edges.clear();
         self.tags.clear();
+        self.usual.clear();
         self.size = 0;
-        self.tags.push(0);
+        // No step has its edges at 0.
+        self.edges.push(Edge::from(0));
         let nobody = Threads::default();
         let start = Threads { threads: Box::new([self.nfa.start_anchored()]), before: Before::TextBegin };
         self.row(nobody);
-        self.row(start);
+        self.first = self.row(start);
     }
 
     /// The row of a state, which is made when it is new.
@@ -170,23 +176,50 @@ impl States {
         let row = u32::try_from(self.table.len()).unwrap_or(DEAD);
         let length = self.table.len() + self.n_classes;
         self.size += 2 * (threads.threads.len() * size_of::<StateID>() + size_of::<Threads>())
-            + 2 * size_of::<u32>() * self.n_classes;
-        self.table.resize(length, UNKNOWN);
-        self.edges_at.resize(length, 0);
+            + size_of::<Usual>()
+            + size_of::<Entry>() * self.n_classes;
+        self.table.resize(length, Entry { next: IS_TELLING | IS_UNKNOWN | row, edges_at: 0 });
         self.states.push(threads.clone());
+        self.usual.push(Usual::default());
         let run = self.run_from(&threads.threads);
         self.rows.insert(threads, row);
         if let Some((bytes, behind)) = run {
             let before = self.before(bytes.last().copied());
             let behind = self.row(Threads { threads: behind, before });
-            let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-            self.run_of.insert(row, count(self.runs.len()));
-            self.size += size_of::<Run>() + bytes.len();
-            let from = count(self.run_bytes.len());
-            self.runs.push(Run { from, n_bytes: count(bytes.len()), row: behind });
-            self.run_bytes.extend(bytes);
+            self.add_run(row, &bytes, Entry { next: self.to(behind), edges_at: 0 }, DEAD);
         }
         row
+    }
+
+    /// Notes the text that follows a state; the number of the run.
+    pub(super) fn add_run(&mut self, row: u32, bytes: &[u8], step: Entry, otherwise: u32) -> u32 {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let run = count(self.runs.len());
+        self.run_of.insert(row, run);
+        self.size += size_of::<Run>() + bytes.len();
+        let from = count(self.run_bytes.len());
+        self.runs.push(Run { from, n_bytes: count(bytes.len()), step, otherwise });
+        self.run_bytes.extend(bytes);
+        run
+    }
+
+    /// What a step to this row has in [`Entry::next`].
+    pub(super) fn to(&self, row: u32) -> u32 {
+        match self.run_of.get(&row) {
+            Some(run) => IS_TELLING | IS_RUN | run,
+            None if row == DEAD => IS_TELLING | DEAD,
+            None => row,
+        }
+    }
+
+    /// How many threads the state of this row has.
+    pub(super) fn n_threads(&self, row: u32) -> usize {
+        self.states[row as usize / self.n_classes].threads.len()
+    }
+
+    /// What mostly follows the state of this row.
+    pub(super) fn usual_at(&mut self, row: u32) -> &mut Usual {
+        &mut self.usual[row as usize / self.n_classes]
     }
 
     /// The text that all these threads wait for, and where they are behind it.
@@ -221,7 +254,7 @@ impl States {
     /// Makes the transition from the state of `row` over `byte`, or over the end; `None` when there is no room
     /// left.
     #[cold]
-    pub(super) fn make(&mut self, row: u32, byte: Option<u8>, at: u32) -> Option<u32> {
+    pub(super) fn make(&mut self, row: u32, byte: Option<u8>, at: u32) -> Option<Entry> {
         if self.size > STATES_BYTES_MAX {
             return None;
         }
@@ -250,27 +283,24 @@ impl States {
         let is_match = matched.is_some();
         if let Some((expression, edge)) = matched {
             // Whatever is less preferred than a match is given up; the match stands before the threads.
-            let expression = Edge { parent: u32::try_from(expression).ok()?, tags_at: 0 };
+            let expression = Edge::from(u32::try_from(expression).ok()?);
             self.edges.splice(edges_from..edges_from, [expression, edge]);
         }
         let threads_from = edges_from + if is_match { 2 } else { 0 };
-        self.size += (self.edges.len() - edges_from) * size_of::<Edge>();
-        self.size += (self.tags.len() - tags_from) * size_of::<u32>();
         let threads: Box<[StateID]> = self.step.next.as_slice().into();
         let before = if threads.is_empty() { Before::TextBegin } else { self.before(byte) };
-        let next = self.row(Threads { threads, before });
-        let run = self.run_of.get(&next).copied();
-        let is_telling = is_match || next == DEAD || run.is_some();
-        let edges = &self.edges[threads_from..];
-        let moves = (0..).zip(edges).any(|(place, edge)| edge.parent != place || edge.tags_at != 0);
-        let flag = |flag, is_set| if is_set { flag } else { 0 };
-        let entry = run.unwrap_or(next) << ROW_AT
-            | flag(IS_RUN, run.is_some())
-            | flag(IS_TELLING, is_telling)
-            | flag(IS_MATCH, is_match)
-            | flag(MOVES, moves);
+        let row = self.row(Threads { threads, before });
+        let is_as_before = |(place, edge): (u32, &Edge)| edge.parent == place && edge.n_tags == 0;
+        let moves = is_match || !(0..).zip(&self.edges[threads_from..]).all(is_as_before);
+        if !moves {
+            self.edges.truncate(edges_from);
+        }
+        self.size += (self.edges.len() - edges_from) * size_of::<Edge>();
+        self.size += (self.tags.len() - tags_from) * size_of::<Tag>();
+        let next = self.to(row) | if is_match { IS_TELLING | IS_MATCH } else { 0 };
+        let edges_at = if moves { u32::try_from(threads_from).ok()? } else { 0 };
+        let entry = Entry { next, edges_at };
         self.table[at as usize] = entry;
-        self.edges_at[at as usize] = u32::try_from(threads_from).ok()?;
         Some(entry)
     }
 

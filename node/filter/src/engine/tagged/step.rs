@@ -21,8 +21,40 @@ pub(super) enum Before {
 pub(super) struct Edge {
     /// The thread that it was, by its place in the state before.
     pub(super) parent: u32,
-    /// Where in `tags` the slots are that got a value on the way; 0: none did.
-    pub(super) tags_at: u32,
+    /// Where in the list of tags those begin that were passed on the way, in their order.
+    pub(super) tags_from: u32,
+    pub(super) n_tags: u32,
+}
+
+/// A slot that gets a value on the way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tag {
+    pub(super) slot: u32,
+    /// So far behind the beginning of the step, in bytes.
+    pub(super) offset: u32,
+}
+
+impl Edge {
+    /// From this thread, past no tag.
+    pub(super) fn from(parent: u32) -> Edge {
+        Edge { parent, tags_from: 0, n_tags: 0 }
+    }
+
+    /// From this thread, past these tags, which are added to all.
+    pub(super) fn past(parent: u32, tags: &[Tag], all_tags: &mut Vec<Tag>) -> Edge {
+        if tags.is_empty() {
+            return Edge::from(parent);
+        }
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let edge = Edge { parent, tags_from: count(all_tags.len()), n_tags: count(tags.len()) };
+        all_tags.extend_from_slice(tags);
+        edge
+    }
+
+    /// Its tags, in their order.
+    pub(super) fn tags(self, all_tags: &[Tag]) -> &[Tag] {
+        &all_tags[self.tags_from as usize..][..self.n_tags as usize]
+    }
 }
 
 /// What is needed to make one transition.
@@ -31,7 +63,7 @@ pub(super) struct Step {
     pub(super) seen: Marks,
     pub(super) reached: Marks,
     pub(super) stack: Vec<(StateID, usize)>,
-    pub(super) tags: Vec<u32>,
+    pub(super) tags: Vec<Tag>,
     pub(super) next: Vec<StateID>,
 }
 
@@ -63,7 +95,7 @@ pub(super) fn follow(
     nfa: &NFA,
     step: &mut Step,
     edges: &mut Vec<Edge>,
-    all_tags: &mut Vec<u32>,
+    all_tags: &mut Vec<Tag>,
     parent: u32,
     around: Around,
 ) -> Option<(usize, Edge)> {
@@ -79,7 +111,7 @@ pub(super) fn follow(
                 State::Dense(dense) => byte.and_then(|byte| dense.matches_byte(byte)),
                 State::Fail => None,
                 State::Match { pattern_id } => {
-                    return Some((pattern_id.as_usize(), edge(all_tags, parent, &step.tags)));
+                    return Some((pattern_id.as_usize(), Edge::past(parent, &step.tags, all_tags)));
                 }
                 State::Look { look, next } => {
                     if holds(*look, around) {
@@ -100,7 +132,8 @@ pub(super) fn follow(
                     continue;
                 }
                 State::Capture { next, slot, .. } => {
-                    step.tags.push(u32::try_from(slot.as_usize()).unwrap_or(u32::MAX));
+                    let slot = u32::try_from(slot.as_usize()).unwrap_or(u32::MAX);
+                    step.tags.push(Tag { slot, offset: 0 });
                     id = *next;
                     continue;
                 }
@@ -109,23 +142,12 @@ pub(super) fn follow(
                 && step.reached.insert(next)
             {
                 step.next.push(next);
-                let edge = edge(all_tags, parent, &step.tags);
-                edges.push(edge);
+                edges.push(Edge::past(parent, &step.tags, all_tags));
             }
             break;
         }
     }
     None
-}
-
-fn edge(all_tags: &mut Vec<u32>, parent: u32, tags: &[u32]) -> Edge {
-    if tags.is_empty() {
-        return Edge { parent, tags_at: 0 };
-    }
-    let tags_at = u32::try_from(all_tags.len()).unwrap_or(0);
-    all_tags.extend(u32::try_from(tags.len()));
-    all_tags.extend_from_slice(tags);
-    Edge { parent, tags_at }
 }
 
 /// What assertions ask for: what was before, and the byte, or the end, that follows.
