@@ -12,8 +12,9 @@ use bannkreis_core::ban_list::BanView;
 use bannkreis_core::change::Change;
 use bannkreis_core::event::{Effect, Event};
 use bannkreis_core::failure::{SourceId, SourcePosition};
+use bannkreis_core::ids::NodeId;
 use bannkreis_core::node_clock::StoredTime;
-use bannkreis_core::proposal::{Notice, Proposal};
+use bannkreis_core::proposal::{Notice, Proposal, Report};
 use bannkreis_core::time::Now;
 use bannkreis_core::warden::Warden;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +34,8 @@ pub trait Outlets: Send {
     fn propose(&mut self, proposals: Vec<Proposal>);
     /// Tell every peer.
     fn notify(&mut self, notices: Vec<Notice>);
+    /// Tell one peer, or every one, of failures below maxretry.
+    fn report(&mut self, to: Option<NodeId>, reports: Vec<Report>);
     /// After a restart, read the source from here: put what that takes into the batch.
     fn store_position(&mut self, source: SourceId, position: SourcePosition, batch: &mut Batch);
 }
@@ -252,9 +255,10 @@ impl EventLoop {
                 // Done above: the kernel comes first.
                 Effect::Firewall(_) | Effect::ReplaceFirewall(_) => {}
                 Effect::Notify(notices) => self.outlets.notify(notices),
+                Effect::Report { to, reports } => self.outlets.report(to, reports),
                 Effect::Propose(proposals) => self.outlets.propose(proposals),
                 Effect::StoreOutbox { key, entry } => {
-                    report(stored::put_outbox(&mut batch, &key, entry.as_ref()));
+                    report(stored::put_outbox(&mut batch, &key, entry.as_deref()));
                 }
                 Effect::StoreOverride { subnet, decision } => {
                     report(stored::put_override(&mut batch, subnet, decision.as_ref()));

@@ -1,4 +1,4 @@
-//! Where the warden's effects leave its thread: proposals to the leader, notices to the peers, positions
+//! Where the warden's effects leave its thread: proposals to the leader, notices and reports to the peers, positions
 //! to the batch that is being stored.
 
 use crate::event_loop::{LoopHandle, Outlets};
@@ -9,7 +9,8 @@ use bannkreis_core::change::BanKey;
 use bannkreis_core::command::Op;
 use bannkreis_core::event::Event;
 use bannkreis_core::failure::{SourceId, SourcePosition};
-use bannkreis_core::proposal::{Notice, Proposal};
+use bannkreis_core::ids::NodeId;
+use bannkreis_core::proposal::{Notice, Proposal, Report};
 use bannkreis_raft::RaftNode;
 use std::sync::Arc;
 
@@ -54,6 +55,10 @@ impl Outlets for NodeOutlets {
 
     fn notify(&mut self, notices: Vec<Notice>) {
         self.links.notify(&notices);
+    }
+
+    fn report(&mut self, to: Option<NodeId>, reports: Vec<Report>) {
+        self.links.report(to, &reports);
     }
 
     fn store_position(&mut self, source: SourceId, position: SourcePosition, batch: &mut Batch) {

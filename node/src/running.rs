@@ -158,6 +158,10 @@ impl Running {
             connect.clone(),
             facts,
             firewall.watch_enforced(),
+            {
+                let events = events.clone();
+                Arc::new(move |peer| events.offer(Event::PeerReached(peer)))
+            },
             tokio::runtime::Handle::current(),
         ));
         let sources = Arc::new(OpenSources::default());
@@ -187,10 +191,15 @@ impl Running {
             // Called on the async runtime, which must never wait for the warden.
             Arc::new(move |notice| events.offer(Event::Noticed(notice)))
         };
+        let on_reports = {
+            let events = events.clone();
+            Arc::new(move |reports| events.offer(Event::Reported(reports)))
+        };
         let service = PeersService {
             raft: raft.clone(),
             table: peers.clone(),
             on_notice,
+            on_reports,
             clock: clock.clone(),
             security: security.clone(),
             connect: connect.clone(),

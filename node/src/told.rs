@@ -19,10 +19,11 @@ pub fn tell(notable: &Notable, now: Timestamp) {
         Notable::Ignored { jail, offender, why } => {
             tracing::info!("[{jail}] Ignore {offender}: {}", ignored_because(*why));
         }
-        Notable::Blocked { key, until, failures, evidence } => {
+        Notable::Blocked { key, until, failures, n_told, evidence } => {
             let how_long = how_long(*until, now);
+            let told = if *n_told > 0 { format!(" ({n_told} of them told by peers)") } else { String::new() };
             tracing::info!(
-                "[{}] Ban {} {how_long} after {failures} failures: {evidence}",
+                "[{}] Ban {} {how_long} after {failures} failures{told}: {evidence}",
                 key.jail,
                 key.subnet
             );

@@ -22,6 +22,7 @@ mod api_server;
 mod by_lease;
 mod catch_up;
 mod certificates;
+mod counted_together;
 mod leader_kills;
 mod members;
 mod minority;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 /// What must have happened at least once in a run of a thousand seeds.
-pub(crate) const MUST_HAPPEN: [&str; 52] = [
+pub(crate) const MUST_HAPPEN: [&str; 57] = [
     "log: proposal lost",
     "log: proposal doubled",
     "log: proposal delayed",
@@ -20,7 +20,10 @@ pub(crate) const MUST_HAPPEN: [&str; 52] = [
     "network: notice lost",
     "network: notice delayed",
     "network: notice doubled",
-    "network: notices overtook each other",
+    "network: datagrams overtook each other",
+    "network: report lost",
+    "network: report delayed",
+    "network: report doubled",
     "network: rogue notices",
     "network: one-way partition",
     "network: two-way partition",
@@ -53,6 +56,8 @@ pub(crate) const MUST_HAPPEN: [&str; 52] = [
     "operator: override",
     "operator: retried",
     "told: blocked",
+    "told: blocked with what peers told",
+    "told: blocked for tries on all hosts",
     "told: settled",
     "told: kept local",
     "told: ignored",

@@ -17,7 +17,7 @@ pub(crate) type StoredTime = bannkreis_core::node_clock::StoredTime<u32>;
 /// One change of the local store.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
-    Outbox(BanKey, Option<OutboxEntry>),
+    Outbox(BanKey, Option<Box<OutboxEntry>>),
     Override(Subnet, Option<Override>),
     Position(SourcePosition),
     Time(StoredTime),
@@ -100,7 +100,7 @@ impl LocalStore {
     fn take_in(&mut self, write: Write) {
         match write {
             Write::Outbox(key, Some(entry)) => {
-                self.outbox.insert(key, entry);
+                self.outbox.insert(key, *entry);
             }
             Write::Outbox(key, None) => {
                 self.outbox.remove(&key);

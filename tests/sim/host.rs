@@ -4,6 +4,7 @@
 use crate::clock::{Clocks, WORLD_BEGINS_MS};
 use crate::disk::{Disk, StoredTime, Write};
 use crate::kernel::Kernel;
+use crate::network::Datagram;
 use crate::node::{Line, Node, Process};
 use crate::plan::{Plan, gateway, own_address, wrong_skew};
 use crate::raft_log::{Waiting, position};
@@ -12,6 +13,7 @@ use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::command::{LEVEL, Op};
 use bannkreis_core::event::{Configuration, Effect, Event};
+use bannkreis_core::event_id::LineDigest;
 use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::node_clock::NodeClock;
@@ -158,6 +160,10 @@ impl World {
             }
         }
         self.plan_in(1, Happening::Read { node, start });
+        for peer in 0..self.nodes.len() {
+            self.reach(node, peer);
+            self.reach(peer, node);
+        }
     }
 
     fn configuration(&self, node: usize) -> Configuration {
@@ -271,6 +277,7 @@ impl World {
                     offender: Subnet::host(line.address),
                     at: line.wall,
                     evidence: "failed password".to_owned(),
+                    line: LineDigest::default(),
                     user: None,
                     source: SourceId(0),
                     position: SourcePosition(*n as u64 * LINE_BYTES),
@@ -336,7 +343,11 @@ impl World {
         for effect in later {
             match effect {
                 Effect::Firewall(_) | Effect::ReplaceFirewall(_) => {}
-                Effect::Notify(notices) => self.notify(node, &notices),
+                Effect::Notify(notices) => self.tell(node, None, &Datagram::Notices(notices)),
+                Effect::Report { to, reports } => {
+                    let only = to.and_then(|to| self.nodes.iter().position(|host| host.id == to));
+                    self.tell(node, only, &Datagram::Reports(reports));
+                }
                 Effect::Propose(proposals) => {
                     let keys = proposals
                         .iter()

@@ -1,4 +1,4 @@
-//! What carries notices between the hosts: each peer gets its own datagram, which may be lost, doubled,
+//! What carries notices and reports between the hosts: each peer gets its own datagram, which may be lost, doubled,
 //! late, or overtaken; and the links themselves, which partitions cut in one direction or in both.
 
 use crate::plan::innocent;
@@ -6,38 +6,54 @@ use crate::raft_log::position;
 use crate::world::{Happening, World};
 use bannkreis_core::event::Event;
 use bannkreis_core::jail::Ports;
-use bannkreis_core::proposal::Notice;
+use bannkreis_core::proposal::{Notice, Report};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::SECOND_MS;
 
-/// A notice arrives within this or never.
+/// What one host tells another, to arrive or not.
+#[derive(Clone, Debug)]
+pub(crate) enum Datagram {
+    Notices(Vec<Notice>),
+    Reports(Vec<Report>),
+}
+
+impl Datagram {
+    fn said(&self, of_notices: &'static str, of_reports: &'static str) -> &'static str {
+        match self {
+            Datagram::Notices(_) => of_notices,
+            Datagram::Reports(_) => of_reports,
+        }
+    }
+}
+
+/// A datagram arrives within this or never.
 pub(crate) const NOTICE_DELAY_MS_MAX: u64 = 20_000;
 
 impl World {
-    /// A node tells every peer.
-    pub(crate) fn notify(&mut self, from: usize, notices: &[Notice]) {
+    /// A node tells every peer, or one.
+    pub(crate) fn tell(&mut self, from: usize, only: Option<usize>, datagram: &Datagram) {
         let faults = if self.healed { 0 } else { self.plan.notice_faults };
-        for to in (0..self.nodes.len()).filter(|&to| to != from) {
+        for to in (0..self.nodes.len()).filter(|&to| to != from && only.is_none_or(|only| only == to)) {
             if !self.links[from][to] {
                 continue;
             }
             if self.random.chance(faults) {
-                self.coverage.hit("network: notice lost");
+                self.coverage.hit(datagram.said("network: notice lost", "network: report lost"));
                 continue;
             }
             let mut delay_ms = self.random.between(1, 20);
             if self.random.chance(faults) {
-                self.coverage.hit("network: notice delayed");
+                self.coverage.hit(datagram.said("network: notice delayed", "network: report delayed"));
                 delay_ms += self.random.below(NOTICE_DELAY_MS_MAX - 20);
             }
-            self.n_notices += 1;
-            let number = self.n_notices;
+            self.n_datagrams += 1;
+            let number = self.n_datagrams;
             if self.random.chance(faults) {
-                self.coverage.hit("network: notice doubled");
+                self.coverage.hit(datagram.said("network: notice doubled", "network: report doubled"));
                 let later = self.random.between(1, NOTICE_DELAY_MS_MAX);
-                self.plan_in(later, Happening::Notices { to, notices: notices.to_vec(), number });
+                self.plan_in(later, Happening::Datagram { from, to, datagram: datagram.clone(), number });
             }
-            self.plan_in(delay_ms, Happening::Notices { to, notices: notices.to_vec(), number });
+            self.plan_in(delay_ms, Happening::Datagram { from, to, datagram: datagram.clone(), number });
         }
     }
 
@@ -55,26 +71,38 @@ impl World {
             remaining_ms: Some(60 * SECOND_MS),
             ports: Ports::tcp(&[22]),
         };
-        self.notify(node, &[notice]);
+        self.tell(node, None, &Datagram::Notices(vec![notice]));
         self.plan_in(7 * SECOND_MS, Happening::Rogue { node, until_ms });
     }
 
     /// A datagram arrives.
-    pub(crate) fn on_notices(&mut self, to: usize, notices: Vec<Notice>, number: u64) {
+    pub(crate) fn on_datagram(&mut self, from: usize, to: usize, datagram: Datagram, number: u64) {
         if self.nodes[to].process.is_none() {
             return;
         }
-        for notice in notices {
-            let from = usize::try_from(notice.origin.0).unwrap_or(0);
-            let last = self.last_notice.entry((from, to)).or_default();
-            if *last > number {
-                self.coverage.hit("network: notices overtook each other");
+        let last = self.last_datagram.entry((from, to)).or_default();
+        if *last > number {
+            self.coverage.hit("network: datagrams overtook each other");
+        }
+        *last = (*last).max(number);
+        match datagram {
+            Datagram::Notices(notices) => {
+                for notice in notices {
+                    if notice.offender == Subnet::host(innocent()) {
+                        self.oracle.rogue_since_ms.entry((to, from)).or_insert(self.now_ms);
+                    }
+                    self.step(to, Event::Noticed(notice));
+                }
             }
-            *last = (*last).max(number);
-            if notice.offender == Subnet::host(innocent()) {
-                self.oracle.rogue_since_ms.entry((to, from)).or_insert(self.now_ms);
-            }
-            self.step(to, Event::Noticed(notice));
+            Datagram::Reports(reports) => self.step(to, Event::Reported(reports)),
+        }
+    }
+
+    /// Those that can talk find each other: after a start, and when the links are whole again.
+    pub(crate) fn reach(&mut self, from: usize, to: usize) {
+        if from != to && self.links[from][to] {
+            let delay_ms = self.random.between(1, 500);
+            self.plan_in(delay_ms, Happening::Reached { from, to });
         }
     }
 
@@ -97,5 +125,10 @@ impl World {
     pub(crate) fn reconnect(&mut self) {
         self.trace(format_args!("all links are whole"));
         self.links.iter_mut().flatten().for_each(|link| *link = true);
+        for from in 0..self.nodes.len() {
+            for to in 0..self.nodes.len() {
+                self.reach(from, to);
+            }
+        }
     }
 }

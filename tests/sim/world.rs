@@ -3,6 +3,7 @@
 
 use crate::coverage::Coverage;
 use crate::invariants::Oracle;
+use crate::network::Datagram;
 use crate::node::Node;
 use crate::plan::{Act, Plan};
 use crate::raft_log::{RaftLog, Waiting};
@@ -12,7 +13,6 @@ use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::OpResult;
 use bannkreis_core::command::Op;
 use bannkreis_core::event::Event;
-use bannkreis_core::proposal::Notice;
 use bannkreis_core::time::{MINUTE_MS, SECOND_MS};
 use std::collections::BTreeMap;
 use std::fmt::{Arguments, Write as _};
@@ -23,6 +23,9 @@ const BEAT_MS: u64 = 500;
 const SLOW_BEAT_MS: u64 = 5 * SECOND_MS;
 /// After the faults have stopped, everything has to agree within this.
 pub(crate) const HEALING_MS: u64 = 2 * MINUTE_MS;
+
+/// Tries on all hosts together must have led to a ban within this.
+const ALL_HOSTS_MS: u64 = 10 * SECOND_MS;
 
 /// Something that is going to happen.
 #[derive(Debug)]
@@ -37,7 +40,8 @@ pub(crate) enum Happening {
     Repair { node: usize, start: u32 },
     CallAgain { node: usize, start: u32 },
     CheckFirewall { node: usize },
-    Notices { to: usize, notices: Vec<Notice>, number: u64 },
+    Datagram { from: usize, to: usize, datagram: Datagram, number: u64 },
+    Reached { from: usize, to: usize },
     Proposed { term: u64, ops: Vec<Op>, waiting: Waiting },
     Commit,
     Answered { waiting: Waiting, committed: Option<(usize, Vec<OpResult>)> },
@@ -69,9 +73,9 @@ pub(crate) struct World {
     /// All faults have stopped.
     pub(crate) healed: bool,
     pub(crate) broken: Option<Broken>,
-    /// The number of the last notice that arrived, by (from, to).
-    pub(crate) last_notice: BTreeMap<(usize, usize), u64>,
-    pub(crate) n_notices: u64,
+    /// The number of the last datagram that arrived, by (from, to).
+    pub(crate) last_datagram: BTreeMap<(usize, usize), u64>,
+    pub(crate) n_datagrams: u64,
     queue: BTreeMap<(u64, u64), Happening>,
     n_planned: u64,
     hash: u64,
@@ -117,8 +121,8 @@ impl World {
             coverage: Coverage::default(),
             healed: false,
             broken: None,
-            last_notice: BTreeMap::new(),
-            n_notices: 0,
+            last_datagram: BTreeMap::new(),
+            n_datagrams: 0,
             queue: BTreeMap::new(),
             n_planned: 0,
             hash: 0xcbf2_9ce4_8422_2325,
@@ -144,6 +148,9 @@ impl World {
         self.heal();
         self.live_until(heals_at_ms + HEALING_MS);
         self.judge_converged();
+        self.attack_all_hosts_once();
+        self.live_until(heals_at_ms + HEALING_MS + ALL_HOSTS_MS);
+        self.judge_tries_added_up();
         let ends_at_ms = self.oracle.ends_at_ms().max(self.now_ms) + 15 * MINUTE_MS;
         self.draining = true;
         self.live_until(ends_at_ms);
@@ -186,7 +193,15 @@ impl World {
             }
             Happening::CallAgain { node, start } => self.call_again(node, start),
             Happening::CheckFirewall { node } => self.check_firewall(node),
-            Happening::Notices { to, notices, number } => self.on_notices(to, notices, number),
+            Happening::Datagram { from, to, datagram, number } => {
+                self.on_datagram(from, to, datagram, number);
+            }
+            Happening::Reached { from, to } => {
+                if self.nodes[to].process.is_some() {
+                    let peer = self.nodes[to].id;
+                    self.step(from, Event::PeerReached(peer));
+                }
+            }
             Happening::Proposed { term, ops, waiting } => self.on_proposed(term, ops, waiting),
             Happening::Commit => self.commit(),
             Happening::Answered { waiting, committed } => self.on_answered(waiting, committed),

@@ -39,10 +39,14 @@ pub fn show(answer: &WhyResponse, style: &Style) -> Shown {
     }
     for failures in &answer.failures {
         let so_far = counted(u64::from(failures.n_failures), "failure", "failures");
+        let told = match failures.told_by.as_slice() {
+            [] => String::new(),
+            others => format!(" and {} told by {}", failures.n_told, listed(others)),
+        };
         page.line(
             0,
             &format!(
-                "{}: {so_far} in jail {} on this host so far, the last at {}; {} would ban",
+                "{}: {so_far} in jail {} on this host so far{told}, the last at {}; {} would ban",
                 shown(&failures.subnet),
                 shown(&failures.jail),
                 style.time(failures.last_ms),
@@ -249,6 +253,8 @@ fn to_json(answer: &WhyResponse, state: &NodeState) -> Value {
             "subnet": failures.subnet,
             "jail": failures.jail,
             "n_failures": failures.n_failures,
+            "n_told": failures.n_told,
+            "told_by": failures.told_by,
             "max_retry": failures.max_retry,
             "last_ms": failures.last_ms,
         })

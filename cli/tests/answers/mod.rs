@@ -341,6 +341,8 @@ pub(crate) fn why_protected() -> WhyResponse {
             n_failures: 2,
             max_retry: 5,
             last_ms: NOW_MS - 30_000,
+            n_told: 1,
+            told_by: vec!["mx1".to_owned()],
         }],
         lifted_ms: Some(NOW_MS - 5 * HOUR_MS),
         enforcement: enforcement(EnforcementState::Enforced),

@@ -9,10 +9,11 @@ use crate::failure::{Failure, SourceId, SourcePosition};
 use crate::ids::{NodeId, Position};
 use crate::jail::{BanPolicy, Jail, JailName, Ports};
 use crate::judge::{NotSharedReason, Protection};
-use crate::proposal::{Notice, Proposal};
+use crate::proposal::{Notice, Proposal, Report};
 use crate::ruleset::{FirewallDelta, Ruleset};
 use crate::subnet::Subnet;
 use crate::time::{Timestamp, Until};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -57,6 +58,10 @@ pub enum Event {
     },
     /// A peer blocks somebody; the wire has checked that the peer is who it says.
     Noticed(Notice),
+    /// A peer tells of failures below maxretry; the wire has checked that the peer is who it says.
+    Reported(Vec<Report>),
+    /// A peer can be told something (again): it has come, or come back.
+    PeerReached(NodeId),
     /// An operator decided something for this host only, or took it back.
     Override {
         /// Whom it is about.
@@ -146,8 +151,11 @@ pub struct OutboxEntry {
     pub first_failure: Timestamp,
     /// The last failure, in cluster time.
     pub last_failure: Timestamp,
-    /// How many failures.
+    /// How many failures, those of contributors included.
     pub failures: u32,
+    /// Other nodes whose failures were counted with this one's; at most
+    /// [`CONTRIBUTORS_MAX`](crate::proposal::CONTRIBUTORS_MAX).
+    pub contributors: Vec<NodeId>,
     /// How long to ban.
     pub policy: BanPolicy,
     /// What to close.
@@ -174,12 +182,19 @@ pub enum Effect {
     Propose(Vec<Proposal>),
     /// Tell every peer.
     Notify(Vec<Notice>),
+    /// Tell peers of failures below maxretry.
+    Report {
+        /// Whom; `None`: every peer.
+        to: Option<NodeId>,
+        /// What.
+        reports: Vec<Report>,
+    },
     /// Keep this outbox entry over a restart, or forget it.
     StoreOutbox {
         /// Which.
         key: BanKey,
         /// The entry; `None` forgets it.
-        entry: Option<OutboxEntry>,
+        entry: Option<Box<OutboxEntry>>,
     },
     /// Keep this override over a restart, or forget it.
     StoreOverride {
@@ -228,6 +243,8 @@ pub enum Notable {
         until: Until,
         /// After how many failures.
         failures: u32,
+        /// How many of them peers told of.
+        n_told: u32,
         /// The last line.
         evidence: String,
     },

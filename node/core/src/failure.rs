@@ -2,6 +2,7 @@
 //!
 //! Not for how lines are found (`node::source`) or judged (`bannkreis-filter`).
 
+use crate::event_id::LineDigest;
 use crate::jail::JailName;
 use crate::subnet::Subnet;
 use crate::time::Timestamp;
@@ -50,6 +51,8 @@ pub struct Failure {
     pub at: Timestamp,
     /// The line, without control characters, cut to evidence length.
     pub evidence: String,
+    /// What the line is known by on all hosts that have a copy of it.
+    pub line: LineDigest,
     /// The account that was tried, when the line names one.
     pub user: Option<String>,
     /// Which line: for the position rule.

@@ -12,6 +12,7 @@ pub mod ban_list;
 pub mod change;
 pub mod command;
 pub mod event;
+pub mod event_id;
 pub mod failure;
 pub mod generation;
 pub mod harmless;

@@ -16,6 +16,11 @@ pub const EVIDENCE_LINES_MAX: usize = 3;
 /// A line of evidence is cut to this many bytes, at a character's boundary.
 pub const EVIDENCE_LINE_BYTES_MAX: usize = 256;
 
+/// A proposal names at most this many nodes whose failures were counted with the origin's.
+pub const CONTRIBUTORS_MAX: usize = 64;
+/// Failures in one report; whoever has more sends several.
+pub const REPORTED_FAILURES_MAX: usize = 1_024;
+
 /// A line that justifies a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvidenceLine {

@@ -23,6 +23,9 @@ use alloc::vec::Vec;
 /// Offenders counted at once, over all jails; beyond it the one that failed longest ago goes.
 pub const OFFENDERS_MAX: usize = 1_000_000;
 
+/// So many of an offender's failures can be told to peers; the oldest goes first.
+pub const COUNTED_EVENTS_MAX: usize = 64;
+
 /// What is counted separately.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TallyKey {
@@ -46,7 +49,7 @@ pub fn weight_of_known(n_bans: u32, max_retry: u32) -> u32 {
 }
 
 /// The failures of one offender in one jail, so far.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Count {
     /// fail2ban's `retry`: what is compared with maxretry. Scaled down for a slow rate, and weighed
     /// for a known offender.
@@ -61,6 +64,8 @@ pub struct Count {
     pub evidence: Vec<(Timestamp, String)>,
     /// Where the oldest counted line of each source begins.
     oldest: Vec<(SourceId, SourcePosition)>,
+    /// When each failure was that peers count too, and its id (`event_id.rs`).
+    events: Vec<(Timestamp, u64)>,
 }
 
 /// All counts of this host.
@@ -72,15 +77,20 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts `failure` of `offender`, which weighs `weight` (at least 1). When there are enough, the
-    /// count is taken out and returned.
-    pub fn add(&mut self, jail: &Jail, offender: Subnet, failure: &Failure, weight: u32) -> Option<Count> {
+    /// Counts `failure` of `offender`, which weighs `weight` (at least 1) and by which id peers know it. When there
+    /// are enough, the count is taken out and returned.
+    pub fn add(
+        &mut self,
+        jail: &Jail,
+        offender: Subnet,
+        failure: &Failure,
+        weight: u32,
+        event: Option<u64>,
+    ) -> Option<Count> {
         let key = TallyKey { jail: jail.name.clone(), offender };
         let at = failure.at;
         let mut count = match self.take(&key) {
-            None => {
-                Count { retry: 0, failures: 0, first: at, last: at, evidence: Vec::new(), oldest: Vec::new() }
-            }
+            None => Count { first: at, last: at, ..Count::default() },
             Some(mut known) => {
                 known.move_to(at, jail.find_time_ms);
                 known
@@ -93,6 +103,10 @@ impl Tally {
             count.evidence.remove(0);
         }
         count.evidence.push((at, evidence_text(&failure.evidence)));
+        if count.events.len() >= COUNTED_EVENTS_MAX {
+            count.events.remove(0);
+        }
+        count.events.extend(event.map(|event| (at, event)));
         if !count.oldest.iter().any(|(source, _)| *source == failure.source) {
             count.oldest.push((failure.source, failure.position));
         }
@@ -102,6 +116,17 @@ impl Tally {
         self.put(key, count);
         self.evict();
         None
+    }
+
+    /// What is counted of one offender in one jail.
+    #[must_use]
+    pub fn get(&self, key: &TallyKey) -> Option<&Count> {
+        self.counts.get(key)
+    }
+
+    /// All counts, that of the latest failure first.
+    pub fn latest(&self) -> impl Iterator<Item = (&TallyKey, &Count)> {
+        self.by_last.iter().rev().filter_map(|(_, key)| Some((key, self.counts.get(key)?)))
     }
 
     /// The position in `source` that must be read again after a restart: the oldest line that still
@@ -178,7 +203,8 @@ impl Tally {
         self.counts.insert(key, count);
     }
 
-    fn take(&mut self, key: &TallyKey) -> Option<Count> {
+    /// Takes a count out.
+    pub(crate) fn take(&mut self, key: &TallyKey) -> Option<Count> {
         let count = self.counts.remove(key)?;
         self.by_last.remove(&(count.last, key.clone()));
         for (source, position) in &count.oldest {
@@ -198,12 +224,20 @@ impl Tally {
 }
 
 impl Count {
+    /// Its failures that peers count too: when each was, in this host's time, and its id; at most
+    /// [`COUNTED_EVENTS_MAX`].
+    #[must_use]
+    pub fn events(&self) -> &[(Timestamp, u64)] {
+        &self.events
+    }
+
     /// What remains without the void failures.
     fn without(mut self, is_void: impl Fn(Timestamp) -> bool) -> Option<Count> {
         if !is_void(self.first) && !self.evidence.iter().any(|(at, _)| is_void(*at)) {
             return Some(self);
         }
         self.evidence.retain(|(at, _)| !is_void(*at));
+        self.events.retain(|(at, _)| !is_void(*at));
         self.first = self.evidence.iter().map(|(at, _)| *at).min()?;
         self.last = self.evidence.iter().map(|(at, _)| *at).max()?;
         self.failures = u32::try_from(self.evidence.len()).unwrap_or(u32::MAX);
@@ -245,6 +279,7 @@ fn scaled(retry: u32, passed_ms: u64, find_time_ms: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event_id::LineDigest;
     use crate::jail::{BanPolicy, Ports, Scope};
     use crate::time::BanTime;
     use alloc::string::ToString;
@@ -268,6 +303,7 @@ mod tests {
             offender: "192.0.2.1".parse().expect("an address"),
             at: Timestamp(at_s * 1_000),
             evidence: "line".to_string(),
+            line: LineDigest::default(),
             user: None,
             source: SourceId(0),
             position: SourcePosition(at_s),
@@ -283,7 +319,7 @@ mod tests {
         let banned: Vec<u64> = at_s
             .iter()
             .copied()
-            .filter(|&at| tally.add(&jail, offender, &failure(at), 1).is_some())
+            .filter(|&at| tally.add(&jail, offender, &failure(at), 1, None).is_some())
             .collect();
         assert_eq!(banned, banned_at_s, "maxretry {max_retry}, findtime {find_time_s}");
     }
@@ -315,8 +351,8 @@ mod tests {
         let jail = jail(5, 600);
         let mut tally = Tally::default();
         let offender = "192.0.2.1".parse().expect("an address");
-        assert!(tally.add(&jail, offender, &failure(1), weight_of_known(2, 5)).is_none());
-        let full = tally.add(&jail, offender, &failure(2), weight_of_known(2, 5)).expect("enough");
+        assert!(tally.add(&jail, offender, &failure(1), weight_of_known(2, 5), None).is_none());
+        let full = tally.add(&jail, offender, &failure(2), weight_of_known(2, 5), None).expect("enough");
         assert_eq!((full.retry, full.failures), (6, 2));
     }
 
@@ -330,10 +366,10 @@ mod tests {
         let jail = jail(3, 600);
         let mut tally = Tally::default();
         let offender = "192.0.2.1".parse().expect("an address");
-        tally.add(&jail, offender, &failure(7), 1);
-        tally.add(&jail, offender, &failure(8), 1);
+        tally.add(&jail, offender, &failure(7), 1, None);
+        tally.add(&jail, offender, &failure(8), 1, None);
         assert_eq!(tally.oldest(SourceId(0)), Some(SourcePosition(7)));
-        assert!(tally.add(&jail, offender, &failure(9), 1).is_some());
+        assert!(tally.add(&jail, offender, &failure(9), 1, None).is_some());
         assert_eq!(tally.oldest(SourceId(0)), None);
     }
 }

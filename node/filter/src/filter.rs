@@ -15,6 +15,7 @@ use crate::facts::{Facts, NO_FACTS};
 use crate::group_name::Name;
 use crate::host_name::is_host_name;
 pub use crate::judged::{Counts, Examined, Ignored, Judged, Mode, NOBODY, NamedFailure, NoMatch};
+use crate::line_digest;
 use crate::log_filters::RawLine;
 use crate::multiline::Window;
 use crate::offender;
@@ -209,7 +210,7 @@ impl Filter {
             Err(judged) => return (judged, None),
             Ok(recognised) => recognised,
         };
-        let judged = self.failure(line, text, known, dated.at.map(|at| at.min(now)), now);
+        let judged = self.failure(line, (text, rest), known, dated, now);
         match &judged {
             Judged::Failure(_) => self.counts.failures += 1,
             Judged::Ignored(Ignored::NotAnAddress(_)) => self.counts.not_addresses += 1,
@@ -280,18 +281,19 @@ impl Filter {
     fn failure(
         &mut self,
         line: RawLine<'_>,
-        text: &str,
+        (text, rest): (&str, &str),
         known: Known,
-        at: Option<Timestamp>,
+        dated: &Dated,
         now: Timestamp,
     ) -> Judged {
-        let Some(at) = at else { return Judged::Ignored(Ignored::NoDate) };
+        let Some(at) = dated.at else { return Judged::Ignored(Ignored::NoDate) };
         let facts = self.connections.facts(known, self.found.as_deref().unwrap_or(&NO_FACTS));
         let failure = |offender| Failure {
             jail: self.jail.clone(),
             offender,
             at: at.min(now),
             evidence: evidence_text(&evidence(facts, text)),
+            line: line_digest::of(rest, text[..dated.cut.start].trim_start().is_empty()),
             user: facts.get(Name::USER).filter(|user| !user.is_empty()).map(evidence_text),
             source: line.source,
             position: line.position,

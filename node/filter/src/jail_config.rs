@@ -14,7 +14,7 @@ pub use crate::jail_text::JailError;
 use crate::jail_text::{JailText, is_true};
 use crate::reading::Host;
 use crate::unsupported::{self, Remark};
-use bannkreis_core::jail::{Jail, JailName, Scope as JailScope};
+use bannkreis_core::jail::{Jail, JailName};
 
 const MAX_RETRY_DEFAULT: u32 = 5;
 
@@ -102,7 +102,7 @@ pub fn read(mut text: JailText, host: &Host<'_>, formats: &DefaultTemplates) -> 
         policy: text.policy()?,
         ports: closed.ports,
         max_matches,
-        scope: JailScope::Cluster,
+        scope: text.scope()?,
         ignore,
     };
     let ignore_command = text.ignore_command()?;

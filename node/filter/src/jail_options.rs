@@ -17,7 +17,7 @@ use crate::parameters;
 use crate::reading::Host;
 use crate::time_text;
 use crate::unsupported;
-use bannkreis_core::jail::BanPolicy;
+use bannkreis_core::jail::{BanPolicy, Scope};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::BanTime;
 
@@ -42,6 +42,19 @@ impl JailText {
             Ok(0) => Err(self.error("findtime", "findtime = 0 counts nothing; write e.g. 10m".to_owned())),
             Ok(time) => Ok(time),
             Err(why) => Err(self.error("findtime", format!("findtime: {why}"))),
+        }
+    }
+
+    /// Whether failures are counted with those of other hosts: an option of ours.
+    pub(crate) fn scope(&self) -> Result<Scope, JailError> {
+        match self.text("scope").map_or("cluster", str::trim) {
+            "cluster" => Ok(Scope::Cluster),
+            "local" => Ok(Scope::Local),
+            other => {
+                let why =
+                    "write `cluster`, and its failures count together with those of other hosts, or `local`";
+                Err(self.error("scope", format!("scope = {other} means nothing; {why}")))
+            }
         }
     }
 

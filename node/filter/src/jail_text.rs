@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The options of a jail that have a meaning of their own; others serve `%(name)s` only.
-pub const OPTIONS: [&str; 33] = [
+pub const OPTIONS: [&str; 34] = [
     "enabled",
     "backend",
     "filter",
@@ -52,6 +52,8 @@ pub const OPTIONS: [&str; 33] = [
     "systemd_if_nologs",
     "port",
     "protocol",
+    // Ours, not fail2ban's, which takes no notice of it.
+    "scope",
 ];
 
 /// Options that fail2ban's own jail.conf offers to `%(name)s` in actions, though not every action asks.

@@ -39,6 +39,7 @@ pub mod group_name;
 pub mod groups;
 mod joined_groups;
 pub mod judged;
+pub mod line_digest;
 pub mod log_filters;
 pub mod multiline;
 mod offender;

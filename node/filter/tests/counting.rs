@@ -5,6 +5,7 @@
 //! what differs on purpose (docs/migrating-from-fail2ban.md): bans known to be of one offence, offenders let
 //! go, and a random part of the ban time.
 
+use bannkreis_core::event_id::LineDigest;
 use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
 use bannkreis_core::jail::{BanPolicy, Jail, JailName, Ports, Scope};
 use bannkreis_core::subnet::Subnet;
@@ -107,6 +108,7 @@ fn generated_jail(numbers: &mut Numbers, questions: &mut String, answers: &mut V
             offender,
             at: Timestamp(now_ms),
             evidence: "line".to_owned(),
+            line: LineDigest::default(),
             user: None,
             source: SourceId(0),
             position: SourcePosition(n),
@@ -115,7 +117,7 @@ fn generated_jail(numbers: &mut Numbers, questions: &mut String, answers: &mut V
         let (n_bans, banned_at) = bans.get(&offender).copied().unwrap_or_default();
         let is_known = increments && failure.at > banned_at;
         let weight = if is_known { weight_of_known(n_bans, max_retry) } else { 1 };
-        let full = tally.add(&jail, offender, &failure, weight);
+        let full = tally.add(&jail, offender, &failure, weight, None);
         if let Some(count) = &full {
             bans.insert(offender, (n_bans + 1, count.last));
         }

@@ -9,8 +9,10 @@ use bannkreis_core::ids::NodeId;
 use bannkreis_core::jail::Jail;
 use bannkreis_core::judge;
 use bannkreis_core::subnet::Subnet;
+use bannkreis_core::tally::TallyKey;
 use bannkreis_core::time::{Now, Timestamp};
-use bannkreis_core::warden::{JailCounts, LocalProtection, Warden};
+use bannkreis_core::warden::{JailCounts, LocalProtection, ToldCount, Warden};
+use std::collections::BTreeMap;
 
 /// A host's own knowledge: about everybody, or about one subnet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,8 +56,10 @@ pub struct InspectedJail {
 pub struct InspectedFailures {
     /// Whose, and in which jail.
     pub key: BanKey,
-    /// How many.
+    /// How many this host has counted.
     pub n_failures: u32,
+    /// What peers told that counts with them.
+    pub told: ToldCount,
     /// The last one, in this host's time.
     pub last: Timestamp,
 }
@@ -123,17 +127,27 @@ impl Inspection {
         if judge::is_never_bannable(asked) {
             return;
         }
-        self.failures = warden
-            .tally()
-            .about(asked)
-            .map(|(key, count)| InspectedFailures {
-                key: BanKey { subnet: key.offender, jail: key.jail.clone() },
-                n_failures: count.failures,
-                last: count.last,
-            })
-            .filter(|found| {
-                find_time_ms(&found.key).is_some_and(|window| now.wall.ms_since(found.last) <= window)
-            })
-            .collect();
+        let key = |key: &TallyKey| BanKey { subnet: key.offender, jail: key.jail.clone() };
+        let mut found: BTreeMap<BanKey, InspectedFailures> = BTreeMap::new();
+        for (tally_key, count) in warden.tally().about(asked) {
+            let key = key(tally_key);
+            if find_time_ms(&key).is_some_and(|window| now.wall.ms_since(count.last) <= window) {
+                let (n_failures, told, last) = (count.failures, ToldCount::default(), count.last);
+                found.insert(key.clone(), InspectedFailures { key, n_failures, told, last });
+            }
+        }
+        for (tally_key, told) in warden.told_about(now, asked) {
+            let key = key(tally_key);
+            let none = InspectedFailures {
+                key: key.clone(),
+                n_failures: 0,
+                told: ToldCount::default(),
+                last: told.last,
+            };
+            let failures = found.entry(key).or_insert(none);
+            failures.last = failures.last.max(told.last);
+            failures.told = told;
+        }
+        self.failures = found.into_values().collect();
     }
 }

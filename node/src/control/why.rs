@@ -7,7 +7,7 @@ use bannkreis_core::ban_list::{Ban, BanView};
 use bannkreis_core::change::BanKey;
 use bannkreis_core::command::Op;
 use bannkreis_core::history::PastBans;
-use bannkreis_core::ids::Position;
+use bannkreis_core::ids::{NodeId, Position};
 use bannkreis_core::jail::JailName;
 use bannkreis_core::judge::{self, Protection};
 use bannkreis_core::proposal::Proposal;
@@ -131,9 +131,7 @@ fn evidence(snapshot: &Snapshot, key: &BanKey, at: Timestamp, op: &Op) -> Option
 }
 
 fn proposed(snapshot: &Snapshot, at: Timestamp, proposal: &Proposal) -> v1::WhyEvidence {
-    let mut contributors: Vec<String> =
-        proposal.contributors.iter().map(|node| snapshot.names.name(*node)).collect();
-    contributors.sort();
+    let contributors = names(snapshot, &proposal.contributors);
     let lines = proposal.evidence.iter();
     v1::WhyEvidence {
         node: snapshot.names.name(proposal.origin),
@@ -146,6 +144,13 @@ fn proposed(snapshot: &Snapshot, at: Timestamp, proposal: &Proposal) -> v1::WhyE
     }
 }
 
+/// What people call these nodes, sorted.
+fn names(snapshot: &Snapshot, nodes: &[NodeId]) -> Vec<String> {
+    let mut names: Vec<String> = nodes.iter().map(|node| snapshot.names.name(*node)).collect();
+    names.sort();
+    names
+}
+
 /// What this host's own logs say about a block that is not on the ban list.
 fn own_evidence(snapshot: &Snapshot, row: &Row<'_>) -> Option<v1::WhyEvidence> {
     let Row::Outbox(entry) = row else { return None };
@@ -153,6 +158,7 @@ fn own_evidence(snapshot: &Snapshot, row: &Row<'_>) -> Option<v1::WhyEvidence> {
     Some(v1::WhyEvidence {
         node: snapshot.node.name.clone(),
         n_failures: entry.failures,
+        contributors: names(snapshot, &entry.contributors),
         lines: lines.map(|(at, text)| v1::WhyLine { at_ms: at.0, text: text.clone() }).collect(),
         ..v1::WhyEvidence::default()
     })
@@ -250,6 +256,8 @@ fn failures(snapshot: &Snapshot) -> Vec<v1::WhyFailures> {
             subnet: failures.key.subnet.to_string(),
             jail: failures.key.jail.to_string(),
             n_failures: failures.n_failures,
+            n_told: failures.told.n_failures,
+            told_by: names(snapshot, &failures.told.contributors),
             max_retry: max_retry(&failures.key),
             last_ms: snapshot.now.to_cluster(failures.last).0,
         })

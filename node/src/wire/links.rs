@@ -1,11 +1,11 @@
-//! One stream to each peer, over which notices go at once and a heartbeat every half second.
+//! One stream to each peer, over which notices go at once, reports in batches, and a heartbeat every half second.
 //!
 //! Messages are one-way and may be lost; nothing depends on them but speed. A link that breaks is made
 //! again for as long as its peer is a member.
 
 use super::heartbeat::{HEARTBEAT_INTERVAL, SelfFacts, decisions_to_wire};
 use bannkreis_core::ids::{NodeId, Position};
-use bannkreis_core::proposal::Notice;
+use bannkreis_core::proposal::{Notice, Report};
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::peers_client::PeersClient;
 use bannkreis_raft::{Connect, RaftNode};
@@ -20,6 +20,8 @@ use tokio_stream::wrappers::ReceiverStream;
 const QUEUE_MAX: usize = 1_024;
 /// Notices in one message.
 const NOTICES_PER_MESSAGE_MAX: usize = 1_000;
+/// Reports in one message.
+const REPORTS_PER_MESSAGE_MAX: usize = 1_000;
 /// After this pause the firewall's progress is told, so that much progress is one message.
 const NEWS_PAUSE: Duration = Duration::from_millis(2);
 /// Pause before a broken link is made again.
@@ -40,12 +42,16 @@ struct Link {
     task: JoinHandle<()>,
 }
 
+/// Called, and never waited for, when a peer can be told something again.
+pub(crate) type OnReached = Arc<dyn Fn(NodeId) + Send + Sync>;
+
 /// Links to all peers.
 pub struct Links {
     connect: Arc<dyn Connect>,
     facts: Arc<dyn Fn() -> SelfFacts + Send + Sync>,
     enforced: watch::Receiver<Position>,
     raft: RaftNode,
+    on_reached: OnReached,
     runtime: tokio::runtime::Handle,
     links: Mutex<BTreeMap<NodeId, Link>>,
 }
@@ -57,9 +63,10 @@ impl Links {
         connect: Arc<dyn Connect>,
         facts: Arc<dyn Fn() -> SelfFacts + Send + Sync>,
         enforced: watch::Receiver<Position>,
+        on_reached: OnReached,
         runtime: tokio::runtime::Handle,
     ) -> Links {
-        Links { connect, facts, enforced, raft, runtime, links: Mutex::default() }
+        Links { connect, facts, enforced, raft, on_reached, runtime, links: Mutex::default() }
     }
 
     /// Makes links to these peers, and ends those to others.
@@ -90,6 +97,19 @@ impl Links {
         }
     }
 
+    /// Tells one peer, or every one, of failures, without waiting.
+    pub fn report(&self, to: Option<NodeId>, reports: &[Report]) {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        for part in reports.chunks(REPORTS_PER_MESSAGE_MAX) {
+            let reports = v1::Reports { reports: part.iter().map(v1::Report::from).collect() };
+            let message = v1::PeerMessage { message: Some(v1::peer_message::Message::Reports(reports)) };
+            for (_, link) in links.iter().filter(|(node, _)| to.is_none_or(|only| only == **node)) {
+                // A peer that is too slow counts what it has seen itself.
+                let _ = link.queue.try_send(message.clone());
+            }
+        }
+    }
+
     /// Ends all links.
     pub fn stop(&self) {
         self.set_members(&[]);
@@ -103,6 +123,7 @@ impl Links {
             facts: self.facts.clone(),
             enforced: self.enforced.clone(),
             raft: self.raft.clone(),
+            on_reached: self.on_reached.clone(),
         };
         let task = self.runtime.spawn(runner.run(messages));
         Link { address: member.address.clone(), queue, task }
@@ -121,16 +142,18 @@ struct LinkRunner {
     facts: Arc<dyn Fn() -> SelfFacts + Send + Sync>,
     enforced: watch::Receiver<Position>,
     raft: RaftNode,
+    on_reached: OnReached,
 }
 
 impl LinkRunner {
     async fn run(self, mut messages: mpsc::Receiver<v1::PeerMessage>) {
         loop {
             if let Ok(channel) = self.connect.connect(&self.member.address, Some(self.member.node)).await {
+                // What was meant for a peer that could not be reached is old when it can.
+                while messages.try_recv().is_ok() {}
+                (self.on_reached)(self.member.node);
                 self.stream(PeersClient::new(channel), &mut messages).await;
             }
-            // What was meant for a peer that can not be reached is old when it can.
-            while messages.try_recv().is_ok() {}
             tokio::time::sleep(RECONNECT_PAUSE).await;
         }
     }

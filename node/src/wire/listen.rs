@@ -12,7 +12,7 @@ use super::tls::Tls;
 use crate::admissions::Admissions;
 use crate::borders::Clock;
 use bannkreis_core::ids::NodeId;
-use bannkreis_core::proposal::Notice;
+use bannkreis_core::proposal::{Notice, Report};
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::peer_message::Message;
 use bannkreis_proto::v1::peers_server::{Peers, PeersServer};
@@ -27,6 +27,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// Notices in one message; more are a broken or hostile peer's.
 const NOTICES_PER_MESSAGE_MAX: usize = 1_000;
+/// Reports in one message; more are a broken or hostile peer's.
+const REPORTS_PER_MESSAGE_MAX: usize = 1_000;
 
 /// A bound port.
 pub struct Listener {
@@ -66,6 +68,8 @@ pub struct PeersService {
     pub table: Arc<PeerTable>,
     /// Where notices go.
     pub on_notice: Arc<dyn Fn(Notice) + Send + Sync>,
+    /// Where reports go.
+    pub on_reports: Arc<dyn Fn(Vec<Report>) + Send + Sync>,
     /// Tells when they came.
     pub clock: Arc<dyn Clock>,
     /// Whether peers must prove who they are.
@@ -90,8 +94,9 @@ impl Peers for PeersService {
                     self.table.heard(from, heartbeat, self.clock.boottime_ms());
                 }
                 Some(Message::Notices(notices)) => self.take_notices(from, notices)?,
-                // Not sent by any release yet; a newer one's are not for this one.
-                Some(Message::Reports(_)) | None => {}
+                Some(Message::Reports(reports)) => self.take_reports(from, reports)?,
+                // A newer release's are not for this one.
+                None => {}
             }
         }
         Ok(Response::new(v1::PeerFarewell {}))
@@ -148,6 +153,19 @@ impl PeersService {
             }
             (self.on_notice)(notice);
         }
+        Ok(())
+    }
+
+    fn take_reports(&self, from: NodeId, reports: v1::Reports) -> Result<(), Status> {
+        if reports.reports.len() > REPORTS_PER_MESSAGE_MAX {
+            return Err(Status::invalid_argument("too many reports in one message"));
+        }
+        let reports = reports.reports.into_iter().map(Report::try_from).collect::<Result<Vec<Report>, _>>();
+        let reports = reports.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if reports.iter().any(|report| report.origin != from) {
+            return Err(Status::permission_denied("a report in another node's name"));
+        }
+        (self.on_reports)(reports);
         Ok(())
     }
 }

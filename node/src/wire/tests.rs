@@ -88,6 +88,7 @@ impl Node {
             raft: raft.clone(),
             table: Arc::new(PeerTable::default()),
             on_notice: Arc::new(|_| {}),
+            on_reports: Arc::new(|_| {}),
             clock,
             security: Security::Tls(tls.clone()),
             connect: Arc::new(tls.clone()),

@@ -19,10 +19,6 @@ pub const SIGNATURE_BYTES_MAX: usize = 512;
 pub const TEXT_BYTES_MAX: usize = 1_024;
 /// The sentence that says why an operator's command was refused.
 pub const WHY_BYTES_MAX: usize = 4_096;
-/// Nodes named as contributors to a proposal.
-pub const CONTRIBUTORS_MAX: usize = 64;
-/// Failures in one report; whoever has more sends several.
-pub const REPORTED_FAILURES_MAX: usize = 1_024;
 /// Entries of each kind in one import; whoever has more sends several.
 pub const IMPORT_ENTRIES_MAX: usize = 4_096;
 /// Clocks in one tick.

@@ -1,6 +1,5 @@
 //! What nodes ask and tell: proposals with their evidence, notices, reports.
 
-use super::bounds::{CONTRIBUTORS_MAX, REPORTED_FAILURES_MAX};
 use super::decode_error::DecodeError;
 use super::fields::{at_most, list, required, text};
 use super::ids::node_ids;
@@ -8,7 +7,8 @@ use super::jail::decode_jail_name;
 use crate::v1;
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::proposal::{
-    EVIDENCE_LINE_BYTES_MAX, EVIDENCE_LINES_MAX, EvidenceLine, Notice, Proposal, Report, ReportedFailure,
+    CONTRIBUTORS_MAX, EVIDENCE_LINE_BYTES_MAX, EVIDENCE_LINES_MAX, EvidenceLine, Notice, Proposal,
+    REPORTED_FAILURES_MAX, Report, ReportedFailure,
 };
 use bannkreis_core::time::BanTime;
 

@@ -2,11 +2,14 @@
 
 use super::bounds::TEXT_BYTES_MAX;
 use super::decode_error::DecodeError;
-use super::fields::{list, required, text};
+use super::fields::{at_most, list, required, text};
+use super::ids::node_ids;
 use super::op_result::decode_not_shared_reason;
 use crate::v1;
 use bannkreis_core::event::{OutboxEntry, Override, OverrideKind, SERVED_OFFENCES_MAX, ServedOffence};
-use bannkreis_core::proposal::{EVIDENCE_LINE_BYTES_MAX, EVIDENCE_LINES_MAX, evidence_text};
+use bannkreis_core::proposal::{
+    CONTRIBUTORS_MAX, EVIDENCE_LINE_BYTES_MAX, EVIDENCE_LINES_MAX, evidence_text,
+};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::Timestamp;
 
@@ -38,6 +41,7 @@ impl From<&OutboxEntry> for v1::StoredOutboxEntry {
             until: Some(entry.until.into()),
             local: entry.local.map_or(v1::NotSharedReason::Unspecified, Into::into).into(),
             served: entry.served.iter().map(v1::ServedOffence::from).collect(),
+            contributors: entry.contributors.iter().map(|node| node.0).collect(),
         }
     }
 }
@@ -46,6 +50,7 @@ impl TryFrom<v1::StoredOutboxEntry> for OutboxEntry {
     type Error = DecodeError;
     fn try_from(wire: v1::StoredOutboxEntry) -> Result<OutboxEntry, DecodeError> {
         let evidence: Vec<Evidence> = list(wire.evidence, "evidence", EVIDENCE_LINES_MAX)?;
+        at_most(wire.contributors.len(), "contributors", CONTRIBUTORS_MAX)?;
         let is_open = wire.local == i32::from(v1::NotSharedReason::Unspecified);
         Ok(OutboxEntry {
             key: required(wire.key, "key")?,
@@ -59,6 +64,7 @@ impl TryFrom<v1::StoredOutboxEntry> for OutboxEntry {
             until: required(wire.until, "until")?,
             local: if is_open { None } else { Some(decode_not_shared_reason(wire.local, "local")?) },
             served: list(wire.served, "served", SERVED_OFFENCES_MAX)?,
+            contributors: node_ids(wire.contributors),
         })
     }
 }

@@ -209,6 +209,7 @@ pub(crate) fn outbox_entries() -> Vec<(&'static str, OutboxEntry)> {
         until: Until::At(NOW.plus_ms(600_000)),
         local,
         served: Vec::new(),
+        contributors: vec![PEER],
     };
     let served = ServedOffence {
         first_failure: NOW.minus_ms(9_000_000),

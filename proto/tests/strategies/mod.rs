@@ -154,10 +154,10 @@ pub(crate) fn outbox_entry() -> impl Strategy<Value = OutboxEntry> {
         ServedOffence { first_failure: first, last_failure: last, failures, line: evidence_text(&line) }
     });
     let served = vec(served, 0..=SERVED_OFFENCES_MAX);
-    let rest = (option::of(not_shared_reason()), served);
+    let rest = (option::of(not_shared_reason()), served, vec(node(), 0..=4));
     (key(), position(), times, policy(), ports(), vec(line, 0..=EVIDENCE_LINES_MAX), rest).prop_map(
         |(key, basis, (first_failure, last_failure, until, failures), policy, ports, evidence, rest)| {
-            let (local, served) = rest;
+            let (local, served, contributors) = rest;
             OutboxEntry {
                 key,
                 basis,
@@ -170,6 +170,7 @@ pub(crate) fn outbox_entry() -> impl Strategy<Value = OutboxEntry> {
                 until,
                 local,
                 served,
+                contributors,
             }
         },
     )

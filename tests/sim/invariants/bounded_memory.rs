@@ -3,6 +3,7 @@
 //! That a timer is never due again at the moment it fired is looked at in every step.
 
 use crate::world::World;
+use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::Until;
 
 pub(crate) const NAME: &str = "bounded memory";
@@ -31,6 +32,11 @@ impl World {
                 format!("overrides {overrides:?}")
             } else if !warden.tally().is_empty() {
                 "failures".to_owned()
+            } else if [Subnet::all_v4(), Subnet::all_v6()]
+                .iter()
+                .any(|all| warden.told_about(now, *all).next().is_some())
+            {
+                "failures of peers".to_owned()
             } else {
                 continue;
             };

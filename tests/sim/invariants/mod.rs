@@ -11,12 +11,14 @@ mod expires_on_time;
 mod firewall_converges;
 mod never_block_the_protected;
 mod never_weaker_than_alone;
+mod no_ban_for_too_few_tries;
 mod no_resurrection_after_unban;
 mod no_verdict_but_protection_opens;
 mod one_offence_escalates_once;
 mod one_wrong_clock_changes_nothing;
 mod replica_agreement;
 mod snapshot_equals_replay;
+mod tries_on_all_hosts_add_up;
 
 use crate::node::Line;
 use crate::plan::{Order, Plan};
@@ -211,7 +213,13 @@ impl World {
         match notable {
             Notable::Found { .. } => {}
             Notable::Ignored { .. } => self.coverage.hit("told: ignored"),
-            Notable::Blocked { .. } => self.coverage.hit("told: blocked"),
+            Notable::Blocked { key, n_told, .. } => {
+                self.check_tries(node, key);
+                self.coverage.hit("told: blocked");
+                if *n_told > 0 {
+                    self.coverage.hit("told: blocked with what peers told");
+                }
+            }
             Notable::Settled { key } => {
                 self.coverage.hit("told: settled");
                 self.acknowledged(node, key);

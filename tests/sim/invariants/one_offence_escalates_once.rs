@@ -40,8 +40,8 @@ impl World {
         }
     }
 
-    /// How many offences a client can see at most: enough lines on one host, after the ban that the
-    /// last ones gave must have ended.
+    /// How many offences a client can see at most: enough lines on one host, or on all hosts together, after the ban
+    /// that the last ones gave must have ended.
     fn offences(&self, jail: usize, subnet: Subnet) -> u32 {
         let plan = &self.plan.jails[jail];
         let settings = &self.plan.settings;
@@ -77,26 +77,33 @@ impl World {
             .map(|seen| (seen.at_ms, seen.node))
             .collect();
         lines.sort_unstable();
-        let mut n_lines: BTreeMap<usize, (u32, u64)> = BTreeMap::new();
+        // By host; and by all of them together, of what came after the last offence.
+        let mut n_lines: BTreeMap<Option<usize>, (u32, u64)> = BTreeMap::new();
         let (mut n_offences, mut ends_at_ms) = (0, 0_u64);
         for (at_ms, node) in lines {
-            let (n, first_ms) = n_lines.entry(node).or_insert((0, at_ms));
-            if *n == 0 {
-                *first_ms = at_ms;
-            }
-            *n += plan.weight_at_most(n_offences);
-            if *n < plan.max_retry {
-                continue;
-            }
-            *n = 0;
-            // A node that forgot what it had counted takes other lines together than one that did not.
-            let forgot = self.oracle.forgot.iter().any(|&(who, when)| who == node && when <= at_ms);
-            let was_lifted = forgot || lifts.iter().any(|&lift_ms| lift_ms <= at_ms + MARGIN_MS);
-            if n_offences == 0 || was_lifted || *first_ms + MARGIN_MS > ends_at_ms {
-                n_offences += 1;
-                ends_at_ms = at_ms.saturating_add(ban_ms);
-            } else if at_ms - *first_ms < EARLY_MS {
-                ends_at_ms = ends_at_ms.max(at_ms.saturating_add(ban_ms));
+            let weight = plan.weight_at_most(n_offences);
+            for counted_by in [Some(node), None] {
+                let (n, first_ms) = n_lines.entry(counted_by).or_insert((0, at_ms));
+                if counted_by.is_none() && *first_ms + MARGIN_MS <= ends_at_ms {
+                    *n = 0;
+                }
+                if *n == 0 {
+                    *first_ms = at_ms;
+                }
+                *n += weight;
+                if *n < plan.max_retry {
+                    continue;
+                }
+                *n = 0;
+                // A node that forgot what it had counted takes other lines together than one that did not.
+                let forgot = self.oracle.forgot.iter().any(|&(who, when)| who == node && when <= at_ms);
+                let was_lifted = forgot || lifts.iter().any(|&lift_ms| lift_ms <= at_ms + MARGIN_MS);
+                if n_offences == 0 || was_lifted || *first_ms + MARGIN_MS > ends_at_ms {
+                    n_offences += 1;
+                    ends_at_ms = at_ms.saturating_add(ban_ms);
+                } else if at_ms - *first_ms < EARLY_MS {
+                    ends_at_ms = ends_at_ms.max(at_ms.saturating_add(ban_ms));
+                }
             }
         }
         n_offences

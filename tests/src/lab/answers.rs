@@ -90,7 +90,7 @@ impl Told {
     ///
     /// # Errors
     /// What it said otherwise, or what is wrong with the text.
-    fn json(&self) -> Result<Value> {
+    pub fn json(&self) -> Result<Value> {
         expect(self.status.success(), || {
             format!("bannkreis {} ended with {}: {}", self.question, self.status, self.stderr.trim())
         })?;

@@ -8,6 +8,7 @@ use super::Warden;
 use crate::event::Effect;
 use crate::ruleset::FirewallDelta;
 use crate::time::{Now, SECOND_MS};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 impl Warden {
@@ -28,7 +29,7 @@ impl Warden {
         let estimated_now = estimate.cluster.plus_ms(now.wall.ms_since(estimate.wall));
         self.outbox.redate(estimated_now, now.cluster);
         for entry in self.outbox.settle_dates(now.cluster) {
-            effects.push(Effect::StoreOutbox { key: entry.key.clone(), entry: Some(entry) });
+            effects.push(Effect::StoreOutbox { key: entry.key.clone(), entry: Some(Box::new(entry)) });
         }
         self.redate_overrides(estimated_now, now.cluster, true, effects);
         self.ended_overrides.clear();

@@ -9,9 +9,10 @@ use crate::failure::Failure;
 use crate::jail::Jail;
 use crate::judge::{Protection, wanted_after};
 use crate::subnet::Subnet;
-use crate::tally::{Count, weight_of_known};
+use crate::tally::{Count, TallyKey, weight_of_known};
 use crate::time::{Now, Until};
 use crate::warden::LocalProtection;
+use crate::warden::reports::ToldCount;
 use alloc::vec::Vec;
 
 impl Warden {
@@ -51,9 +52,20 @@ impl Warden {
         let (name, at) = (jail.name.clone(), failure.at);
         effects.push(Effect::Tell(Notable::Found { jail: name, offender, at }));
         let weight = self.weight(now, jail, offender, failure);
-        if let Some(count) = self.tally.add(jail, offender, failure, weight) {
-            let jail = jail.clone();
-            self.on_full(now, &jail, offender, count, effects);
+        let event = self.event_of(jail, offender, failure);
+        let key = TallyKey { jail: jail.name.clone(), offender };
+        let full = match (self.tally.add(jail, offender, failure, weight, event), event) {
+            (Some(count), _) => {
+                self.reports.forget(&key);
+                Some((count, ToldCount::default()))
+            }
+            (None, Some(event)) => self.on_counted(now, key, (failure.at, event)),
+            (None, None) => None,
+        };
+        if let Some((count, told)) = full
+            && let Some(jail) = self.jails.get(&failure.jail).cloned()
+        {
+            self.on_full(now, &jail, offender, count, told, effects);
         }
     }
 
@@ -75,14 +87,27 @@ impl Warden {
         if now.to_cluster(failure.at) <= banned_at { 1 } else { weight_of_known(n_bans, jail.max_retry) }
     }
 
-    /// An offender has reached maxretry: block here, tell the peers, ask the cluster, in this order.
-    fn on_full(&mut self, now: Now, jail: &Jail, offender: Subnet, count: Count, effects: &mut Vec<Effect>) {
+    /// An offender has reached maxretry, perhaps with what peers told: block here, tell the peers, ask the cluster, in
+    /// this order.
+    pub(super) fn on_full(
+        &mut self,
+        now: Now,
+        jail: &Jail,
+        offender: Subnet,
+        count: Count,
+        told: ToldCount,
+        effects: &mut Vec<Effect>,
+    ) {
         self.counts.entry(jail.name.clone()).or_default().n_blocked += 1;
         if self.observe {
             return;
         }
         let key = BanKey { subnet: offender, jail: jail.name.clone() };
         let (mut first, mut last) = (now.to_cluster(count.first), now.to_cluster(count.last));
+        if told.n_failures > 0 {
+            first = first.min(now.to_cluster(told.first));
+            last = last.max(now.to_cluster(told.last));
+        }
         let mut evidence = count.evidence.into_iter().map(|(at, line)| (now.to_cluster(at), line)).collect();
         let mut estimated = now.estimated;
         let served = match self.outbox.get(&key) {
@@ -108,7 +133,8 @@ impl Warden {
             basis: self.view.position(),
             first_failure: first,
             last_failure: last,
-            failures: count.failures,
+            failures: count.failures.saturating_add(told.n_failures),
+            contributors: told.contributors,
             policy: jail.policy.clone(),
             ports: jail.ports.clone(),
             until,
@@ -120,6 +146,7 @@ impl Warden {
             key: key.clone(),
             until: entry.until,
             failures: entry.failures,
+            n_told: told.n_failures,
             evidence: entry.evidence.last().map(|(_, line)| line.clone()).unwrap_or_default(),
         }));
         self.put_outbox(now, entry, estimated, effects);

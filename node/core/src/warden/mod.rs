@@ -18,10 +18,12 @@ mod notices;
 mod outbox;
 mod overrides;
 mod render;
+mod reports;
 mod served;
 
 pub use notices::{NOTICE_MS, NOTICES_PER_ORIGIN_MAX};
 pub use outbox::{OUTBOX_MAX, PROPOSALS_PER_EFFECT_MAX};
+pub use reports::{REPORT_BATCH_MAX, REPORT_BATCH_MS, RETOLD_MAX, TOLD_PER_PEER_MAX, ToldCount};
 
 use crate::ban_list::BanView;
 use crate::change::{BanKey, Change, Lift};
@@ -34,11 +36,13 @@ use crate::subnet::Subnet;
 use crate::subnet_map::SubnetMap;
 use crate::tally::Tally;
 use crate::time::{Now, SECOND_MS, Timestamp};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use brought_along::BroughtAlong;
 use notices::Notices;
 use outbox::Outbox;
+use reports::Reports;
 
 /// A source's stored position is at most this far behind what was read, whatever still counts.
 pub const REPLAY_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -82,6 +86,7 @@ pub struct Warden {
     tally: Tally,
     outbox: Outbox,
     notices: Notices,
+    reports: Reports,
     overrides: SubnetMap<Override>,
     /// What the node had in its former life, until the cluster holds it.
     brought_along: Option<BroughtAlong>,
@@ -127,6 +132,7 @@ impl Warden {
             tally: Tally::default(),
             outbox: Outbox::with(kept),
             notices: Notices::default(),
+            reports: Reports::default(),
             overrides: held,
             brought_along: None,
             ruleset: Ruleset::default(),
@@ -198,6 +204,12 @@ impl Warden {
                 }
             }
             Event::Noticed(notice) => self.on_notice(now, &notice, effects),
+            Event::Reported(reports) => {
+                for report in &reports {
+                    self.on_reported(now, report, effects);
+                }
+            }
+            Event::PeerReached(peer) => self.on_peer_reached(now, peer, effects),
             Event::Override { subnet, decision } => self.on_override(now, subnet, decision, effects),
             Event::BroughtAlong { former, formerly } => {
                 self.on_brought_along(now, former, formerly, effects);
@@ -215,13 +227,15 @@ impl Warden {
         let element = self.element_timers.first().map(|(at, _)| *at);
         let must_tidy = !self.tally.is_empty()
             || !self.notices.is_empty()
+            || !self.reports.is_empty()
             || !self.outbox.is_empty()
             || !self.view.allow_list().is_empty();
         let tidy = must_tidy.then(|| self.tidied_at.plus_ms(TIDY_INTERVAL_MS));
         let send = if self.leader_known && !self.observe { self.outbox.next_due() } else { None };
         let renew = if self.leader_known || self.observe { None } else { self.outbox.renew_due() };
         let override_end = self.next_override_end().map(|end| end.plus_ms(1));
-        [element, tidy, send, renew, override_end].into_iter().flatten().min()
+        let report = self.reports.due();
+        [element, tidy, send, renew, override_end, report].into_iter().flatten().min()
     }
 
     /// What the firewall should hold now.
@@ -305,6 +319,7 @@ impl Warden {
                 Change::Unbanned { key, .. } => self.render(now.cluster, key.subnet, false, effects),
                 Change::Lifted(lift) => self.on_lifted(now, lift, effects),
                 Change::Distrusted { node } => {
+                    self.reports.forget_origin(*node);
                     let released = self.notices.forget_origin(*node);
                     self.render_each(now.cluster, &released, effects);
                     judge_all |= *node == self.node;
@@ -357,9 +372,10 @@ impl Warden {
     }
 
     fn on_lifted(&mut self, now: Now, lift: &Lift, effects: &mut Vec<Effect>) {
+        // A node that hears of an unban late has counted what came after it, and goes on counting that.
+        let is_void = |wall| now.to_cluster(wall) <= lift.at;
+        self.reports.lift(lift, self.node, is_void);
         if lift.voided.origin.is_none_or(|origin| origin == self.node) {
-            // A node that hears of an unban late has counted what came after it, and goes on counting that.
-            let is_void = |wall| now.to_cluster(wall) <= lift.at;
             self.tally.forget_inside(lift.target, lift.voided.jail.as_ref(), is_void);
         }
         let mut touched = self.notices.lift(lift, now.cluster);
@@ -407,6 +423,7 @@ impl Warden {
             self.tidied_at = now.cluster;
             let jails = &self.jails;
             self.tally.forget_old(now.wall, |jail| jails.get(jail).map_or(0, |jail| jail.find_time_ms));
+            self.reports.forget_old(now.wall, |jail| jails.get(jail).map_or(0, |jail| jail.find_time_ms));
             self.notices.forget_old(now.cluster);
             // What an estimate takes for over may still hold: it blocks no longer, but is not forgotten.
             if !now.estimated {
@@ -420,6 +437,7 @@ impl Warden {
         }
         self.send_due(now, effects);
         self.renew_notices(now, effects);
+        self.tell_waiting(now, effects);
     }
 
     /// The position never passes a line that still counts, nor falls too far behind.
@@ -446,7 +464,7 @@ impl Warden {
             let notice = outbox::notice_of(&entry, self.node, self.view.position(), now.cluster);
             effects.push(Effect::Notify([notice].into()));
         }
-        effects.push(Effect::StoreOutbox { key, entry: Some(entry) });
+        effects.push(Effect::StoreOutbox { key, entry: Some(Box::new(entry)) });
         self.send_due(now, effects);
     }
 }

@@ -12,6 +12,7 @@ use crate::judge::{NotSharedReason, Verdict, wanted_until};
 use crate::proposal::{Claim, EvidenceLine, Notice, Proposal};
 use crate::subnet::Subnet;
 use crate::time::{MINUTE_MS, Now, SECOND_MS, Timestamp, Until};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
@@ -249,7 +250,7 @@ fn proposal_of(entry: &OutboxEntry, origin: NodeId, now: Timestamp) -> Proposal 
         first_failure_age_ms: now.ms_since(first_failure),
         last_failure_age_ms: now.ms_since(last_failure),
         failures,
-        contributors: Vec::new(),
+        contributors: if entry.served.is_empty() { entry.contributors.clone() } else { Vec::new() },
         policy: entry.policy.clone(),
         ports: entry.ports.clone(),
         evidence: lines
@@ -316,7 +317,7 @@ impl Warden {
     fn reopen(&mut self, key: &BanKey, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(item) = self.outbox.items.get_mut(key) else { return };
         if item.entry.local.take().is_some() {
-            let entry = Some(item.entry.clone());
+            let entry = Some(Box::new(item.entry.clone()));
             self.outbox.schedule(key, now);
             effects.push(Effect::StoreOutbox { key: key.clone(), entry });
         }
@@ -359,7 +360,7 @@ impl Warden {
         entry.local = Some(why);
         self.outbox.put(entry.clone(), now, false);
         if is_news {
-            effects.push(Effect::StoreOutbox { key: key.clone(), entry: Some(entry) });
+            effects.push(Effect::StoreOutbox { key: key.clone(), entry: Some(Box::new(entry)) });
             effects.push(Effect::Tell(Notable::KeptLocal { key: key.clone(), why }));
         }
     }

@@ -9,6 +9,7 @@ use crate::change::BanKey;
 use crate::event::{Effect, OutboxEntry, SERVED_OFFENCES_MAX, ServedOffence};
 use crate::judge::{NotSharedReason, Verdict};
 use crate::time::{Now, Timestamp};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -67,7 +68,7 @@ impl Warden {
         let n_settled = entry.served.iter().take_while(is_settled).count();
         if n_settled > 0 {
             let entry = self.outbox.strike_served(key, n_settled, now.cluster);
-            effects.push(Effect::StoreOutbox { key: key.clone(), entry });
+            effects.push(Effect::StoreOutbox { key: key.clone(), entry: entry.map(Box::new) });
         }
     }
 }

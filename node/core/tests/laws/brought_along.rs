@@ -5,6 +5,7 @@ use bannkreis_core::allow_list::AllowEntry;
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::command::{Op, UnbanSelection};
 use bannkreis_core::event::{Configuration, Effect, Event};
+use bannkreis_core::event_id::LineDigest;
 use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
 use bannkreis_core::jail::{BanPolicy, Jail, Ports, Scope};
@@ -148,6 +149,7 @@ fn its_allow_entries_protect_until_the_cluster_has_them() {
         offender: offender_number(2),
         at: BEGIN,
         evidence: "line".into(),
+        line: LineDigest::default(),
         user: None,
         source: SourceId(0),
         position: SourcePosition(0),

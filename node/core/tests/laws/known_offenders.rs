@@ -6,6 +6,7 @@ use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::command::Op;
 use bannkreis_core::event::{Configuration, Effect, Event, SERVED_OFFENCES_MAX};
+use bannkreis_core::event_id::LineDigest;
 use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::jail::{BanPolicy, Growth, Jail, Ports, Scope};
@@ -64,6 +65,7 @@ impl Host {
                 offender: offender_number(0),
                 at: self.at,
                 evidence: "line".into(),
+                line: LineDigest::default(),
                 user: None,
                 source: SourceId(0),
                 position: SourcePosition(self.at.0),
@@ -180,6 +182,7 @@ fn lines_that_are_read_again_by_another_clock_do_not_end_a_block() {
             offender: offender_number(0),
             at: failed_at.minus_ms(jump_ms + n),
             evidence: "line".into(),
+            line: LineDigest::default(),
             user: None,
             source: SourceId(0),
             position: SourcePosition(n),

@@ -6,6 +6,7 @@ use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::command::{Op, UnbanSelection};
 use bannkreis_core::event::{Configuration, Effect, Event, OutboxEntry, Override, OverrideKind};
+use bannkreis_core::event_id::LineDigest;
 use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
 use bannkreis_core::jail::{BanPolicy, Jail, Ports, Scope};
@@ -61,6 +62,7 @@ fn undoing_one_node_leaves_what_another_saw_itself() {
         offender: offender_number(0),
         at: BEGIN,
         evidence: "line".into(),
+        line: LineDigest::default(),
         user: None,
         source: SourceId(0),
         position: SourcePosition(0),
@@ -114,6 +116,7 @@ fn an_unban_that_is_heard_of_late_voids_only_what_came_before_it() {
             offender: offender_number(0),
             at,
             evidence: "line".into(),
+            line: LineDigest::default(),
             user: None,
             source: SourceId(0),
             position: SourcePosition(s),
@@ -238,6 +241,7 @@ fn a_block_is_not_forgotten_by_an_estimate() {
         until: Until::At(BEGIN.plus_ms(BAN_MS)),
         local: Some(NotSharedReason::Quota),
         served: Vec::new(),
+        contributors: Vec::new(),
     };
     let decision = block_until(BEGIN.plus_ms(BAN_MS));
     let mut warden = Warden::new(NodeId(1), list.view(), vec![kept(0)], vec![(offender_number(1), decision)]);

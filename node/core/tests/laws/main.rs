@@ -10,6 +10,7 @@ mod judging;
 mod known_offenders;
 mod lifting;
 mod ports;
+mod reports;
 mod rulesets;
 mod snapshots;
 mod subnet_maps;

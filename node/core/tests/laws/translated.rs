@@ -5,6 +5,7 @@ use crate::generated::{BEGIN, command, jail_name, list, position};
 use bannkreis_core::allow_list::AllowEntry;
 use bannkreis_core::command::Op;
 use bannkreis_core::event::{Configuration, Event};
+use bannkreis_core::event_id::LineDigest;
 use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
 use bannkreis_core::jail::{BanPolicy, Jail, Ports, Scope};
@@ -52,6 +53,7 @@ fn blocked(ignore: &[&str], allowed: Option<&str>) -> Vec<Subnet> {
         offender: subnet(TRANSLATED),
         at: BEGIN,
         evidence: "line".into(),
+        line: LineDigest::default(),
         user: None,
         source: SourceId(0),
         position: SourcePosition(0),

@@ -4,6 +4,7 @@
 use crate::generated::{BEGIN, command, jail_name, list, offender_number, op, position};
 use bannkreis_core::command::Op;
 use bannkreis_core::event::{Configuration, Effect, Event, Override, OverrideKind};
+use bannkreis_core::event_id::LineDigest;
 use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::jail::{BanPolicy, Jail, JailName, Ports, Scope};
@@ -182,6 +183,7 @@ fn run(inputs: Vec<(u64, Input)>) -> Result<(), TestCaseError> {
                 offender: offender_number(offender),
                 at,
                 evidence: "line".into(),
+                line: LineDigest::default(),
                 user: None,
                 source: SourceId(0),
                 position: SourcePosition(n as u64),

@@ -13,7 +13,7 @@ use bannkreis_core::node_record::{NodeRecord, NodeRole};
 use bannkreis_core::proposal::{EvidenceLine, Proposal};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{BanTime, DAY_MS, HOUR_MS, SECOND_MS, Until};
-use bannkreis_core::warden::JailCounts;
+use bannkreis_core::warden::{JailCounts, ToldCount};
 use bannkreis_proto::v1::{self, BanKind};
 use tokio_stream::StreamExt;
 use tonic::Code;
@@ -74,6 +74,7 @@ fn waiting(offender: &str, local: Option<NotSharedReason>) -> OutboxEntry {
         until: Until::At(NOW.plus_ms(HOUR_MS)),
         local,
         served: Vec::new(),
+        contributors: Vec::new(),
     }
 }
 
@@ -156,7 +157,12 @@ async fn why_names_host_jail_lines_and_the_command_that_lifts() {
     let mut inspection = kopano();
     inspection.is_blocked = true;
     let key = BanKey { subnet: subnet("192.0.2.9"), jail: jail("kopano-webapp") };
-    inspection.failures = vec![InspectedFailures { key, n_failures: 2, last: NOW.minus_ms(SECOND_MS) }];
+    inspection.failures = vec![InspectedFailures {
+        key,
+        n_failures: 2,
+        told: ToldCount { n_failures: 1, contributors: vec![NodeId(3)], ..ToldCount::default() },
+        last: NOW.minus_ms(SECOND_MS),
+    }];
     let api = MadeUp::knowing(inspection).without(NodeId(3));
     let target = "192.0.2.9".to_owned();
     api.apply(vec![proposal(NodeId(2), "192.0.2.9", &[25])]);
@@ -171,6 +177,10 @@ async fn why_names_host_jail_lines_and_the_command_that_lifts() {
     );
     assert_eq!(answer.lift_command, "bannkreis unban 192.0.2.9");
     assert_eq!((answer.failures[0].n_failures, answer.failures[0].max_retry), (2, 5));
+    assert_eq!(
+        (answer.failures[0].n_told, answer.failures[0].told_by.as_slice()),
+        (1, &["mx1".to_owned()][..])
+    );
     assert!(answer.is_blocked_here);
     let unenforced: Vec<&str> = answer
         .enforcement

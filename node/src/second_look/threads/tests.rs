@@ -1,6 +1,7 @@
 //! Failures that are looked at twice, with a made-up resolver and real commands.
 
 use super::*;
+use bannkreis_core::event_id::LineDigest;
 use bannkreis_core::time::{Now, Timestamp};
 use bannkreis_filter::ignore_command;
 use std::net::IpAddr;
@@ -44,6 +45,7 @@ fn failure(offender: &str, user: &str, position: u64) -> Failure {
         offender: offender.parse().unwrap(),
         at: Timestamp(1),
         evidence: "a line".to_owned(),
+        line: LineDigest::default(),
         user: Some(user.to_owned()),
         source: SOURCE,
         position: SourcePosition(position),
