@@ -109,7 +109,7 @@ const NOTES: [&str; 1] = ["mlfpending"];
 fn plain(answer: &LineAnswer) -> LineAnswer {
     let found = answer.found.iter().filter(|found| found["is_nofail"] != json!(true)).map(|found| {
         let at = match &found["at"] {
-            Value::Number(at) if at.is_f64() => json!(at.as_f64().map(|seconds| (seconds * 1_000.0).round() as i64)),
+            Value::Number(at) if at.is_f64() => json!(at.as_f64().map(milliseconds)),
             Value::Number(at) if found.get("is_nofail").is_some() => json!(at.as_i64().map(|seconds| seconds * 1_000)),
             at => at.clone(),
         };
@@ -120,4 +120,10 @@ fn plain(answer: &LineAnswer) -> LineAnswer {
         json!({ "failregex": found["failregex"], "id": spelled(&found["id"]), "at": at, "data": data, "matches": found["matches"] })
     });
     LineAnswer { found: found.collect(), is_ignored: answer.is_ignored, error: answer.error.clone() }
+}
+
+/// A time of fail2ban's, in seconds, as we keep it: it has microseconds, of which we keep the whole milliseconds.
+#[allow(clippy::cast_possible_truncation, reason = "times of logs are far below 2^53 microseconds")]
+fn milliseconds(seconds: f64) -> i64 {
+    ((seconds * 1_000_000.0).round() as i64).div_euclid(1_000)
 }
