@@ -114,3 +114,27 @@ fn check_reads_a_directory_without_a_daemon() {
         |line, what| warnings.iter().any(|(place, sentence)| *place == Some(line) && sentence.contains(what));
     assert!(is_said(6, "is a directory") && is_said(2, "nowhere.conf"), "{warnings:?}");
 }
+
+#[test]
+fn check_names_a_log_that_several_hosts_write_into() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("mail.log");
+    std::fs::create_dir(dir.path().join("filter.d")).unwrap();
+    let filter = "[Definition]\nfailregex = ^no entry for <HOST>$\n";
+    std::fs::write(dir.path().join("filter.d/door.conf"), filter).unwrap();
+    let warnings = |lines: &str, scope: &str| {
+        std::fs::write(&log, lines).unwrap();
+        let options = format!("enabled = true\nfilter = door\nlogpath = {}\n{scope}", log.display());
+        std::fs::write(dir.path().join("jail.local"), format!("[door]\n{options}")).unwrap();
+        text(&bannkreis(&["check", "--config-dir", dir.path().to_str().unwrap()]).stdout)
+    };
+    let one = "Nov 29 17:50:35 mx1 sshd[1]: no\nNov 29 17:50:36 mx1 sshd[1]: no\n";
+    let two = format!("{one}2026-11-29T17:50:37+00:00 mx2 sshd[1]: no\n");
+    assert!(!warnings(one, "").contains("several hosts"));
+    let said = warnings(&two, "");
+    assert!(said.contains("several hosts (mx1, mx2)") && said.contains("scope = local"), "{said}");
+    let said = warnings(&two, "scope = local\n");
+    assert!(!said.contains("several hosts") && said.contains("on this host alone"), "{said}");
+    let said = warnings(one, "scope = everywhere\n");
+    assert!(said.contains("scope = everywhere") && said.contains("cluster"), "{said}");
+}

@@ -74,6 +74,11 @@ impl Coverage {
         *self.0.entry(what).or_default() += 1;
     }
 
+    /// Whether `what` has happened.
+    pub(crate) fn has(&self, what: &'static str) -> bool {
+        self.0.contains_key(what)
+    }
+
     /// Adds another world's counters.
     pub(crate) fn add(&mut self, other: &Coverage) {
         for (what, n) in &other.0 {

@@ -208,6 +208,17 @@ impl World {
         self.oracle.forget_own(node, now_ms);
     }
 
+    /// Whatever was on a node's disk is gone, under a daemon that does not run. Its kernel is as it was.
+    pub(crate) fn wipe(&mut self, node: usize) {
+        let now_ms = self.now_ms;
+        let host = &mut self.nodes[node];
+        host.disk = Disk::formatted(BanList::new(self.plan.settings).records().collect());
+        let end = SourcePosition(host.log.len() as u64 * LINE_BYTES);
+        host.disk.lose_local(end);
+        host.counts_since_ms = now_ms;
+        self.oracle.forget_own(node, now_ms);
+    }
+
     /// The process ends; with `power`, the machine does too, and the kernel forgets.
     pub(crate) fn crash(&mut self, node: usize, power: bool, down_ms: u64) {
         if self.nodes[node].process.is_none() {

@@ -18,6 +18,7 @@ mod node;
 mod plan;
 mod raft_log;
 mod random;
+mod scenarios;
 mod world;
 
 use coverage::Coverage;

@@ -83,6 +83,8 @@ pub(crate) struct Plan {
     pub(crate) notice_faults: u64,
     /// Of a thousand proposals, so many are lost, doubled, delayed, or not answered.
     pub(crate) proposal_faults: u64,
+    /// Of a thousand appended entries, so many wait for a slow majority.
+    pub(crate) slow_quorums: u64,
     /// A node further behind than this gets a snapshot.
     pub(crate) snapshot_lag: usize,
     /// Nodes that tell about themselves late.
@@ -207,6 +209,7 @@ impl Plan {
             drifts_ppm,
             notice_faults: [0, 50, 300][random.index(3)],
             proposal_faults: [0, 30, 150][random.index(3)],
+            slow_quorums: 40,
             snapshot_lag: [6, 20, 60][random.index(3)],
             late_records: random.chance(250),
             has_witness,
@@ -215,6 +218,27 @@ impl Plan {
         };
         plan.acts = plan.plan_acts(random);
         plan
+    }
+
+    /// A world in which nothing goes wrong by itself, and nobody does anything.
+    pub(crate) fn quiet(n_nodes: usize) -> Plan {
+        Plan {
+            n_nodes,
+            settings: Settings::at_birth([7; 16]),
+            jails: all_jails(n_nodes),
+            offenders: (1..=8).map(|n| IpAddr::V4(Ipv4Addr::new(45, 9, 8, n))).collect(),
+            wrong_clock: None,
+            skews_ms: vec![0; n_nodes],
+            drifts_ppm: vec![0; n_nodes],
+            notice_faults: 0,
+            proposal_faults: 0,
+            slow_quorums: 0,
+            snapshot_lag: 60,
+            late_records: false,
+            has_witness: false,
+            acts: Vec::new(),
+            heals_at_ms: 0,
+        }
     }
 
     fn plan_acts(&self, random: &mut Random) -> Vec<(u64, Act)> {
@@ -371,7 +395,8 @@ fn settings(random: &mut Random) -> Settings {
     settings
 }
 
-fn jails(n_nodes: usize, random: &mut Random) -> Vec<JailPlan> {
+/// What the nodes watch.
+fn all_jails(n_nodes: usize) -> Vec<JailPlan> {
     let grows = |table_s: &[u64]| {
         let table_ms: Vec<u64> = table_s.iter().map(|s| s * SECOND_MS).collect();
         let growth = Growth { max_ms: None, rnd_ms: 0, overall_jails: false, table_ms };
@@ -379,7 +404,7 @@ fn jails(n_nodes: usize, random: &mut Random) -> Vec<JailPlan> {
     };
     let fixed = |s: u64| BanPolicy::fixed(BanTime::Ms(s * SECOND_MS));
     let all: Vec<usize> = (0..n_nodes).collect();
-    let mut jails = vec![
+    vec![
         JailPlan {
             name: "ssh",
             max_retry: 3,
@@ -404,7 +429,12 @@ fn jails(n_nodes: usize, random: &mut Random) -> Vec<JailPlan> {
             ports_odd: &[80, 8443],
             nodes: all[..n_nodes - 1].to_vec(),
         },
-    ];
+    ]
+}
+
+/// Those, and in some worlds one that bans for ever.
+fn jails(n_nodes: usize, random: &mut Random) -> Vec<JailPlan> {
+    let mut jails = all_jails(n_nodes);
     if random.chance(200) {
         let policy = BanPolicy::fixed(BanTime::Forever);
         jails.push(JailPlan {
@@ -413,7 +443,7 @@ fn jails(n_nodes: usize, random: &mut Random) -> Vec<JailPlan> {
             policy,
             ports_even: &[110],
             ports_odd: &[110],
-            nodes: all,
+            nodes: (0..n_nodes).collect(),
         });
     }
     jails

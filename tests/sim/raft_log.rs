@@ -235,7 +235,7 @@ impl World {
         // only estimates it gets to know.
         self.append_tick(false);
         self.append(ops, waiting);
-        if !self.healed && self.random.chance(40) {
+        if !self.healed && self.random.chance(self.plan.slow_quorums) {
             self.coverage.hit("log: quorum is slow");
             let slow_until_ms = self.now_ms + self.random.below(8_000);
             if let Some(leader) = &mut self.raft.leader {
@@ -256,6 +256,13 @@ impl World {
         let entry = Entry { command: Some(Arc::new(command)) };
         if let Some(leader) = &mut self.raft.leader {
             leader.appended.push(Appended { entry, waiting });
+        }
+    }
+
+    /// A majority stores nothing before this: what is proposed is appended, and waits.
+    pub(crate) fn hold_commits_until(&mut self, at_ms: u64) {
+        if let Some(leader) = &mut self.raft.leader {
+            leader.slow_until_ms = at_ms;
         }
     }
 

@@ -107,7 +107,7 @@ fn live_through(seed: u64, is_loud: bool) -> Verdict {
 }
 
 impl World {
-    fn new(plan: Plan, seed: u64, is_loud: bool) -> World {
+    pub(crate) fn new(plan: Plan, seed: u64, is_loud: bool) -> World {
         let list = BanList::new(plan.settings);
         let n_nodes = plan.n_nodes;
         let mut world = World {
@@ -135,7 +135,8 @@ impl World {
         world
     }
 
-    fn live(&mut self) {
+    /// All nodes start, and what the plan says is going to happen.
+    pub(crate) fn begin(&mut self) {
         for node in 0..self.nodes.len() {
             self.plan_in(node as u64, Happening::Start { node });
         }
@@ -143,6 +144,10 @@ impl World {
             self.plan_at(at, Happening::Act(act));
         }
         self.plan_in(10, Happening::Beat);
+    }
+
+    fn live(&mut self) {
+        self.begin();
         let heals_at_ms = self.plan.heals_at_ms;
         self.live_until(heals_at_ms);
         self.heal();
@@ -157,7 +162,8 @@ impl World {
         self.judge_drained();
     }
 
-    fn live_until(&mut self, end_ms: u64) {
+    /// Lets everything happen that is due until then.
+    pub(crate) fn live_until(&mut self, end_ms: u64) {
         while self.broken.is_none() {
             let Some(next) = self.queue.first_entry() else { return };
             let at = next.key().0;

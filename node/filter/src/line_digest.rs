@@ -33,6 +33,21 @@ pub fn logging_host(undated: &str) -> Option<&str> {
     (is_host && is_program && !host.is_empty() && !host.starts_with("localhost")).then_some(host)
 }
 
+/// The host that logged a line of a syslog file, date and all: in the traditional form (`Nov 29 17:50:35 mx1 …`) or
+/// with a date of RFC 3339 (`2026-11-29T17:50:35+01:00 mx1 …`).
+#[must_use]
+pub fn logging_host_of_line(line: &str) -> Option<&str> {
+    let traditional = line.get(..15).filter(|date| {
+        let has = |at: usize, byte: u8| date.as_bytes().get(at) == Some(&byte);
+        has(3, b' ') && has(6, b' ') && has(9, b':') && has(12, b':')
+    });
+    let undated = match traditional {
+        Some(date) => &line[date.len()..],
+        None => line.split_once(' ').filter(|(date, _)| date.contains('T') && date.contains(':'))?.1,
+    };
+    logging_host(undated.trim_start())
+}
+
 fn is_pid(text: &str) -> bool {
     text.strip_suffix(']').is_some_and(|pid| !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()))
 }
@@ -52,6 +67,20 @@ mod tests {
     #[test]
     fn the_number_of_a_line_is_the_same_in_every_release() {
         assert_eq!(of("mx1 sshd[1]: text", true).text, 11_940_003_191_986_826_516);
+    }
+
+    #[test]
+    fn whole_lines_of_syslog_name_their_host_too() {
+        for (line, host) in [
+            ("Nov 29 17:50:35 mx1 sshd[1]: text", Some("mx1")),
+            ("Nov  9 17:50:35 mx1 sshd[1]: text", Some("mx1")),
+            ("2026-11-29T17:50:35.123+01:00 mx1 sshd[1]: text", Some("mx1")),
+            ("[29/Nov/2026 17:50:35] SMTP: Spam", None),
+            ("", None),
+            ("Nov 29 17:50:3ü mx1 sshd[1]: text", None),
+        ] {
+            assert_eq!(logging_host_of_line(line), host, "{line}");
+        }
     }
 
     #[test]

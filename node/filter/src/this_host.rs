@@ -6,14 +6,23 @@
 //! [`ConfigTree`].
 
 use crate::jail_config::{Logs, ReadJail};
+use crate::line_digest::logging_host_of_line;
 use crate::tree::ConfigTree;
 use crate::unsupported::{self, Remark};
-use std::io::ErrorKind;
+use bannkreis_core::jail::Scope;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// A configuration file is not read beyond this; nobody writes longer ones, but /dev/zero is longer.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// So much of a log's end says which hosts write into it.
+const TAIL_BYTES: u64 = 64 * 1024;
+/// So many hosts of a log are named.
+const HOSTS_SHOWN_MAX: usize = 5;
 
 /// The files below one directory.
 #[derive(Clone, Debug)]
@@ -96,17 +105,46 @@ pub fn instead_of_log(path: &str) -> Option<String> {
     Some(what.to_owned())
 }
 
-/// What stands in a jail's `logpath` and is no log, with the line that sets it.
+/// What stands in a jail's `logpath` and is no log, or a log of several hosts, with the line that sets it.
 #[must_use]
 pub fn log_remarks(jail: &ReadJail) -> Vec<Remark> {
     let Logs::Files(paths) = &jail.logs else { return Vec::new() };
     let set = jail.settings.iter().find(|setting| setting.option == "logpath");
     let place = set.and_then(|setting| setting.places.first()).cloned();
-    let others = paths.iter().filter_map(|path| {
-        let sentence = unsupported::not_a_log(&path.glob, &instead_of_log(&path.glob)?);
-        Some(Remark { place: place.clone(), sentence })
+    let others = paths
+        .iter()
+        .filter_map(|path| Some(unsupported::not_a_log(&path.glob, &instead_of_log(&path.glob)?)));
+    let is_counted_with_peers = jail.jail.scope == Scope::Cluster;
+    let files = paths.iter().filter(|_| is_counted_with_peers).flat_map(|path| log_files(&path.glob));
+    let central = files.filter_map(|file| {
+        let hosts = logging_hosts(&file);
+        let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        (hosts.len() > 1).then(|| unsupported::central_log(&file.display().to_string(), &hosts))
     });
-    others.collect()
+    others.chain(central).map(|sentence| Remark { place: place.clone(), sentence }).collect()
+}
+
+/// The hosts that the last lines of a log name, at most [`HOSTS_SHOWN_MAX`] of them.
+fn logging_hosts(file: &Path) -> BTreeSet<String> {
+    let tail = || {
+        let mut file = File::open(file)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        Ok::<Vec<u8>, std::io::Error>(bytes)
+    };
+    // A log that can not be read is named by whoever has to read it.
+    let bytes = tail().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let hosts = text.lines().filter_map(logging_host_of_line).map(str::to_owned);
+    let mut found = BTreeSet::new();
+    for host in hosts {
+        if found.len() < HOSTS_SHOWN_MAX {
+            found.insert(host);
+        }
+    }
+    found
 }
 
 /// The port of a service by its name or alias, as services(5) of this host has it.

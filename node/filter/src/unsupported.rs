@@ -39,6 +39,17 @@ pub fn not_a_log(path: &str, what_it_is: &str) -> String {
     format!("logpath {path} {what_it_is}, so nothing is read from it; name a regular file")
 }
 
+/// A log that several hosts write into, of a jail whose failures count with those of other hosts.
+#[must_use]
+pub fn central_log(path: &str, hosts: &[&str]) -> String {
+    format!(
+        "{path} has lines of several hosts ({}): a try that one of them has in its own log too counts once, because the \
+         line names the host; a ban made from this log is made by this host, with this jail's ports. If those hosts run \
+         bannkreis themselves, scope = local in this jail leaves the counting to them",
+        hosts.join(", ")
+    )
+}
+
 /// An option whose name can only be an action that stands at the beginning of its line.
 #[must_use]
 pub fn lost_indentation(option: &str, value: &str) -> Option<String> {
