@@ -153,7 +153,7 @@ async fn a_late_node_gets_a_snapshot_and_a_restart_begins_with_it() {
     let mut first = Host::new().await;
     let one = first.start().await;
     one.propose((0..700).map(|n| ban(&one, n)).collect()).await.unwrap();
-    one.inner.raft.trigger().snapshot().await.unwrap();
+    one.save_snapshot().await;
     until(&one, "the snapshot", |node| node.status().snapshot.is_some()).await;
     let upto = one.status().snapshot.unwrap();
     one.inner.raft.trigger().purge_log(upto).await.unwrap();

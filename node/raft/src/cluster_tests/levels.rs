@@ -114,7 +114,7 @@ async fn an_unknown_operation_halts_an_older_node_which_goes_on_storing_and_voti
     nodes[2] = hosts[2].start().await;
     until(&nodes[2], "the halt", |node| node.status().halted.is_some()).await;
     until(&nodes[2], "a leader", |node| node.leader().is_some()).await;
-    nodes[2].inner.raft.trigger().snapshot().await.unwrap();
+    nodes[2].save_snapshot().await;
     propose_ban_patiently(&nodes[0], 4).await;
     assert_eq!(nodes[2].view().position(), stopped_at);
     assert!(is_banned(&nodes[2], 1) && !nodes[2].progress().borrow().is_caught_up);
@@ -183,7 +183,7 @@ async fn a_snapshot_of_a_higher_level_is_left_alone_until_it_can_be_read() {
     hosts[2].stop().await;
     propose_ban_patiently(&nodes[0], 2).await;
     // The leader has only a snapshot for who comes back now.
-    nodes[0].inner.raft.trigger().snapshot().await.unwrap();
+    nodes[0].save_snapshot().await;
     until(&nodes[0], "the snapshot", |node| node.status().snapshot.is_some()).await;
     let upto = nodes[0].status().snapshot.unwrap();
     nodes[0].inner.raft.trigger().purge_log(upto).await.unwrap();
@@ -204,7 +204,7 @@ async fn a_snapshot_of_a_higher_level_is_left_alone_until_it_can_be_read() {
     nodes[2] = hosts[2].start().await;
     until(&nodes[2], "everything", |node| is_banned(node, 2) && node.status().halted.is_none()).await;
     let applied = nodes[2].status().applied;
-    nodes[2].inner.raft.trigger().snapshot().await.unwrap();
+    nodes[2].save_snapshot().await;
     until(&nodes[2], "its own snapshot", |node| node.status().snapshot >= applied).await;
     hosts[2].stop().await;
     let files =
@@ -237,9 +237,9 @@ async fn a_late_node_that_is_sent_a_snapshot_it_can_not_read_says_so() {
     one.propose(vec![says(&one, LEVEL + 1), says(&two, LEVEL + 1)]).await.unwrap();
     until(&one, "the level", |node| node.view().level() == LEVEL + 1).await;
     propose_ban(&one, 2).await;
-    // An older one was written when the other node joined.
+    // An older one was written when the other node joined, or is being written.
     let applied = one.status().applied;
-    one.inner.raft.trigger().snapshot().await.unwrap();
+    one.save_snapshot().await;
     until(&one, "the snapshot", |node| node.status().snapshot >= applied).await;
     let upto = one.status().snapshot.unwrap();
     one.inner.raft.trigger().purge_log(upto).await.unwrap();
