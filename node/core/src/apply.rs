@@ -162,7 +162,7 @@ impl BanList {
         self.end_if_over(key, changes);
         let end = claim.wanted_until.at().unwrap_or(self.now);
         let n_before = self.bans_before(key, first_failure);
-        let past = self.shard_mut(key.subnet).past.entry(key.clone()).or_default();
+        let past = self.shard_mut(key.subnet).past.or_default(key.clone());
         past.count = past.count.max(n_before.saturating_add(1));
         past.last_since = past.last_since.max(first_failure);
         past.last_end = past.last_end.max(end);
@@ -253,7 +253,7 @@ impl BanList {
         let Some(mut ban) = self.take_ban(key) else { return };
         self.set_damped_by(&mut ban, None);
         let last_end = ban.until.min(Until::At(self.now)).at().unwrap_or(self.now);
-        let past = self.shard_mut(key.subnet).past.entry(key.clone()).or_default();
+        let past = self.shard_mut(key.subnet).past.or_default(key.clone());
         past.count = past.count.max(ban.count);
         past.last_since = past.last_since.max(ban.since);
         past.last_end = past.last_end.max(last_end);

@@ -10,12 +10,13 @@ use crate::command::Op;
 use crate::history::PastBans;
 use crate::ids::{CommandId, NodeId, Position};
 use crate::jail::{JailName, Ports};
-use crate::judge::fixed_hash;
 use crate::node_record::NodeRecord;
 use crate::op_digest;
 use crate::proposal::Claim;
 use crate::quota::Quota;
 use crate::settings::Settings;
+use crate::shards::{Shard, Shards};
+use crate::sorted_map::SortedMap;
 use crate::subnet::Subnet;
 use crate::subnet_map::SubnetMap;
 use crate::time::{Timestamp, Until};
@@ -35,8 +36,6 @@ pub const OUTCOMES_MAX: usize = 4_096;
 pub const TOMBSTONES_MAX: usize = 100_000;
 /// Join tokens at most; the one that ends first goes.
 pub const TOKENS_MAX: usize = 1_024;
-/// Shards of the ban map: what is copied when a view is alive is one of these.
-pub const SHARDS: usize = 1_024;
 
 /// A ban list to read from, for as long as one likes.
 pub type BanView = Arc<BanList>;
@@ -114,17 +113,10 @@ pub struct Tombstone {
     pub at: Timestamp,
 }
 
-/// Bans and history of the subnets that hash here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Shard {
-    pub(crate) bans: BTreeMap<BanKey, Ban>,
-    pub(crate) past: BTreeMap<BanKey, PastBans>,
-}
-
 /// The replicated ban list.
 #[derive(Clone, Debug)]
 pub struct BanList {
-    pub(crate) shards: Vec<Arc<Shard>>,
+    pub(crate) shards: Shards,
     pub(crate) n_bans: usize,
     /// How many live bans there are of each (is IPv4, prefix length): which lengths to look up.
     pub(crate) ban_lengths: BTreeMap<(bool, u8), usize>,
@@ -184,7 +176,7 @@ impl BanList {
     pub fn new(settings: Settings) -> BanList {
         let tombstone_floor = Tombstone { position: Position::default(), at: Timestamp::ZERO };
         BanList {
-            shards: (0..SHARDS).map(|_| Arc::default()).collect(),
+            shards: Shards::empty(),
             n_bans: 0,
             ban_lengths: BTreeMap::new(),
             sweep_next: 0,
@@ -437,16 +429,12 @@ impl BanList {
         self.tombstone_floor
     }
 
-    pub(crate) fn shard_index(subnet: Subnet) -> usize {
-        usize::try_from(fixed_hash(subnet, &[], 0) % SHARDS as u64).unwrap_or(0)
-    }
-
     fn shard(&self, subnet: Subnet) -> &Shard {
-        &self.shards[Self::shard_index(subnet)]
+        self.shards.get(subnet)
     }
 
     pub(crate) fn shard_mut(&mut self, subnet: Subnet) -> &mut Shard {
-        Arc::make_mut(&mut self.shards[Self::shard_index(subnet)])
+        self.shards.get_mut(subnet)
     }
 
     /// The key with its jail's name shared.
@@ -488,8 +476,8 @@ impl BanList {
 }
 
 /// The entries of exactly this subnet.
-fn of_subnet<V>(map: &BTreeMap<BanKey, V>, subnet: Subnet) -> impl Iterator<Item = (&BanKey, &V)> {
+fn of_subnet<V>(map: &SortedMap<BanKey, V>, subnet: Subnet) -> impl Iterator<Item = (&BanKey, &V)> {
     // No valid name is empty, so this sorts before every key of the subnet.
     let first = BanKey { subnet, jail: JailName::lowest() };
-    map.range(first..).take_while(move |(key, _)| key.subnet == subnet)
+    map.from(&first).take_while(move |(key, _)| key.subnet == subnet)
 }

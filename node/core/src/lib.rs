@@ -30,6 +30,8 @@ pub mod quota;
 pub mod record;
 pub mod ruleset;
 pub mod settings;
+pub mod shards;
+mod sorted_map;
 pub mod subnet;
 pub mod subnet_map;
 pub mod tally;

@@ -6,19 +6,20 @@
 
 use crate::allow_list::{ALLOW_ENTRIES_MAX, AllowEntry};
 use crate::apply::{Context, hold_origin};
-use crate::ban_list::{Ban, BanList, Origin, SHARDS, TOMBSTONES_MAX, Tombstone};
+use crate::ban_list::{Ban, BanList, Origin, TOMBSTONES_MAX, Tombstone};
 use crate::change::{BanKey, Change, Lift, Outcome, UnbanReason, Voided};
 use crate::command::{ImportedBan, ImportedHistory, UnbanSelection};
 use crate::ids::{NodeId, Operator};
 use crate::jail::{JailName, Ports};
+use crate::shards::SHARD_GROUPS;
 use crate::subnet::Subnet;
 use crate::time::{BanTime, Timestamp, Until};
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// One sweep looks at this many of the ban list's shards.
-const SWEEP_SHARDS: usize = 16;
+/// One sweep looks at this many groups of the ban list's shards.
+const SWEEP_GROUPS: usize = 16;
 /// One sweep ends at most this many bans; the rest waits for the next one.
 const SWEEP_BANS_MAX: usize = 10_000;
 
@@ -154,13 +155,10 @@ impl BanList {
     /// (For one counting unit, the past of hosts inside it stays; only operators ban those.)
     fn forget_past(&mut self, target: Subnet, jail: Option<&JailName>, is_single: bool) {
         let is_void = |key: &BanKey| target.contains(key.subnet) && jail.is_none_or(|only| *only == key.jail);
-        let shards =
-            if is_single { Self::shard_index(target)..=Self::shard_index(target) } else { 0..=SHARDS - 1 };
-        for shard in &mut self.shards[shards] {
-            // Only what changes is copied.
-            if shard.past.keys().any(is_void) {
-                Arc::make_mut(shard).past.retain(|key, _| !is_void(key));
-            }
+        if is_single {
+            self.shards.drop_past_of(target, |key, _| is_void(key));
+        } else {
+            (0..SHARD_GROUPS).for_each(|group| self.shards.drop_past(group, |key, _| is_void(key)));
         }
     }
 
@@ -317,7 +315,7 @@ impl BanList {
                 continue;
             }
             let key = self.shared_key(imported.subnet, &imported.jail);
-            let past = self.shard_mut(key.subnet).past.entry(key).or_default();
+            let past = self.shard_mut(key.subnet).past.or_default(key);
             past.count = past.count.max(imported.past.count);
             past.last_since = past.last_since.max(imported.past.last_since);
             past.last_end = past.last_end.max(imported.past.last_end);
@@ -345,11 +343,12 @@ impl BanList {
         let now = self.now;
         let history_from = now.minus_ms(self.settings.history_retention_ms);
         let mut n_ended = 0;
-        for _ in 0..SWEEP_SHARDS {
-            let shard = &self.shards[self.sweep_next];
-            let over: Vec<BanKey> = shard
-                .bans
-                .iter()
+        for _ in 0..SWEEP_GROUPS {
+            let group = self.sweep_next;
+            let over: Vec<BanKey> = self
+                .shards
+                .group(group)
+                .flat_map(|shard| shard.bans.iter())
                 .filter(|(_, ban)| ban.until.is_over(now))
                 .map(|(key, _)| key.clone())
                 .take(SWEEP_BANS_MAX - n_ended)
@@ -358,14 +357,11 @@ impl BanList {
             for key in &over {
                 self.end(key, UnbanReason::Expired, changes);
             }
-            if self.shards[self.sweep_next].past.values().any(|past| past.last_end < history_from) {
-                let shard = Arc::make_mut(&mut self.shards[self.sweep_next]);
-                shard.past.retain(|_, past| past.last_end >= history_from);
-            }
+            self.shards.drop_past(group, |_, past| past.last_end < history_from);
             if n_ended >= SWEEP_BANS_MAX {
                 break;
             }
-            self.sweep_next = (self.sweep_next + 1) % self.shards.len();
+            self.sweep_next = (group + 1) % SHARD_GROUPS;
         }
         let tombstones_from = now.minus_ms(self.settings.tombstone_retention_ms);
         if self.tombstones().any(|(_, _, tombstone)| tombstone.at < tombstones_from) {

@@ -10,6 +10,7 @@ use crate::history::PastBans;
 use crate::ids::{CommandId, NodeId, Position};
 use crate::quota::Quota;
 use crate::settings::Settings;
+use crate::shards::SHARD_GROUPS;
 use crate::subnet::Subnet;
 use crate::time::Timestamp;
 use crate::voters_clocks::{CLOCKS_MAX, ClockRead};
@@ -151,7 +152,7 @@ impl BanList {
                 self.last_tick = head.last_tick;
                 self.level = head.level;
                 self.settings = head.settings;
-                self.sweep_next = usize::try_from(head.sweep_next).unwrap_or(0) % self.shards.len();
+                self.sweep_next = usize::try_from(head.sweep_next).unwrap_or(0) % SHARD_GROUPS;
                 self.tombstone_floor = head.tombstone_floor;
             }
             Record::Node(entry) => {

@@ -8,13 +8,14 @@ use super::jail::{decode_jail_name, encode_optional_jail_name, optional_jail_nam
 use super::node_record::encode_subnets;
 use crate::v1;
 use bannkreis_core::allow_list::AllowEntry;
-use bannkreis_core::ban_list::{Ban, Cause, NodeEntry, ORIGINS_MAX, Origin, SHARDS, Tombstone};
+use bannkreis_core::ban_list::{Ban, Cause, NodeEntry, ORIGINS_MAX, Origin, Tombstone};
 use bannkreis_core::change::{BanKey, Voided};
 use bannkreis_core::history::PastBans;
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::node_record::NODE_ADDRESSES_MAX;
 use bannkreis_core::quota::Quota;
 use bannkreis_core::record::{Head, Record};
+use bannkreis_core::shards::SHARD_GROUPS;
 use bannkreis_core::time::Timestamp;
 use bannkreis_core::voters_clocks::ClockRead;
 use bytes::Bytes;
@@ -118,7 +119,7 @@ impl From<&Head> for v1::record::Head {
 impl TryFrom<v1::record::Head> for Head {
     type Error = DecodeError;
     fn try_from(wire: v1::record::Head) -> Result<Head, DecodeError> {
-        let last_shard = u32::try_from(SHARDS - 1).unwrap_or(u32::MAX);
+        let last_shard = u32::try_from(SHARD_GROUPS - 1).unwrap_or(u32::MAX);
         Ok(Head {
             level: wire.level,
             position: required(wire.position, "position")?,

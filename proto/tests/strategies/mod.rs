@@ -1,7 +1,7 @@
 //! Random values of the core's types within the bounds of the wire, for property tests.
 
 use bannkreis_core::allow_list::AllowEntry;
-use bannkreis_core::ban_list::{Ban, Cause, NodeEntry, ORIGINS_MAX, Origin, SHARDS, Tombstone};
+use bannkreis_core::ban_list::{Ban, Cause, NodeEntry, ORIGINS_MAX, Origin, Tombstone};
 use bannkreis_core::change::{BanKey, OpResult, Outcome, Voided};
 use bannkreis_core::command::{Command, ImportedBan, ImportedHistory, LEVEL, Op, UnbanSelection};
 use bannkreis_core::event::{OutboxEntry, Override, OverrideKind, SERVED_OFFENCES_MAX, ServedOffence};
@@ -16,6 +16,7 @@ use bannkreis_core::proposal::{
 use bannkreis_core::quota::Quota;
 use bannkreis_core::record::{Head, Record};
 use bannkreis_core::settings::{PrivateOffenders, Reach, Setting, Settings};
+use bannkreis_core::shards::SHARD_GROUPS;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{BanTime, Timestamp, Until};
 use bannkreis_core::voters_clocks::ClockRead;
@@ -72,7 +73,7 @@ pub(crate) fn op() -> BoxedStrategy<Op> {
 
 pub(crate) fn record() -> BoxedStrategy<Record> {
     prop_oneof![
-        (position(), time(), time(), settings(), 0..SHARDS, tombstone()).prop_map(
+        (position(), time(), time(), settings(), 0..SHARD_GROUPS, tombstone()).prop_map(
             |(position, now, last_tick, settings, sweep_next, tombstone_floor)| Record::Head(Head {
                 position,
                 now,

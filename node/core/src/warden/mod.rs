@@ -31,7 +31,7 @@ use crate::event::{Configuration, Effect, Event, Notable, OutboxEntry, Override}
 use crate::failure::{SourceId, SourcePosition};
 use crate::ids::NodeId;
 use crate::jail::{Jail, JailName, Ports};
-use crate::ruleset::Ruleset;
+use crate::ruleset::{Chain, Ruleset};
 use crate::subnet::Subnet;
 use crate::subnet_map::SubnetMap;
 use crate::tally::Tally;
@@ -93,8 +93,10 @@ pub struct Warden {
     ruleset: Ruleset,
     /// When an element must be looked at again, because one of its sources ends.
     element_timers: BTreeSet<(Timestamp, Subnet)>,
-    /// The one timer of each element, to take it out when it changes.
-    timer_of_element: BTreeMap<Subnet, Timestamp>,
+    /// The timers of elements that are not looked at again just after their end, to take them out when they change.
+    odd_timers: BTreeMap<Subnet, Timestamp>,
+    /// What elements share: see `render.rs`.
+    chains: BTreeSet<Chain>,
     leader_known: bool,
     caught_up: bool,
     /// The last step's time, when it was an estimate: see [`Now::estimated`].
@@ -137,7 +139,8 @@ impl Warden {
             brought_along: None,
             ruleset: Ruleset::default(),
             element_timers: BTreeSet::new(),
-            timer_of_element: BTreeMap::new(),
+            odd_timers: BTreeMap::new(),
+            chains: BTreeSet::new(),
             leader_known: false,
             caught_up: false,
             estimate: None,

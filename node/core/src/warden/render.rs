@@ -19,6 +19,9 @@ use alloc::vec::Vec;
 /// Permanent elements are written again this often; the firewall holds them for twice as long.
 const PERMANENT_RENEWAL_MS: u64 = 15 * DAY_MS;
 
+/// Chains that elements share; when there are more, sharing begins anew.
+const CHAINS_MAX: usize = 4_096;
+
 /// What one source wants of an element.
 struct Want {
     jail: JailName,
@@ -36,8 +39,9 @@ impl Warden {
         is_unknown: bool,
         effects: &mut Vec<Effect>,
     ) {
-        let wanted = self.element(now, subnet);
-        self.set_element_timer(subnet, wanted.as_ref().map(|(_, look_again)| *look_again));
+        let wanted =
+            self.element(now, subnet).map(|(element, look_again)| (self.shared(element), look_again));
+        self.set_element_timer(subnet, wanted.as_ref());
         let held = self.ruleset.elements.get(&subnet);
         let is_permanent = wanted.as_ref().is_some_and(|(element, _)| element.until == Until::Forever);
         let delta = match &wanted {
@@ -69,17 +73,30 @@ impl Warden {
             .any(|(_, decision)| decision.kind == OverrideKind::Release && !decision.until.is_over(now))
     }
 
-    /// Has the element looked at again at `at`, and at no other time.
-    pub(super) fn set_element_timer(&mut self, subnet: Subnet, at: Option<Timestamp>) {
-        let before = match at {
-            Some(at) => self.timer_of_element.insert(subnet, at),
-            None => self.timer_of_element.remove(&subnet),
-        };
+    /// The element with its chain shared, so that a million of them do not hold a million copies of their ports.
+    fn shared(&mut self, element: Element) -> Element {
+        if let Some(known) = self.chains.get(&element.chain) {
+            return Element { chain: known.clone(), until: element.until };
+        }
+        if self.chains.len() >= CHAINS_MAX {
+            self.chains.clear();
+        }
+        self.chains.insert(element.chain.clone());
+        element
+    }
+
+    /// Has the element of `subnet`, which the ruleset still has as it was, looked at again when `wanted` says, and at
+    /// no other time.
+    pub(super) fn set_element_timer(&mut self, subnet: Subnet, wanted: Option<&(Element, Timestamp)>) {
+        let held = self.ruleset.elements.get(&subnet);
+        let before = self.odd_timers.remove(&subnet).or_else(|| held.and_then(end_of));
         if let Some(before) = before {
             self.element_timers.remove(&(before, subnet));
         }
-        if let Some(at) = at {
-            self.element_timers.insert((at, subnet));
+        let Some((element, at)) = wanted else { return };
+        self.element_timers.insert((*at, subnet));
+        if end_of(element) != Some(*at) {
+            self.odd_timers.insert(subnet, *at);
         }
     }
 
@@ -210,6 +227,11 @@ impl Warden {
     pub fn protections_here(&self, subnet: Subnet) -> Vec<(Subnet, LocalProtection)> {
         self.local_protected.holding(subnet).map(|(outer, why)| (outer, *why)).collect()
     }
+}
+
+/// When an element that one source holds must be looked at again: just after its end.
+fn end_of(element: &Element) -> Option<Timestamp> {
+    element.until.at().map(|end| end.plus_ms(1))
 }
 
 /// One element for all wants: it jumps to the jail that ends last, closes all their ports, and is looked

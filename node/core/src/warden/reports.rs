@@ -42,8 +42,8 @@ struct Told {
 #[derive(Debug, Default)]
 pub(super) struct Reports {
     told: BTreeMap<TallyKey, BTreeMap<NodeId, Vec<Told>>>,
-    /// What each peer told, in the order in which it came.
-    arrivals: BTreeMap<NodeId, VecDeque<TallyKey>>,
+    /// What each peer told, in the order in which it came, and when it came.
+    arrivals: BTreeMap<NodeId, VecDeque<(Timestamp, TallyKey)>>,
     waiting: VecDeque<(TallyKey, Told)>,
     /// When what waits is told, in cluster time.
     due: Option<Timestamp>,
@@ -60,6 +60,11 @@ pub struct ToldCount {
     pub first: Timestamp,
     /// The last of them, in this host's time.
     pub last: Timestamp,
+}
+
+/// Whether `at` is a findtime ago at `now`, or so far ahead that a clock must have been set back since.
+fn is_out(now: Timestamp, at: Timestamp, find_time_ms: u64) -> bool {
+    at <= now.minus_ms(find_time_ms) || at > now.plus_ms(find_time_ms)
 }
 
 impl Reports {
@@ -81,7 +86,7 @@ impl Reports {
     }
 
     /// Remembers what `origin` tells; one line is one failure however often it is told.
-    fn hear(&mut self, key: &TallyKey, origin: NodeId, told: Told, kept_max: usize) {
+    fn hear(&mut self, now: Timestamp, key: &TallyKey, origin: NodeId, told: Told, kept_max: usize) {
         let of_origin = self.told.entry(key.clone()).or_default().entry(origin).or_default();
         if of_origin.iter().any(|known| known.event_id == told.event_id) {
             return;
@@ -91,9 +96,9 @@ impl Reports {
         }
         of_origin.push(told);
         let arrivals = self.arrivals.entry(origin).or_default();
-        arrivals.push_back(key.clone());
+        arrivals.push_back((now, key.clone()));
         if arrivals.len() > TOLD_PER_PEER_MAX
-            && let Some(oldest) = arrivals.pop_front()
+            && let Some((_, oldest)) = arrivals.pop_front()
         {
             self.forget_first(&oldest, origin);
         }
@@ -125,20 +130,33 @@ impl Reports {
         });
         let told = &self.told;
         self.arrivals.retain(|origin, arrivals| {
-            arrivals.retain(|key| told.get(key).is_some_and(|by_origin| by_origin.contains_key(origin)));
+            arrivals.retain(|(_, key)| told.get(key).is_some_and(|by_origin| by_origin.contains_key(origin)));
             !arrivals.is_empty()
         });
     }
 
-    /// Forgets what is older than findtime, or, after a clock was set back, so far ahead that it would count for
-    /// ever.
+    /// Forgets what came a findtime ago, or, after a clock was set back, what would count for ever.
     pub(super) fn forget_old(&mut self, now: Timestamp, find_time_ms: impl Fn(&JailName) -> u64) {
-        if !self.is_empty() {
-            self.retain(|key, _, told| {
-                let find_time_ms = find_time_ms(&key.jail);
-                told.at > now.minus_ms(find_time_ms) && told.at <= now.plus_ms(find_time_ms)
-            });
-        }
+        let told = &mut self.told;
+        self.arrivals.retain(|origin, arrivals| {
+            // What is told is older than its arrival. Findtimes differ, so some wait behind others.
+            while let Some((_, key)) =
+                arrivals.pop_front_if(|(heard_at, key)| is_out(now, *heard_at, find_time_ms(&key.jail)))
+            {
+                let Some(by_origin) = told.get_mut(&key) else { continue };
+                if let Some(of_origin) = by_origin.get_mut(origin) {
+                    let find_time_ms = find_time_ms(&key.jail);
+                    of_origin.retain(|told| !is_out(now, told.at, find_time_ms));
+                    if of_origin.is_empty() {
+                        by_origin.remove(origin);
+                    }
+                }
+                if by_origin.is_empty() {
+                    told.remove(&key);
+                }
+            }
+            !arrivals.is_empty()
+        });
     }
 
     /// Forgets what a node told.
@@ -209,7 +227,7 @@ impl Warden {
         let key = TallyKey { jail: report.jail.clone(), offender: report.offender };
         for failure in report.failures.iter().filter(|failure| failure.age_ms < find_time_ms) {
             let told = Told { event_id: failure.event_id, at: now.wall.minus_ms(failure.age_ms) };
-            self.reports.hear(&key, report.origin, told, kept_max);
+            self.reports.hear(now.wall, &key, report.origin, told, kept_max);
         }
         if let Some((count, told)) = self.full_with_peers(now, &key)
             && let Some(jail) = self.jails.get(&key.jail).cloned()
@@ -266,7 +284,7 @@ impl Warden {
             let void = served.max(self.view.lifted_at(key.offender, &key.jail, *origin));
             let mut is_contributor = false;
             for failure in failures {
-                let is_old = failure.at <= now.wall.minus_ms(jail.find_time_ms);
+                let is_old = is_out(now.wall, failure.at, jail.find_time_ms);
                 let is_void = void.is_some_and(|void| now.to_cluster(failure.at) <= void);
                 if is_old || is_void || !seen.insert(failure.event_id) {
                     continue;
