@@ -1,9 +1,10 @@
 //! What being a cluster costs: committed bans per second with TLS and without, how long a host with many bans takes
-//! to join, and how long nothing can be committed when the leader changes or dies.
+//! to join, how long fifty thousand offenders at once take, and how long nothing can be committed when the leader changes or dies.
 //!
 //! Whole daemons in the lab of the end-to-end tests, with the default times for elections. Not for single bans: that is
 //! `latency`.
 
+mod burst;
 mod gaps;
 mod join;
 mod throughput;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
 
 fn run(directory: &Path) -> Result<()> {
     throughput::measure(directory)?;
+    burst::measure(directory)?;
     join::measure(directory)?;
     gaps::measure(directory)
 }

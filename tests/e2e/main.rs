@@ -24,6 +24,7 @@ mod catch_up;
 mod certificates;
 mod counted_together;
 mod leader_kills;
+mod many_offenders;
 mod members;
 mod minority;
 mod operators;

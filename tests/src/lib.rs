@@ -4,6 +4,7 @@
 //! Not for the tests themselves: those are the targets of this crate (`e2e`, `sim`, `tidy`). Nothing
 //! here is published.
 
+pub mod burst;
 pub mod failed;
 pub mod lab;
 pub mod seeds;
