@@ -21,6 +21,7 @@ pub mod clock;
 pub mod event_loop;
 pub mod filter_sink;
 pub mod firewall_worker;
+pub mod history;
 pub mod housekeeping;
 pub mod ignored_names;
 pub mod joining;

@@ -1,7 +1,7 @@
 //! Opening the database, and putting a corrupt one aside.
 //!
 //! sled reports damage as an error or by a panic, at opening or when it first reads the damaged page,
-//! so everything but the cold records is read once before the database is used. Behind other damage it
+//! so everything but the cold records and the history is read once before the database is used. Behind other damage it
 //! silently goes back to an older state: so every write has a number, and the number of the last one
 //! that was synced also stands in a file of its own.
 

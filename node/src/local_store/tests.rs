@@ -1,7 +1,9 @@
 //! The local store over real directories: what is there after it was closed, killed, damaged.
 
 use super::*;
+use bannkreis_core::history::HistoryKey;
 use bannkreis_core::ids::Position;
+use bannkreis_core::time::Timestamp;
 use std::fs;
 
 fn open(directory: &Path) -> LocalStore {
@@ -201,4 +203,21 @@ fn more_than_the_disk_can_take_is_refused_and_nothing_is_torn() {
     assert_eq!(store.outbox().expect("read"), []);
     store.commit(batch(&[(outbox(1), Some(b"x"))])).expect("room");
     store.flush().expect("synced");
+}
+
+/// Stored forms must never change.
+#[test]
+fn keys_of_the_history_sort_by_time_and_by_first_address() {
+    let key =
+        HistoryKey { at: Timestamp(0x0102), position: Position { generation: 3, index: 4 }, op: 5, n: 6 };
+    let in_time = [0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 6];
+    assert_eq!(Key::History(key).encode(), [&[6][..], &in_time].concat());
+    let subnet = "192.0.2.0/24".parse().expect("a subnet");
+    let about = [&[7, 4, 192, 0, 2, 0, 24][..], &in_time].concat();
+    assert_eq!(Key::HistoryOf(subnet, key).encode(), about);
+    assert_eq!(key::decode_history_of(&about[1..]), Some((subnet, key)));
+    let subnet = "2001:db8::/64".parse().expect("a subnet");
+    let about = Key::HistoryOf(subnet, key).encode();
+    assert_eq!(key::decode_history_of(&about[1..]), Some((subnet, key)));
+    assert_eq!(key::decode_history_of(&about[1..20]), None);
 }
