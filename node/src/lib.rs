@@ -34,6 +34,7 @@ pub mod raft_observer;
 pub mod readiness;
 pub mod recovering;
 pub mod redating;
+pub mod retention;
 pub mod running;
 pub mod sabotage;
 pub mod security;
