@@ -94,6 +94,7 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
                 )?;
                 commands::history::run(&mut client, request, style).await.map(Ended::With)
             }
+            Command::Forget(args) => commands::forget::run(&mut client, args, style).await.map(Ended::With),
             Command::Cluster(ClusterCommand::Status) => {
                 commands::cluster::status(&mut client, style).await.map(Ended::With)
             }

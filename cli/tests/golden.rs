@@ -7,7 +7,7 @@ mod answers;
 
 use bannkreis_cli::args::Output;
 use bannkreis_cli::commands::{
-    ban, bans, check, cluster, history, members, pki, recovery, status, token, unban, why,
+    ban, bans, check, cluster, forget, history, members, pki, recovery, status, token, unban, why,
 };
 use bannkreis_cli::failure::Exit;
 use bannkreis_cli::run::Shown;
@@ -163,6 +163,11 @@ fn history_of_everything_and_of_nobody() {
         ..answer
     };
     expect("history-nothing", Exit::Done, &history::show(&nothing, &style()));
+}
+
+#[test]
+fn one_is_forgotten_and_one_is_banned() {
+    expect("forget", Exit::Refused, &forget::show(&answers::history::forgotten(), &style()));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::control::{HistoryFact, HistoryFound, HistoryWish};
 use crate::local_store::{Batch, ColdKey, Key, LocalStore, LocalStoreError, Subjects, VALUE_BYTES_MAX};
 use crate::raft_observer::decode_cold;
 use bannkreis_core::ban_list::{BanList, Cause};
-use bannkreis_core::change::Outcome;
+use bannkreis_core::change::{Change, Outcome};
 use bannkreis_core::command::Op;
 use bannkreis_core::history::{Ending, HistoryEntry, HistoryKey, entries};
 use bannkreis_core::ids::{NodeId, Operator};
@@ -34,6 +34,12 @@ pub fn keep(applied: &AppliedEntry, view: &BanList, batch: &mut Batch) -> Result
     let found = entries(applied.position, applied.at, &applied.command, &applied.applied);
     for (key, entry) in &found {
         put(*key, entry, &names(entry, view), batch)?;
+    }
+    for change in &applied.applied.changes {
+        if let Change::Forgotten { target } = change {
+            let upto = HistoryKey { at: applied.at, position: applied.position, op: u32::MAX, n: u32::MAX };
+            batch.put(Key::ToForget(*target, upto), Vec::new())?;
+        }
     }
     Ok(found.len())
 }
@@ -125,7 +131,8 @@ fn operator_mut(op: &mut Op) -> Option<&mut Operator> {
         | Op::Trust { operator, .. }
         | Op::Revoke { operator, .. }
         | Op::Token { operator, .. }
-        | Op::Settings { operator, .. } => Some(operator),
+        | Op::Settings { operator, .. }
+        | Op::Forget { operator, .. } => Some(operator),
         Op::Ban(_) | Op::Tick { .. } | Op::Sweep | Op::NodeSeen(_) | Op::RaiseLevel { .. } => None,
     }
 }

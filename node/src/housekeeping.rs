@@ -203,6 +203,12 @@ async fn forget_old(store: Arc<LocalStore>, raft: RaftNode, clock: Arc<SystemClo
     let (mut last, mut retention_ms) = (clock.known(), raft.view().settings().history_retention_ms);
     loop {
         look.tick().await;
+        let asked = store.clone();
+        match tokio::task::spawn_blocking(move || retention::forget_asked(&asked)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!("who is to be forgotten is not yet: {error}"),
+            Err(error) => tracing::error!("who is to be forgotten is not yet: {error}"),
+        }
         let (view, now) = (raft.view(), clock.known());
         let is_time = now.ms_since(last) >= retention::PASS_INTERVAL_MS;
         let is_changed = view.settings().history_retention_ms != retention_ms;

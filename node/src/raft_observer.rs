@@ -25,7 +25,8 @@ const COLD_RECORD_BYTES_MAX: usize = 4_000;
 /// The format byte of a cold record: the leader's stamp, then an encoded operation list of one.
 const COLD_FORMAT: u8 = 1;
 
-fn encode_cold(at: Timestamp, op: &[u8]) -> Vec<u8> {
+/// A cold record of these encoded operations.
+pub(crate) fn encode_cold(at: Timestamp, op: &[u8]) -> Vec<u8> {
     let mut value = Vec::with_capacity(op.len() + 9);
     value.push(COLD_FORMAT);
     value.extend_from_slice(&at.0.to_be_bytes());
@@ -98,7 +99,7 @@ pub(crate) fn keep_evidence(entry: &AppliedEntry, cold: &mut Batch) -> usize {
             (Op::OperatorBan { .. } | Op::Import { .. }, OpResult::Operator { .. }) => true,
             _ => false,
         };
-        let bytes = if is_worth_it { encode_ops(std::slice::from_ref(op)) } else { continue };
+        let bytes = if is_worth_it { encode_ops(&[evidence_in(op)]) } else { continue };
         if bytes.len() > COLD_RECORD_BYTES_MAX {
             continue;
         }
@@ -109,4 +110,15 @@ pub(crate) fn keep_evidence(entry: &AppliedEntry, cold: &mut Batch) -> usize {
         }
     }
     n_kept
+}
+
+/// What of an operation led to bans.
+pub(crate) fn evidence_in(op: &Op) -> Op {
+    match op {
+        Op::Import { operator, bans, .. } => {
+            let (operator, bans) = (operator.clone(), bans.clone());
+            Op::Import { operator, bans, allow: Vec::new(), history: Vec::new() }
+        }
+        other => other.clone(),
+    }
 }

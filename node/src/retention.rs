@@ -5,6 +5,7 @@
 //!   evidence   of a live ban ──▶ stays, whatever its age
 //!              of an ended ban that the history still tells of ──▶ stays with it
 //!              anything else older than the retention ──▶ gone
+//!   both       about somebody whom an operator has everybody forget ──▶ gone
 //! ```
 //!
 //! It runs beside everything else, now and again, on a thread of its own. Not for what is replicated of ended bans: the
@@ -13,13 +14,14 @@
 use crate::control::ColdRecord;
 use crate::history;
 use crate::local_store::{Batch, ColdKey, Key, LocalStore, LocalStoreError, Subjects};
-use crate::raft_observer::decode_cold;
+use crate::raft_observer::{decode_cold, encode_cold};
 use bannkreis_core::ban_list::{BanList, Cause};
 use bannkreis_core::command::Op;
 use bannkreis_core::history::{HistoryEntry, HistoryKey};
 use bannkreis_core::ids::Position;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{MINUTE_MS, Timestamp};
+use bannkreis_proto::convert::encode_ops;
 
 /// So much time passes from one look at what is too old to the next; so what is too old goes within an hour.
 pub const PASS_INTERVAL_MS: u64 = 30 * MINUTE_MS;
@@ -45,10 +47,11 @@ pub struct Bounds {
     pub evidence_bytes_max: usize,
 }
 
-/// What a node keeps. A day of 16,000 bans fits thirty times.
+/// What a node keeps. A day of 8,000 bans fits thirty times. Each record takes some 150 bytes of memory as well, in sled's
+/// tables.
 pub const BOUNDS: Bounds = Bounds {
-    history_records_max: 500_000,
-    history_bytes_max: 256 * 1024 * 1024,
+    history_records_max: 250_000,
+    history_bytes_max: 128 * 1024 * 1024,
     evidence_records_max: 1_000_000,
     evidence_bytes_max: 512 * 1024 * 1024,
 };
@@ -83,6 +86,89 @@ pub fn forget(
         forget_evidence(store, view, oldest, &mut too_much, true, &mut forgotten)?;
     }
     Ok(forgotten)
+}
+
+/// Forgets everybody who is to be forgotten, in the history and in the evidence, and says how many that were. What came
+/// later stays, also when the command to forget is applied again after a restart.
+///
+/// # Errors
+/// When the store can not be read or written; then it is done at the next look.
+pub fn forget_asked(store: &LocalStore) -> Result<usize, LocalStoreError> {
+    let asked = store.to_forget(AT_ONCE)?;
+    if asked.is_empty() {
+        return Ok(0);
+    }
+    for (target, upto) in &asked {
+        forget_history_of(store, *target, *upto)?;
+    }
+    forget_evidence_of(store, &asked)?;
+    let mut batch = Batch::new();
+    for (target, upto) in &asked {
+        batch.delete(Key::ToForget(*target, *upto));
+    }
+    write(store, batch)?;
+    Ok(asked.len())
+}
+
+fn forget_history_of(store: &LocalStore, target: Subnet, upto: HistoryKey) -> Result<(), LocalStoreError> {
+    let mut subjects = Subjects::beginning_inside(target);
+    loop {
+        let page = store.history_of(&subjects, AT_ONCE)?;
+        let mut batch = Batch::new();
+        for (subnet, key, _) in page.entries {
+            if target.contains(subnet) && is_before(key.at, key.position, upto) {
+                batch.delete(Key::HistoryOf(subnet, key));
+                batch.delete(Key::History(key));
+            }
+        }
+        write(store, batch)?;
+        match page.rest {
+            Some(rest) => subjects = rest,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// By the place in the log, and for what another cluster's log has brought, by the time.
+fn is_before(at: Timestamp, position: Position, upto: HistoryKey) -> bool {
+    position <= upto.position || at <= upto.at
+}
+
+fn forget_evidence_of(store: &LocalStore, asked: &[(Subnet, HistoryKey)]) -> Result<(), LocalStoreError> {
+    let mut from = first_of(0);
+    loop {
+        let some = store.cold_from(from, AT_ONCE)?;
+        let Some((last, _)) = some.last() else { return Ok(()) };
+        from = next_after(*last);
+        let mut batch = Batch::new();
+        for (key, value) in &some {
+            let Some(ColdRecord { at, op }) = decode_cold(value) else { continue };
+            let goes = |subnet: Subnet| {
+                asked
+                    .iter()
+                    .any(|(target, upto)| target.contains(subnet) && is_before(at, key.position, *upto))
+            };
+            if !banned_by(&op).into_iter().any(goes) {
+                continue;
+            }
+            match without(op, goes) {
+                Some(op) => batch.put(Key::Cold(*key), encode_cold(at, &encode_ops(&[op])))?,
+                None => batch.delete(Key::Cold(*key)),
+            }
+        }
+        write(store, batch)?;
+    }
+}
+
+/// The evidence of everybody else in it; `None`: there is nobody else.
+fn without(op: Op, goes: impl Fn(Subnet) -> bool) -> Option<Op> {
+    match op {
+        Op::Import { operator, mut bans, allow, history } => {
+            bans.retain(|ban| !goes(ban.subnet));
+            (!bans.is_empty()).then_some(Op::Import { operator, bans, allow, history })
+        }
+        _ => None,
+    }
 }
 
 /// How much is beyond a bound.

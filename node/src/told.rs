@@ -91,7 +91,8 @@ fn tell_change(change: &Change, view: &BanView, now: Timestamp) {
         | Change::Disallowed { .. }
         | Change::NodeChanged { .. }
         | Change::SettingsChanged
-        | Change::LevelRaised { .. } => {}
+        | Change::LevelRaised { .. }
+        | Change::Forgotten { .. } => {}
     }
 }
 

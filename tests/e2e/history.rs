@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bannkreis_tests::failed::{Context, Failed, Result, expect};
+use bannkreis_tests::lab::Lab;
 use bannkreis_tests::lab::answers::{Told, committed};
 use bannkreis_tests::lab::host::Host;
 use bannkreis_tests::lab::wait::wait_for;
@@ -127,8 +128,37 @@ fn every_node_can_say_what_was_when_it_is_over() -> Result<()> {
                 expect(reason == Some("a try"), || format!("{entries:?}"))
             })?;
         }
-        Ok(())
+        expect_forgotten(lab)
     })
+}
+
+/// One command on any node, and nobody knows anything any more of what is over; who was down learns it later.
+fn expect_forgotten(lab: &mut Lab) -> Result<()> {
+    let (customer, other) = (CUSTOMER.to_string(), OTHER.to_string());
+    lab.host("kerio").cli(&["ban", &other, "--for", "1h"])?.expect_success()?;
+    let told = lab.host("kerio").cli(&["forget", &other])?;
+    expect(!told.status.success() && told.stdout.contains("is banned in jail operator"), || {
+        format!("a ban that holds was forgotten: {}{}", told.stdout, told.stderr)
+    })?;
+    lab.host_mut("mx1").kill_9();
+    lab.leader()?;
+    lab.host("kopano").cli(&["forget", &customer, "--reason", "they asked to"])?.expect_success()?;
+    lab.host_mut("mx1").start()?;
+    for host in lab.hosts() {
+        wait_for(&format!("{} has forgotten the customer", host.name()), AFTER_ELECTION, || {
+            let entries = history(host, &customer)?;
+            expect(entries.is_empty(), || format!("{entries:?}"))?;
+            let why = unbroken(&host.cli(&["why", &customer])?.expect_success()?);
+            expect(!why.contains("was banned"), || why)?;
+            let all = history(host, "")?;
+            let command = all.iter().find(|entry| text(entry, "command") == "forget");
+            let reason = command.map(|forget| text(forget, "reason"));
+            expect(reason == Some("they asked to"), || format!("{all:?}"))?;
+            let others = history(host, &other)?;
+            expect(others.len() > 1, || format!("more was forgotten than that: {others:?}"))
+        })?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Answers about what is over, as a daemon could give them.
 
-use super::{HOUR_MS, NOW_MS, ban_info, enforcement, origin, state};
+use super::{HOUR_MS, NOW_MS, ban_info, enforcement, origin, result, state};
 use bannkreis_proto::v1::history_entry::Entry;
 use bannkreis_proto::v1::{
-    BanEnding, BanInfo, CommandOutcome, EndedBan, EnforcementState, GivenCommand, HistoryEntry,
-    HistoryResponse, WhyBan, WhyEvidence, WhyLine, WhyPast, WhyResponse,
+    BanEnding, BanInfo, CommandOutcome, EndedBan, EnforcementState, ForgetResponse, GivenCommand,
+    HistoryEntry, HistoryResponse, WhyBan, WhyEvidence, WhyLine, WhyPast, WhyResponse,
 };
 
 const DAY_MS: u64 = 24 * HOUR_MS;
@@ -143,5 +143,18 @@ pub(crate) fn history() -> HistoryResponse {
         has_more: true,
         past: why_over().past,
         retention_ms: 30 * DAY_MS,
+    }
+}
+
+/// One is forgotten, one is banned.
+pub(crate) fn forgotten() -> ForgetResponse {
+    let why = "192.0.2.8 is banned in jail kerio-auth, and of a ban that holds nothing is forgotten: `bannkreis unban \
+               192.0.2.8` first";
+    ForgetResponse {
+        state: Some(state()),
+        results: vec![
+            result("192.0.2.7", CommandOutcome::Done, 2, ""),
+            result("192.0.2.8", CommandOutcome::Refused, 0, why),
+        ],
     }
 }

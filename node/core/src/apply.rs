@@ -93,7 +93,8 @@ impl BanList {
             | Op::Trust { operator, .. }
             | Op::Revoke { operator, .. }
             | Op::Token { operator, .. }
-            | Op::Settings { operator, .. } => self.apply_operators(op, operator, context, changes),
+            | Op::Settings { operator, .. }
+            | Op::Forget { operator, .. } => self.apply_operators(op, operator, context, changes),
         }
     }
 
@@ -127,6 +128,7 @@ impl BanList {
                 changes.push(Change::SettingsChanged);
                 Outcome::Done { n_affected: u32::try_from(fields.len()).unwrap_or(u32::MAX) }
             }
+            Op::Forget { target, .. } => self.forget(*target, changes),
             // Not an operator's.
             Op::Ban(_) | Op::Tick { .. } | Op::Sweep | Op::NodeSeen(_) | Op::RaiseLevel { .. } => {
                 Outcome::Refused { why: "not an operator's command".to_string() }

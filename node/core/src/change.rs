@@ -120,6 +120,11 @@ pub enum Change {
         /// The node.
         node: NodeId,
     },
+    /// What is over about this and all inside it is forgotten.
+    Forgotten {
+        /// About whom.
+        target: Subnet,
+    },
     /// Replicated settings changed.
     SettingsChanged,
     /// The level was raised.

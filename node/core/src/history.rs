@@ -88,7 +88,8 @@ pub enum Ending {
 pub struct GivenCommand {
     /// When it was written.
     pub at: Timestamp,
-    /// What was asked for. Lists of an import are empty, and there is no key in settings.
+    /// What was asked for. Lists of an import are empty, there is no key in settings, and a command to forget says not
+    /// about whom.
     pub op: Op,
     /// How long an import's lists were: bans, allow entries, histories.
     pub n_imported: [u32; 3],
@@ -237,6 +238,11 @@ fn given_command(at: Timestamp, op: &Op, outcome: &Outcome) -> GivenCommand {
         Op::Settings { operator, fields } => {
             let told = fields.iter().filter(|field| !matches!(field, Setting::EventKey(_)));
             Op::Settings { operator: operator.clone(), fields: told.copied().collect() }
+        }
+        // Whom it was about is what is to be forgotten.
+        Op::Forget { operator, target } => {
+            let target = if target.is_v4() { Subnet::all_v4() } else { Subnet::all_v6() };
+            Op::Forget { operator: operator.clone(), target }
         }
         other => other.clone(),
     };

@@ -6,7 +6,7 @@
 //!
 //! In the order of suggested reading: the trait here, then [`inspection`] (what the warden knows),
 //! `service` (each call) and the files it hands them to, `answers` (from core types to messages),
-//! `history` and `told_commands` (what was), `advice` (what an operator should do), `enforcement` (who enforces what), `remaining` (what an unban leaves), `members`,
+//! `history` and `told_commands` (what was), `forgetting` (that nobody tells it any more), `advice` (what an operator should do), `enforcement` (who enforces what), `remaining` (what an unban leaves), `members`,
 //! `tokens`, `keys`, `recovery`, `peer` (who asks, and what they may), [`socket`] and [`remote`] (where the doors are).
 
 mod advice;
@@ -14,6 +14,7 @@ mod answers;
 mod bans;
 mod commands;
 mod enforcement;
+mod forgetting;
 pub mod history;
 pub mod inspection;
 mod keys;

@@ -2,7 +2,8 @@
 
 use super::remote::LateApi;
 use super::{
-    Groups, NodeApi, Peer, Role, bans, commands, history, keys, members, recovery, status, tokens, why,
+    Groups, NodeApi, Peer, Role, bans, commands, forgetting, history, keys, members, recovery, status,
+    tokens, why,
 };
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::control_server::Control;
@@ -189,5 +190,13 @@ impl Control for ControlService {
     ) -> Result<Response<v1::HistoryResponse>, Status> {
         let (api, _) = self.admit(&request, Role::Viewer)?;
         history::history(api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn forget(
+        &self,
+        request: Request<v1::ForgetRequest>,
+    ) -> Result<Response<v1::ForgetResponse>, Status> {
+        let (api, peer) = self.admit(&request, Role::Admin)?;
+        forgetting::forget(api, &peer, request.into_inner()).await.map(Response::new)
     }
 }

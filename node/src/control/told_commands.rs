@@ -100,6 +100,7 @@ fn words(given: &GivenCommand, name: &dyn Fn(NodeId) -> String) -> (&'static str
             let what = if fields.is_empty() { "nothing".to_owned() } else { fields.join(", ") };
             ("settings", format!("set {what}"))
         }
+        Op::Forget { .. } => ("forget", "forget what is over about somebody".to_owned()),
         Op::Ban(_) | Op::Tick { .. } | Op::Sweep | Op::NodeSeen(_) | Op::RaiseLevel { .. } => {
             ("unknown", "unknown".to_owned())
         }

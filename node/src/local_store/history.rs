@@ -89,6 +89,19 @@ impl LocalStore {
         in_time(self.range_back(vec![key::HISTORY]..end, n_max)?)
     }
 
+    /// About whom everything before the entry of the history with this key is to be forgotten: the first `n_max`.
+    ///
+    /// # Errors
+    /// When the database can not be read.
+    pub fn to_forget(&self, n_max: usize) -> Result<Vec<(Subnet, HistoryKey)>, LocalStoreError> {
+        let found = self.range(vec![key::TO_FORGET]..vec![key::TO_FORGET + 1], n_max)?;
+        let told = found.into_iter().map(|(stored, _)| decode_history_of(&stored[1..]));
+        told.map(|told| {
+            told.ok_or_else(|| LocalStoreError::Read("what is to be forgotten names nobody".into()))
+        })
+        .collect()
+    }
+
     /// Which entries there are about these subnets: the next `n_max`.
     ///
     /// # Errors

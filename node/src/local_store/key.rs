@@ -27,6 +27,7 @@ pub(super) const SOURCES: u8 = 4;
 pub(super) const COLD: u8 = 5;
 pub(super) const HISTORY: u8 = 6;
 pub(super) const HISTORY_OF: u8 = 7;
+pub(super) const TO_FORGET: u8 = 8;
 
 /// Which command of which log entry a cold record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +69,8 @@ pub enum Key {
     History(HistoryKey),
     /// That there is an entry of the history about this subnet. Sorted by the subnets' first addresses.
     HistoryOf(Subnet, HistoryKey),
+    /// That everything before this about this subnet, and all inside it, is to be forgotten.
+    ToForget(Subnet, HistoryKey),
 }
 
 /// How many bytes an encoded [`HistoryKey`] has.
@@ -147,8 +150,8 @@ impl Key {
                 bytes.push(HISTORY);
                 put_history_key(&mut bytes, key);
             }
-            Key::HistoryOf(subnet, key) => {
-                bytes.push(HISTORY_OF);
+            Key::HistoryOf(subnet, key) | Key::ToForget(subnet, key) => {
+                bytes.push(if matches!(self, Key::ToForget(..)) { TO_FORGET } else { HISTORY_OF });
                 put_first_address(&mut bytes, *subnet);
                 bytes.push(subnet.prefix_len());
                 put_history_key(&mut bytes, key);
@@ -165,7 +168,7 @@ impl Key {
             Key::Source(path) => format!("the place in the log {}", path.display()),
             Key::Cold(ColdKey { position, op }) => format!("the cold record {position}/{op}"),
             Key::Meta(name) => format!("the fact `{name}`"),
-            Key::History(key) | Key::HistoryOf(_, key) => {
+            Key::History(key) | Key::HistoryOf(_, key) | Key::ToForget(_, key) => {
                 format!("the entry {}/{} of the history", key.position, key.op)
             }
         }

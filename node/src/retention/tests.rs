@@ -184,3 +184,70 @@ fn a_clock_that_was_wrong_in_another_generation_keeps_nothing() {
     node.forget(now.plus_ms(40 * DAY_MS), &PLENTY);
     assert_eq!(node.evidence(), ["192.0.2.1"]);
 }
+
+#[test]
+fn who_is_to_be_forgotten_is_and_what_comes_later_is_told_again() {
+    let mut node = Node::new();
+    for (n, offender) in ["192.0.2.1", "192.0.2.2", "192.0.3.1"].into_iter().enumerate() {
+        node.ban(START.plus_ms(n as u64), offender, BanTime::Ms(HOUR_MS));
+    }
+    let over = START.plus_ms(2 * HOUR_MS);
+    let operator =
+        Operator { command_id: CommandId(77), node: HERE, author: "anna".into(), reason: "asked to".into() };
+    let forget = Op::Forget { operator, target: "192.0.2.0/24".parse().unwrap() };
+    node.apply(over, vec![forget.clone()]);
+    let forget_index = node.index;
+    assert_eq!(forget_asked(&node.store).unwrap(), 1);
+    assert_eq!((node.told(), node.evidence()), (vec![], vec!["192.0.3.1".to_owned()]));
+    assert_eq!(node.store.history_after(None, 10).unwrap().len(), 1, "that it was done is told");
+    assert_eq!(forget_asked(&node.store).unwrap(), 0);
+
+    node.ban(over.plus_ms(HOUR_MS), "192.0.2.1", BanTime::Ms(HOUR_MS));
+    node.sweep(over.plus_ms(DAY_MS));
+    // After a restart the log is applied again from the last snapshot on.
+    let mut batch = Batch::new();
+    let key = HistoryKey {
+        at: over,
+        position: Position { generation: 1, index: forget_index },
+        op: u32::MAX,
+        n: u32::MAX,
+    };
+    batch.put(Key::ToForget("192.0.2.0/24".parse().unwrap(), key), Vec::new()).unwrap();
+    node.store.commit(batch).unwrap();
+    assert_eq!(forget_asked(&node.store).unwrap(), 1);
+    assert_eq!(
+        (node.told(), node.evidence()),
+        (
+            vec!["192.0.3.1".to_owned(), "192.0.2.1".to_owned()],
+            vec!["192.0.3.1".to_owned(), "192.0.2.1".to_owned()]
+        )
+    );
+}
+
+/// What a host has brought along stands in one record.
+#[test]
+fn of_an_import_only_who_is_to_be_forgotten_goes() {
+    use bannkreis_core::command::ImportedBan;
+    let mut node = Node::new();
+    let ban = |subnet: &str| ImportedBan {
+        subnet: subnet.parse().unwrap(),
+        jail: JailName::new("sshd").unwrap(),
+        since: START,
+        until: bannkreis_core::time::Until::At(START.plus_ms(HOUR_MS)),
+        count: 1,
+        ports: Ports::whole_host(),
+        policy: BanPolicy::fixed(BanTime::Ms(HOUR_MS)),
+        note: "brought along".into(),
+    };
+    let operator =
+        |id| Operator { command_id: CommandId(id), node: HERE, author: "anna".into(), reason: String::new() };
+    let bans = vec![ban("192.0.2.1"), ban("192.0.3.1")];
+    let (allow, history) = (Vec::new(), Vec::new());
+    node.apply(START, vec![Op::Import { operator: operator(70), bans, allow, history }]);
+    let target = "192.0.2.1".parse().unwrap();
+    node.apply(START.plus_ms(DAY_MS), vec![Op::Forget { operator: operator(71), target }]);
+    forget_asked(&node.store).unwrap();
+    let all = node.store.cold_from(first_of(0), 10).unwrap();
+    let Op::Import { bans, .. } = decode_cold(&all[0].1).unwrap().op else { panic!("{all:?}") };
+    assert_eq!(bans.iter().map(|ban| ban.subnet.to_string()).collect::<Vec<_>>(), ["192.0.3.1"]);
+}

@@ -73,6 +73,10 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
             alone(Op::Settings { operator: operator(), fields: Settings::at_birth([3; 16]).fields() }),
         ),
         ("raise_level", alone(Op::RaiseLevel { level: 2 })),
+        (
+            "forget",
+            Command { level: 2, ..alone(Op::Forget { operator: operator(), target: subnet("192.0.2.7") }) },
+        ),
     ]
 }
 

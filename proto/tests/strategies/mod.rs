@@ -66,6 +66,7 @@ pub(crate) fn op() -> BoxedStrategy<Op> {
             .prop_map(|(operator, settings)| Op::Settings { operator, fields: settings.fields() }),
         (operator(), vec(setting(), 0..4)).prop_map(|(operator, fields)| Op::Settings { operator, fields }),
         any::<u32>().prop_map(|level| Op::RaiseLevel { level }),
+        (operator(), subnet()).prop_map(|(operator, target)| Op::Forget { operator, target }),
     ]
     .boxed()
 }

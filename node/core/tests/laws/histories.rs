@@ -2,7 +2,7 @@
 
 use bannkreis_core::allow_list::AllowEntry;
 use bannkreis_core::ban_list::{BanList, Cause};
-use bannkreis_core::change::Outcome;
+use bannkreis_core::change::{BanKey, Outcome};
 use bannkreis_core::command::{Command, LEVEL, Op, UnbanSelection};
 use bannkreis_core::history::{EndedBan, Ending, HistoryEntry, HistoryKey, entries};
 use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
@@ -182,4 +182,34 @@ fn replaying_the_log_tells_the_same_under_the_same_keys() {
     keys.dedup();
     assert_eq!(keys.len(), 39, "each has a key of its own");
     assert_eq!(told, run());
+}
+
+#[test]
+fn what_is_over_is_forgotten_and_what_holds_is_not() {
+    let mut cluster = Cluster::new();
+    let forget = |n, target| Op::Forget { operator: operator(n, "anna"), target: subnet(target) };
+    cluster.apply(
+        10_000,
+        vec![
+            ban("192.0.2.1", BanTime::Ms(60_000)),
+            ban("192.0.2.2", BanTime::Ms(60_000)),
+            ban("192.0.2.3", BanTime::Forever),
+        ],
+    );
+    cluster.apply(100_000, vec![forget(1, "192.0.2.1"), forget(2, "192.0.2.0/24")]);
+    let outcomes: Vec<&Outcome> = cluster.commands().iter().map(|(_, outcome)| *outcome).collect();
+    assert_eq!(outcomes[0], &Outcome::Done { n_affected: 1 });
+    let Outcome::Refused { why } = outcomes[1] else { panic!("{outcomes:?}") };
+    assert!(
+        why.contains("192.0.2.3 is banned in jail sshd") && why.contains("bannkreis unban 192.0.2.0/24"),
+        "{why}"
+    );
+    let key = |text| BanKey { subnet: subnet(text), jail: jail() };
+    assert_eq!(cluster.list.past(&key("192.0.2.1")), None);
+    assert!(cluster.list.past(&key("192.0.2.2")).is_some());
+    assert!(cluster.list.ban(&key("192.0.2.3")).is_some());
+    // Nobody is named where it is told that somebody was forgotten.
+    for (op, _) in cluster.commands() {
+        assert!(!format!("{op:?}").contains("192.0.2"), "{op:?}");
+    }
 }

@@ -1,7 +1,7 @@
 //! `history`, and what `why` says of bans that are over.
 
-use super::made_up::{HERE, MadeUp, NOW};
-use crate::control::{history, why};
+use super::made_up::{HERE, MadeUp, NOW, root};
+use crate::control::{forgetting, history, why};
 use bannkreis_core::command::{Op, UnbanSelection};
 use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
 use bannkreis_core::jail::{BanPolicy, JailName, Ports};
@@ -183,4 +183,24 @@ async fn what_makes_no_sense_is_refused_with_the_reason() {
         assert_eq!(refused.code(), Code::InvalidArgument);
         assert!(refused.message().contains(why), "{refused:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_over_is_forgotten_and_one_id_is_one_command() {
+    let api = lived();
+    let request = |targets: &[&str]| v1::ForgetRequest {
+        targets: targets.iter().map(ToString::to_string).collect(),
+        command_id: format!("{:032x}", 0x700),
+        ..v1::ForgetRequest::default()
+    };
+    let targets = request(&["192.0.2.9", "192.0.2.10", "2001:db8::1"]);
+    let answer = forgetting::forget(&api, &root(), targets.clone()).await.unwrap();
+    let outcomes: Vec<CommandOutcome> = answer.results.iter().map(v1::CommandResult::outcome).collect();
+    assert_eq!(outcomes, [CommandOutcome::Refused, CommandOutcome::Done, CommandOutcome::Done]);
+    assert!(answer.results[0].why.contains("is banned in jail mail"), "{}", answer.results[0].why);
+    assert_eq!(answer.results[2].target, "2001:db8::/64");
+    let again = forgetting::forget(&api, &root(), targets).await.unwrap();
+    assert_eq!(again.results, answer.results);
+    let refused = forgetting::forget(&api, &root(), request(&[])).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
 }
