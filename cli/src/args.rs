@@ -105,6 +105,10 @@ pub enum Command {
         #[arg(value_parser = target)]
         target: Subnet,
     },
+    /// Tell what was: bans that are over and how they ended, bans that hold, and operators' commands.
+    History(HistoryArgs),
+    /// Have every node forget what is over about addresses: bans, lines and commands. What holds stays.
+    Forget(ForgetArgs),
     /// Read a fail2ban configuration and say how each jail will run here. Needs no daemon.
     Check {
         /// The directory with jail.conf, filter.d and so on; without it /etc/fail2ban, if that is there.
@@ -123,6 +127,37 @@ pub enum Command {
     /// Join tokens: each lets one host into the cluster.
     #[command(subcommand)]
     Token(TokenCommand),
+}
+
+/// Arguments of `history`.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// An address or a prefix; without it, everything.
+    #[arg(value_parser = target)]
+    pub target: Option<Subnet>,
+    /// Only in this jail.
+    #[arg(long, value_parser = jail_name)]
+    pub jail: Option<JailName>,
+    /// Only since then: a length of time ago (1h) or a time (2026-03-01T12:00).
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// At most so many entries, the newest: 1 to 1000.
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub limit: u32,
+}
+
+/// Arguments of `forget`.
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    /// Addresses and prefixes.
+    #[arg(required = true, value_name = "TARGET", value_parser = target)]
+    pub targets: Vec<Subnet>,
+    /// Why, for those who ask later. It is told without the address: do not write it here.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// How it is waited for.
+    #[command(flatten)]
+    pub waiting: Waiting,
 }
 
 /// What to do with the cluster.

@@ -84,6 +84,17 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
                 commands::bans::run(&mut client, request, cli.output, style).await.map(Ended::Shown)
             }
             Command::Why { target } => commands::why::run(&mut client, *target, style).await.map(Ended::With),
+            Command::History(args) => {
+                let request = commands::history::request(
+                    args.target,
+                    args.jail.as_ref(),
+                    args.since.as_deref(),
+                    args.limit,
+                    style,
+                )?;
+                commands::history::run(&mut client, request, style).await.map(Ended::With)
+            }
+            Command::Forget(args) => commands::forget::run(&mut client, args, style).await.map(Ended::With),
             Command::Cluster(ClusterCommand::Status) => {
                 commands::cluster::status(&mut client, style).await.map(Ended::With)
             }

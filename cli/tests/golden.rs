@@ -6,12 +6,14 @@
 mod answers;
 
 use bannkreis_cli::args::Output;
-use bannkreis_cli::commands::{ban, bans, check, cluster, members, pki, recovery, status, token, unban, why};
+use bannkreis_cli::commands::{
+    ban, bans, check, cluster, forget, history, members, pki, recovery, status, token, unban, why,
+};
 use bannkreis_cli::failure::Exit;
 use bannkreis_cli::run::Shown;
 use bannkreis_cli::text::{COLUMNS, Style};
 use bannkreis_filter::tree::MemoryTree;
-use bannkreis_proto::v1::{ListTokensResponse, MemberOrder, ShowCertificatesResponse};
+use bannkreis_proto::v1::{HistoryResponse, ListTokensResponse, MemberOrder, ShowCertificatesResponse};
 use jiff::tz::TimeZone;
 use std::path::{Path, PathBuf};
 
@@ -142,6 +144,30 @@ fn why_blocked_on_this_host_only() {
 #[test]
 fn why_not_banned_but_protected() {
     expect("why-protected", Exit::Done, &why::show(&answers::why_protected(), &style()));
+}
+
+#[test]
+fn why_when_it_is_over() {
+    expect("why-over", Exit::Done, &why::show(&answers::history::why_over(), &style()));
+}
+
+#[test]
+fn history_of_everything_and_of_nobody() {
+    let answer = answers::history::history();
+    expect("history", Exit::Done, &history::show(&answer, &style()));
+    let nothing = HistoryResponse {
+        target: "192.0.2.9".to_owned(),
+        entries: Vec::new(),
+        past: Vec::new(),
+        has_more: false,
+        ..answer
+    };
+    expect("history-nothing", Exit::Done, &history::show(&nothing, &style()));
+}
+
+#[test]
+fn one_is_forgotten_and_one_is_banned() {
+    expect("forget", Exit::Refused, &forget::show(&answers::history::forgotten(), &style()));
 }
 
 #[test]

@@ -5,10 +5,11 @@
 use crate::app::Lives;
 use crate::borders::Clock;
 use crate::control::{
-    BackupFacts, ClusterFacts, ColdRecord, Committed, DecisionFacts, Inspection, IssuedCertificate, KeyFacts,
-    MemberFacts, MemberOrder, NewLife, NewToken, NodeApi, NodeFacts, OrderFailure, ProposeFailure,
-    RecoverWish, Role, SourceFacts,
+    BackupFacts, ClusterFacts, ColdRecord, Committed, DecisionFacts, HistoryFound, HistoryWish, Inspection,
+    IssuedCertificate, KeyFacts, MemberFacts, MemberOrder, NewLife, NewToken, NodeApi, NodeFacts,
+    OrderFailure, ProposeFailure, RecoverWish, Role, SourceFacts,
 };
+use crate::history;
 use crate::local_store::ColdKey;
 use crate::pki::JoinToken;
 use crate::raft_observer::decode_cold;
@@ -114,8 +115,14 @@ impl NodeApi for Door {
         let store = self.running().store.clone();
         let key = ColdKey { position: cause.position, op: cause.op };
         let read = tokio::task::spawn_blocking(move || store.cold(key).ok().flatten());
-        let (at, op) = decode_cold(&read.await.ok().flatten()?)?;
-        Some(ColdRecord { at, op })
+        decode_cold(&read.await.ok().flatten()?)
+    }
+
+    async fn history(&self, wish: HistoryWish) -> Result<HistoryFound, String> {
+        let store = self.running().store.clone();
+        let read = tokio::task::spawn_blocking(move || history::find(&store, &wish));
+        let found = read.await.map_err(|error| format!("the answer was lost: {error}"))?;
+        found.map_err(|error| error.to_string())
     }
 
     async fn join(&self, host_port: &str, token: &str) -> Result<(), String> {

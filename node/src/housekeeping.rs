@@ -7,7 +7,9 @@ use crate::config::NodeConfig;
 use crate::event_loop::LoopHandle;
 use crate::host::HostFacts;
 use crate::joining;
+use crate::local_store::LocalStore;
 use crate::memory;
+use crate::retention;
 use crate::running::Running;
 use crate::security;
 use crate::spectating;
@@ -18,7 +20,7 @@ use bannkreis_core::node_record::{NODE_ADDRESSES_MAX, NodeRecord, NodeRole};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_raft::RaftNode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -34,6 +36,9 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(30);
 const SETTLE_WITHIN: Duration = Duration::from_secs(1);
 /// A cluster that is slower than that each time is believed in the end.
 const SETTLE_ATTEMPTS: usize = 10;
+
+/// How often is looked whether something of the history is too old; looking costs nothing, forgetting reads all of it.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the heartbeats tell of this node's warden.
 #[derive(Debug, Default)]
@@ -70,6 +75,12 @@ pub async fn start(running: &Running, config: &NodeConfig, host: &HostFacts) -> 
         tokio::spawn(announce(running.raft.clone(), record.clone(), running.security.clone())),
         tokio::spawn(count(running.events.clone(), running.counts.clone())),
         tokio::spawn(memory::keep_small()),
+        tokio::spawn(forget_old(
+            running.store.clone(),
+            running.raft.clone(),
+            running.clock.clone(),
+            running.n_kept.clone(),
+        )),
         tokio::spawn(catch_up(
             spectating::Asking::of(running, config),
             running.raft.clone(),
@@ -182,6 +193,42 @@ async fn count(events: LoopHandle, counts: Arc<OwnCounts>) {
         let Ok(Some((n_waiting, n_overrides))) = asked.await else { return };
         counts.n_waiting.store(u32::try_from(n_waiting).unwrap_or(u32::MAX), Ordering::Relaxed);
         counts.n_overrides.store(u32::try_from(n_overrides).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+}
+
+/// Forgets of what people may ask about later what is too old or too much: now and again, when the setting for it
+/// changes, and when much was added.
+async fn forget_old(store: Arc<LocalStore>, raft: RaftNode, clock: Arc<SystemClock>, n_kept: Arc<AtomicU64>) {
+    let mut look = tokio::time::interval(RETENTION_INTERVAL);
+    let (mut last, mut retention_ms) = (clock.known(), raft.view().settings().history_retention_ms);
+    loop {
+        look.tick().await;
+        let asked = store.clone();
+        match tokio::task::spawn_blocking(move || retention::forget_asked(&asked)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!("who is to be forgotten is not yet: {error}"),
+            Err(error) => tracing::error!("who is to be forgotten is not yet: {error}"),
+        }
+        let (view, now) = (raft.view(), clock.known());
+        let is_time = now.ms_since(last) >= retention::PASS_INTERVAL_MS;
+        let is_changed = view.settings().history_retention_ms != retention_ms;
+        if !is_time && !is_changed && n_kept.load(Ordering::Relaxed) < retention::PASS_RECORDS {
+            continue;
+        }
+        (last, retention_ms) = (now, view.settings().history_retention_ms);
+        n_kept.store(0, Ordering::Relaxed);
+        let store = store.clone();
+        let done =
+            tokio::task::spawn_blocking(move || retention::forget(&store, &view, now, &retention::BOUNDS));
+        match done.await {
+            Ok(Ok(forgotten)) if forgotten.n_of_live_bans > 0 => tracing::warn!(
+                "the evidence of {} live bans is gone, because there was no room for it; `why` does not show it any more",
+                forgotten.n_of_live_bans
+            ),
+            Ok(Ok(forgotten)) => tracing::debug!("of the history: {forgotten:?}"),
+            Ok(Err(error)) => tracing::error!("what is too old in the history stays: {error}"),
+            Err(error) => tracing::error!("what is too old in the history stays: {error}"),
+        }
     }
 }
 

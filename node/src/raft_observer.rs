@@ -1,10 +1,13 @@
 //! What happens here when the replicated log moves on: the clock learns the time, the warden learns the
-//! changes, and what is worth keeping for people goes into the cold store.
+//! changes, and what is worth keeping for people goes into this node's own store: evidence of bans as cold records,
+//! what has ended and what operators did as history.
 //!
 //! It is called on openraft's own task, so it never waits: see `LoopHandle::applied`.
 
 use crate::clock::SystemClock;
+use crate::control::ColdRecord;
 use crate::event_loop::LoopHandle;
+use crate::history;
 use crate::local_store::{Batch, ColdKey, Key, LocalStore};
 use bannkreis_core::ban_list::BanView;
 use bannkreis_core::change::{Change, OpResult};
@@ -15,17 +18,15 @@ use bannkreis_core::time::Timestamp;
 use bannkreis_proto::convert::{decode_ops, encode_ops};
 use bannkreis_raft::{AppliedBatch, AppliedEntry, Observer};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A cold record larger than this is not kept: imports, whose bans speak for themselves.
 const COLD_RECORD_BYTES_MAX: usize = 4_000;
-/// Cold records older than this many log entries are forgotten.
-const COLD_ENTRIES_MAX: u64 = 1_000_000;
-/// How often, in log entries, old cold records are looked for, and how many go at once.
-const COLD_TRIM_INTERVAL: u64 = 1_000;
 /// The format byte of a cold record: the leader's stamp, then an encoded operation list of one.
 const COLD_FORMAT: u8 = 1;
 
-fn encode_cold(at: Timestamp, op: &[u8]) -> Vec<u8> {
+/// A cold record of these encoded operations.
+pub(crate) fn encode_cold(at: Timestamp, op: &[u8]) -> Vec<u8> {
     let mut value = Vec::with_capacity(op.len() + 9);
     value.push(COLD_FORMAT);
     value.extend_from_slice(&at.0.to_be_bytes());
@@ -33,13 +34,13 @@ fn encode_cold(at: Timestamp, op: &[u8]) -> Vec<u8> {
     value
 }
 
-/// The leader's stamp and the operation in a cold record; `None` when this release can not read it.
+/// What a cold record says; `None` when this release can not read it.
 #[must_use]
-pub fn decode_cold(value: &[u8]) -> Option<(Timestamp, Op)> {
+pub fn decode_cold(value: &[u8]) -> Option<ColdRecord> {
     let (&COLD_FORMAT, rest) = value.split_first()? else { return None };
     let (at, op) = rest.split_at_checked(8)?;
     let at = u64::from_be_bytes(at.try_into().ok()?);
-    Some((Timestamp(at), decode_ops(op).ok()?.into_iter().next()?))
+    Some(ColdRecord { at: Timestamp(at), op: decode_ops(op).ok()?.into_iter().next()? })
 }
 
 /// Hands on what openraft applies.
@@ -48,8 +49,10 @@ pub struct RaftObserver {
     pub events: LoopHandle,
     /// Learns cluster time.
     pub clock: Arc<SystemClock>,
-    /// Keeps evidence and operators' commands.
+    /// Keeps evidence and the history.
     pub store: Arc<LocalStore>,
+    /// Counts what was put there, for `retention.rs`.
+    pub n_kept: Arc<AtomicU64>,
 }
 
 impl Observer for RaftObserver {
@@ -58,13 +61,13 @@ impl Observer for RaftObserver {
         let mut cold = Batch::new();
         for entry in batch.entries {
             self.clock.observe(entry.at, entry.median);
-            self.keep(&entry, &mut cold);
+            self.keep(&entry, &batch.view, &mut cold);
             changes.extend(entry.applied.changes);
         }
         if !cold.is_empty()
             && let Err(error) = self.store.commit(cold)
         {
-            tracing::error!("evidence is not kept for `why`: {error}");
+            tracing::error!("what has happened is not kept for `why` and `history`: {error}");
         }
         self.events.applied(&batch.view, Event::Applied { view: batch.view.clone(), changes });
     }
@@ -77,37 +80,45 @@ impl Observer for RaftObserver {
 
 impl RaftObserver {
     /// Puts what people may ask about later into the batch.
-    fn keep(&self, entry: &AppliedEntry, cold: &mut Batch) {
-        for (n, (op, result)) in entry.command.ops.iter().zip(&entry.applied.results).enumerate() {
-            let is_worth_it = match (op, result) {
-                (Op::Ban(_), OpResult::Judged(verdict)) => *verdict == Verdict::Open,
-                (_, OpResult::Operator { .. }) => true,
-                _ => false,
-            };
-            let bytes = if is_worth_it { encode_ops(std::slice::from_ref(op)) } else { continue };
-            if bytes.len() > COLD_RECORD_BYTES_MAX {
-                continue;
-            }
-            let key = ColdKey { position: entry.position, op: u32::try_from(n).unwrap_or(u32::MAX) };
-            if let Err(error) = cold.put(Key::Cold(key), encode_cold(entry.command.at, &bytes)) {
-                tracing::error!("evidence is not kept for `why`: {error}");
-            }
+    fn keep(&self, entry: &AppliedEntry, view: &BanView, cold: &mut Batch) {
+        let n_told = history::keep(entry, view, cold).unwrap_or_else(|error| {
+            tracing::error!("what has happened is not kept for `history`: {error}");
+            0
+        });
+        let n_kept = n_told + keep_evidence(entry, cold);
+        self.n_kept.fetch_add(n_kept as u64, Ordering::Relaxed);
+    }
+}
+
+/// Puts the evidence of bans into the batch, and says how many pieces that are.
+pub(crate) fn keep_evidence(entry: &AppliedEntry, cold: &mut Batch) -> usize {
+    let mut n_kept = 0;
+    for (n, (op, result)) in entry.command.ops.iter().zip(&entry.applied.results).enumerate() {
+        let is_worth_it = match (op, result) {
+            (Op::Ban(_), OpResult::Judged(verdict)) => *verdict == Verdict::Open,
+            (Op::OperatorBan { .. } | Op::Import { .. }, OpResult::Operator { .. }) => true,
+            _ => false,
+        };
+        let bytes = if is_worth_it { encode_ops(&[evidence_in(op)]) } else { continue };
+        if bytes.len() > COLD_RECORD_BYTES_MAX {
+            continue;
         }
-        if entry.position.index.is_multiple_of(COLD_TRIM_INTERVAL) {
-            self.forget_old(entry, cold);
+        let key = ColdKey { position: entry.position, op: u32::try_from(n).unwrap_or(u32::MAX) };
+        match cold.put(Key::Cold(key), encode_cold(entry.command.at, &bytes)) {
+            Ok(()) => n_kept += 1,
+            Err(error) => tracing::error!("evidence is not kept for `why`: {error}"),
         }
     }
+    n_kept
+}
 
-    fn forget_old(&self, entry: &AppliedEntry, cold: &mut Batch) {
-        let floor = entry.position.index.saturating_sub(COLD_ENTRIES_MAX);
-        let first = ColdKey { position: bannkreis_core::ids::Position::default(), op: 0 };
-        let n_max = usize::try_from(COLD_TRIM_INTERVAL).unwrap_or(usize::MAX) * 2;
-        let Ok(oldest) = self.store.cold_from(first, n_max) else { return };
-        for (key, _) in oldest {
-            let is_old = key.position.generation < entry.position.generation || key.position.index < floor;
-            if is_old && floor > 0 {
-                cold.delete(Key::Cold(key));
-            }
+/// What of an operation led to bans.
+pub(crate) fn evidence_in(op: &Op) -> Op {
+    match op {
+        Op::Import { operator, bans, .. } => {
+            let (operator, bans) = (operator.clone(), bans.clone());
+            Op::Import { operator, bans, allow: Vec::new(), history: Vec::new() }
         }
+        other => other.clone(),
     }
 }

@@ -35,6 +35,7 @@ use bannkreis_core::settings::Settings;
 use bannkreis_core::time::Timestamp;
 use bannkreis_core::warden::Warden;
 use bannkreis_raft::{Connect, RaftNode, RaftOptions, Release, Store, Timing};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -66,6 +67,8 @@ pub struct Running {
     pub peers: Arc<PeerTable>,
     /// What survives a restart.
     pub store: Arc<LocalStore>,
+    /// Counts what people may ask about later, as it is put there.
+    pub n_kept: Arc<AtomicU64>,
     /// What time it is.
     pub clock: Arc<SystemClock>,
     /// The sources that were opened.
@@ -135,7 +138,13 @@ impl Running {
         }
         // Replaying the log fills the queue behind it.
         let peers = Arc::new(PeerTable::default());
-        let observer = RaftObserver { events: events.clone(), clock: clock.clone(), store: store.clone() };
+        let n_kept = Arc::new(AtomicU64::new(0));
+        let observer = RaftObserver {
+            events: events.clone(),
+            clock: clock.clone(),
+            store: store.clone(),
+            n_kept: n_kept.clone(),
+        };
         let own = Arc::new(OnceLock::new());
         let security = security::of(config);
         let connect = security::connect(&security);
@@ -221,6 +230,7 @@ impl Running {
             firewall,
             peers,
             store,
+            n_kept,
             clock,
             sources,
             readers: Vec::new(),

@@ -71,7 +71,7 @@ fn tell_change(change: &Change, view: &BanView, now: Timestamp) {
         Change::Banned { key, until, origin, .. } => banned(key, *until, *origin, "ban"),
         Change::Damped { key, until, origin } => banned(key, *until, *origin, "ban, cut short by a quota,"),
         Change::Extended { key, until, origin } => banned(key, *until, *origin, "extends the ban of"),
-        Change::Unbanned { key, reason } => {
+        Change::Unbanned { key, reason, .. } => {
             tracing::info!("[{}] Unban {}: {}", key.jail, key.subnet, unbanned_because(*reason));
         }
         Change::Shortened { key, until } => {
@@ -91,7 +91,8 @@ fn tell_change(change: &Change, view: &BanView, now: Timestamp) {
         | Change::Disallowed { .. }
         | Change::NodeChanged { .. }
         | Change::SettingsChanged
-        | Change::LevelRaised { .. } => {}
+        | Change::LevelRaised { .. }
+        | Change::Forgotten { .. } => {}
     }
 }
 

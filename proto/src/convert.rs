@@ -12,6 +12,7 @@ pub mod bounds;
 mod command;
 mod decode_error;
 mod fields;
+mod history;
 mod ids;
 mod jail;
 mod node_record;
@@ -34,6 +35,8 @@ use crate::v1;
 use bannkreis_core::change::OpResult;
 use bannkreis_core::command::{Command, LEVEL, Op};
 use bannkreis_core::event::{OutboxEntry, Override};
+use bannkreis_core::history::HistoryEntry;
+use bannkreis_core::ids::NodeId;
 use bannkreis_core::proposal::{Notice, Report};
 use bannkreis_core::record::Record;
 use bannkreis_core::subnet::Subnet;
@@ -185,6 +188,21 @@ pub fn encode_override(subnet: Subnet, decision: &Override) -> Bytes {
 pub fn decode_override(bytes: &[u8]) -> Result<(Subnet, Override), DecodeError> {
     let wire: v1::StoredOverride = parse(bytes, "override", MESSAGE_BYTES_MAX)?;
     stored::decode_override(wire).inside("override")
+}
+
+/// An entry of the history as a node keeps it, with what the nodes in it are called.
+#[must_use]
+pub fn encode_history(entry: &HistoryEntry, names: &[(NodeId, String)]) -> Bytes {
+    history::encode(entry, names).encode_to_vec().into()
+}
+
+/// The entry of the history in `bytes`, and what the nodes in it were called.
+///
+/// # Errors
+/// When it is longer than [`MESSAGE_BYTES_MAX`], malformed, or a field has no meaning.
+pub fn decode_history(bytes: &[u8]) -> Result<(HistoryEntry, Vec<(NodeId, String)>), DecodeError> {
+    let wire: v1::StoredHistory = parse(bytes, "entry of the history", MESSAGE_BYTES_MAX)?;
+    history::decode(wire).inside("history")
 }
 
 fn parse<M: Message + Default>(bytes: &[u8], what: &'static str, bytes_max: usize) -> Result<M, DecodeError> {

@@ -1,10 +1,10 @@
 //! What bannkreis writes to the wire and to disk.
 //!
-//! Four files in `proto/bannkreis/v1` say what that is: `ban.proto` (everything about bans that is
-//! replicated or stored), `raft.proto` (the replicated log between nodes), `peer.proto` (what nodes
-//! tell each other beside it, and keep for themselves) and `control.proto` (the operator's side). The
-//! module [`v1`] is generated from them, and [`convert`] turns what has a meaning in `bannkreis-core`
-//! into the types of that crate and back.
+//! Five files in `proto/bannkreis/v1` say what that is: `ban.proto` (everything about bans that is
+//! replicated or stored), `history.proto` (what a node keeps of them for people), `raft.proto` (the
+//! replicated log between nodes), `peer.proto` (what nodes tell each other beside it, and keep for
+//! themselves) and `control.proto` (the operator's side). The module [`v1`] is generated from them, and
+//! [`convert`] turns what has a meaning in `bannkreis-core` into the types of that crate and back.
 //!
 //! Not here: what any of it means (`bannkreis-core`), who sends it (`node/raft`, `node::wire`,
 //! `node::control`, the CLI), how it lies in files (`node/raft`).

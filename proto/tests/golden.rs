@@ -7,9 +7,9 @@
 mod samples;
 
 use bannkreis_proto::convert::{
-    decode_command, decode_notice, decode_outbox_entry, decode_override, decode_record, decode_report,
-    decode_results, encode_command, encode_notice, encode_outbox_entry, encode_override, encode_record,
-    encode_report, encode_results,
+    decode_command, decode_history, decode_notice, decode_outbox_entry, decode_override, decode_record,
+    decode_report, decode_results, encode_command, encode_history, encode_notice, encode_outbox_entry,
+    encode_override, encode_record, encode_report, encode_results,
 };
 use std::fmt::Debug;
 use std::path::Path;
@@ -49,6 +49,16 @@ fn outbox_entries() {
 fn overrides() {
     let encode = |(subnet, decision): &(_, _)| encode_override(*subnet, decision);
     check("overrides.txt", samples::overrides(), encode, decode_override);
+}
+
+#[test]
+fn histories() {
+    check(
+        "histories.txt",
+        samples::histories(),
+        |(entry, names)| encode_history(entry, names),
+        decode_history,
+    );
 }
 
 /// Every sample is encoded as its line in `file` says, and the line is read as the sample.

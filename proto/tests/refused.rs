@@ -70,15 +70,15 @@ fn a_higher_level_is_recognised_whatever_is_in_it() {
     assert_eq!(decode_command(&bytes), Err(DecodeError::Level { found: LEVEL + 1, readable: LEVEL }));
     check_command(
         &bytes,
-        "it is of level 2, and this release reads up to level 1: upgrade bannkreis on this node",
+        "it is of level 3, and this release reads up to level 2: upgrade bannkreis on this node",
     );
     check_record(
         "head",
         |kind| match kind {
-            v1::record::Kind::Head(head) => head.level = 2,
+            v1::record::Kind::Head(head) => head.level = 3,
             other => panic!("not a head: {other:?}"),
         },
-        "it is of level 2, and this release reads up to level 1: upgrade bannkreis on this node",
+        "it is of level 3, and this release reads up to level 2: upgrade bannkreis on this node",
     );
 }
 

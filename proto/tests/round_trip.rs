@@ -9,9 +9,9 @@ use bannkreis_core::ids::Position;
 use bannkreis_core::settings::Settings;
 use bannkreis_core::time::Timestamp;
 use bannkreis_proto::convert::{
-    decode_command, decode_notice, decode_ops, decode_outbox_entry, decode_override, decode_record,
-    decode_report, decode_results, encode_command, encode_notice, encode_ops, encode_outbox_entry,
-    encode_override, encode_record, encode_report, encode_results,
+    decode_command, decode_history, decode_notice, decode_ops, decode_outbox_entry, decode_override,
+    decode_record, decode_report, decode_results, encode_command, encode_history, encode_notice, encode_ops,
+    encode_outbox_entry, encode_override, encode_record, encode_report, encode_results,
 };
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, Strategy, any};
@@ -83,6 +83,11 @@ proptest! {
     }
 
     #[test]
+    fn histories((entry, names) in strategies::history()) {
+        prop_assert_eq!(decode_history(&encode_history(&entry, &names)), Ok((entry, names)));
+    }
+
+    #[test]
     fn bytes_of_nobody(bytes in vec(any::<u8>(), 0..200)) {
         for n_bytes in 0..=bytes.len() {
             let bytes = &bytes[..n_bytes];
@@ -94,6 +99,7 @@ proptest! {
             let _ = decode_report(bytes);
             let _ = decode_outbox_entry(bytes);
             let _ = decode_override(bytes);
+            let _ = decode_history(bytes);
         }
     }
 

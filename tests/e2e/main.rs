@@ -23,6 +23,7 @@ mod by_lease;
 mod catch_up;
 mod certificates;
 mod counted_together;
+mod history;
 mod leader_kills;
 mod many_offenders;
 mod members;

@@ -35,7 +35,7 @@ pub fn request(
 
 /// A time, in this machine's zone when it names none; `1h` is an hour ago. A date comes first: fail2ban's lengths
 /// may be sums, and as one of those `2026-03-01` is 2022 seconds.
-fn since_ms(text: &str, style: &Style) -> Result<u64, Failure> {
+pub(crate) fn since_ms(text: &str, style: &Style) -> Result<u64, Failure> {
     // Digits alone would be a date as well (ISO 8601's basic format); fail2ban means seconds.
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     let dated = if is_number { "" } else { text };

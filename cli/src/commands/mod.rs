@@ -5,6 +5,8 @@ pub mod ban;
 pub mod bans;
 pub mod check;
 pub mod cluster;
+pub mod forget;
+pub mod history;
 pub mod members;
 pub mod outcome;
 pub mod pki;

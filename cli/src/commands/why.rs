@@ -1,6 +1,7 @@
 //! `why`: everything known about one address, in the user's words.
 
 use super::bans::{ports_of, remarks};
+use super::history::{ended_json, ending, span};
 use super::{outcome, state_of};
 use crate::client::{self, Client};
 use crate::failure::{Exit, Failure};
@@ -10,7 +11,8 @@ use crate::state;
 use crate::text::{Style, Tone, counted, length, listed, shown};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_proto::v1::{
-    BanInfo, BanKind, NodeState, WhyBan, WhyEvidence, WhyProtection, WhyRequest, WhyResponse,
+    BanInfo, BanKind, EndedBan, NodeState, WhyBan, WhyEvidence, WhyPast, WhyProtection, WhyRequest,
+    WhyResponse,
 };
 use serde_json::{Value, json};
 
@@ -54,7 +56,13 @@ pub fn show(answer: &WhyResponse, style: &Style) -> Shown {
             ),
         );
     }
-    for past in &answer.past {
+    for ended in &answer.ended {
+        page.ended(ended);
+    }
+    if answer.has_more_ended {
+        page.line(0, &format!("and more that are over: see `bannkreis history {}`", shown(&answer.target)));
+    }
+    for past in answer.past.iter().filter(|past| !is_told(answer, past)) {
         let times = counted(u64::from(past.n_bans), "time", "times");
         let when = format!("from {} to {}", style.time(past.last_since_ms), style.time(past.last_end_ms));
         let (subnet, jail) = (shown(&past.subnet), shown(&past.jail));
@@ -155,20 +163,30 @@ impl Page<'_> {
     }
 
     fn evidence(&mut self, evidence: &WhyEvidence) {
-        let node = shown(&evidence.node);
-        if evidence.author.is_empty() {
-            let failures = counted(u64::from(evidence.n_failures), "failure", "failures");
-            let with = match evidence.contributors.as_slice() {
-                [] => String::new(),
-                others => format!(", counted together with {}", listed(others)),
-            };
-            self.line(2, &format!("{failures} on {node}{with}"));
-        } else {
-            let reason = if evidence.reason.is_empty() { "no reason given" } else { &evidence.reason };
-            self.line(2, &format!("by {} on {node}: {}", shown(&evidence.author), shown(reason)));
+        for (indent, line) in evidence_lines(evidence, self.style) {
+            self.line(indent, &line);
         }
-        for line in &evidence.lines {
-            self.line(4, &format!("{}  {}", self.style.time(line.at_ms), shown(&line.text)));
+    }
+
+    fn ended(&mut self, ended: &EndedBan) {
+        let (subnet, jail) = (shown(&ended.subnet), shown(&ended.jail));
+        self.toned(Tone::Bold, 0, &format!("{subnet}: was banned in jail {jail}"));
+        self.line(2, &format!("{}; {}", span(ended, self.style), ending(ended)));
+        if ended.count > 1 {
+            self.line(2, &format!("ban number {} of this offender in this jail", ended.count));
+        }
+        match &ended.evidence {
+            Some(evidence) => self.evidence(evidence),
+            None => self.line(2, "the lines that led to it are not kept on this node"),
+        }
+        let others: Vec<&String> = ended
+            .origins
+            .iter()
+            .filter(|origin| ended.evidence.as_ref().is_none_or(|evidence| evidence.node != **origin))
+            .collect();
+        if !others.is_empty() {
+            let also = if ended.evidence.is_some() { "also " } else { "" };
+            self.line(2, &format!("{also}asked for by {}", listed(&others)));
         }
     }
 
@@ -217,25 +235,55 @@ impl Page<'_> {
     }
 }
 
+/// What led to a ban, line by line, each with how far it is set in.
+pub(crate) fn evidence_lines(evidence: &WhyEvidence, style: &Style) -> Vec<(usize, String)> {
+    let node = shown(&evidence.node);
+    let mut lines = Vec::new();
+    if evidence.author.is_empty() {
+        let failures = counted(u64::from(evidence.n_failures), "failure", "failures");
+        let with = match evidence.contributors.as_slice() {
+            [] => String::new(),
+            others => format!(", counted together with {}", listed(others)),
+        };
+        lines.push((2, format!("{failures} on {node}{with}")));
+    } else {
+        let reason = if evidence.reason.is_empty() { "no reason given" } else { &evidence.reason };
+        lines.push((2, format!("by {} on {node}: {}", shown(&evidence.author), shown(reason))));
+    }
+    let told = evidence.lines.iter();
+    lines.extend(told.map(|line| (4, format!("{}  {}", style.time(line.at_ms), shown(&line.text)))));
+    lines
+}
+
+/// What led to a ban, for programs.
+pub(crate) fn evidence_json(evidence: &WhyEvidence) -> Value {
+    json!({
+        "node": evidence.node,
+        "n_failures": evidence.n_failures,
+        "contributors": evidence.contributors,
+        "lines": evidence.lines.iter()
+            .map(|line| json!({ "at_ms": line.at_ms, "text": line.text })).collect::<Value>(),
+        "author": json::text(&evidence.author),
+        "reason": json::text(&evidence.reason),
+    })
+}
+
+/// Whether all of it was told already, with what led to it.
+fn is_told(answer: &WhyResponse, past: &WhyPast) -> bool {
+    let is_last = |ended: &EndedBan| {
+        ended.subnet == past.subnet && ended.jail == past.jail && ended.end_ms == past.last_end_ms
+    };
+    answer.ended.iter().any(is_last)
+}
+
 fn kind_of(why: &WhyBan) -> BanKind {
     why.ban.as_ref().map_or(BanKind::Unspecified, BanInfo::kind)
 }
 
 fn to_json(answer: &WhyResponse, state: &NodeState) -> Value {
-    let evidence = |evidence: &WhyEvidence| {
-        json!({
-            "node": evidence.node,
-            "n_failures": evidence.n_failures,
-            "contributors": evidence.contributors,
-            "lines": evidence.lines.iter()
-                .map(|line| json!({ "at_ms": line.at_ms, "text": line.text })).collect::<Value>(),
-            "author": json::text(&evidence.author),
-            "reason": json::text(&evidence.reason),
-        })
-    };
     let bans = answer.bans.iter().map(|why| {
         let mut ban = why.ban.as_ref().map_or(Value::Null, json::ban);
-        ban["evidence"] = why.evidence.as_ref().map_or(Value::Null, evidence);
+        ban["evidence"] = why.evidence.as_ref().map_or(Value::Null, evidence_json);
         ban
     });
     let protections = answer.protections.iter().map(|protection| {
@@ -279,6 +327,8 @@ fn to_json(answer: &WhyResponse, state: &NodeState) -> Value {
         "protections": protections.collect::<Value>(),
         "failures": failures.collect::<Value>(),
         "past": past.collect::<Value>(),
+        "ended": answer.ended.iter().map(ended_json).collect::<Value>(),
+        "has_more_ended": answer.has_more_ended,
         "lifted_ms": answer.lifted_ms,
         "enforcement": json::enforcement(&answer.enforcement),
         "lift_command": json::text(&answer.lift_command),

@@ -1,5 +1,7 @@
 //! Answers as a daemon could give them, for the golden tests.
 
+pub(crate) mod history;
+
 use bannkreis_proto::v1::{
     BackupFacts, BackupOpening, BanInfo, BanKind, BanOrigin, BanResponse, CertificateInfo,
     ClusterStatusResponse, CommandOutcome, CommandResult, CreateTokenResponse, Decision, EnforcementState,

@@ -15,6 +15,7 @@ use crate::proposal::{Claim, Proposal};
 use crate::subnet::Subnet;
 use crate::time::{MINUTE_MS, SECOND_MS, Timestamp, Until};
 use crate::voters_clocks::{remember, time_by};
+use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -42,8 +43,12 @@ impl BanList {
             self.advance(command.at);
             let cause = Cause { position, op: u32::try_from(n).unwrap_or(u32::MAX) };
             let context = Context { cause, sent: command.at };
+            if self.outcome_again(op).is_some() {
+                applied.retries.push(n);
+            }
             let result = self.apply_op(op, &context, &mut applied.changes);
             applied.results.push(result);
+            applied.changes_end.push(applied.changes.len());
         }
         applied
     }
@@ -88,7 +93,8 @@ impl BanList {
             | Op::Trust { operator, .. }
             | Op::Revoke { operator, .. }
             | Op::Token { operator, .. }
-            | Op::Settings { operator, .. } => self.apply_operators(op, operator, context, changes),
+            | Op::Settings { operator, .. }
+            | Op::Forget { operator, .. } => self.apply_operators(op, operator, context, changes),
         }
     }
 
@@ -122,6 +128,7 @@ impl BanList {
                 changes.push(Change::SettingsChanged);
                 Outcome::Done { n_affected: u32::try_from(fields.len()).unwrap_or(u32::MAX) }
             }
+            Op::Forget { target, .. } => self.forget(*target, changes),
             // Not an operator's.
             Op::Ban(_) | Op::Tick { .. } | Op::Sweep | Op::NodeSeen(_) | Op::RaiseLevel { .. } => {
                 Outcome::Refused { why: "not an operator's command".to_string() }
@@ -166,7 +173,9 @@ impl BanList {
         past.count = past.count.max(n_before.saturating_add(1));
         past.last_since = past.last_since.max(first_failure);
         past.last_end = past.last_end.max(end);
-        changes.push(Change::Remembered { key: key.clone(), origin: claim.origin });
+        let count = past.count;
+        let span = (first_failure, end);
+        changes.push(Change::Remembered { key: key.clone(), origin: claim.origin, span, count });
     }
 
     /// Makes or extends the ban that `claim` asks for.
@@ -257,7 +266,7 @@ impl BanList {
         past.count = past.count.max(ban.count);
         past.last_since = past.last_since.max(ban.since);
         past.last_end = past.last_end.max(last_end);
-        changes.push(Change::Unbanned { key: key.clone(), reason });
+        changes.push(Change::Unbanned { key: key.clone(), reason, ban: Box::new(ban), end: last_end });
     }
 
     /// The voters' clocks move time on, but never back.

@@ -2,10 +2,12 @@
 //! event log and the audit act on.
 
 use crate::allow_list::AllowEntry;
+use crate::ban_list::Ban;
 use crate::ids::{CommandId, NodeId, Position};
 use crate::jail::JailName;
 use crate::subnet::Subnet;
 use crate::time::{Timestamp, Until};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -71,6 +73,10 @@ pub enum Change {
         key: BanKey,
         /// Whose evidence.
         origin: NodeId,
+        /// From when, and until when it would have been.
+        span: (Timestamp, Timestamp),
+        /// The how-manieth of this offender in this jail.
+        count: u32,
     },
     /// A ban ended.
     Unbanned {
@@ -78,6 +84,10 @@ pub enum Change {
         key: BanKey,
         /// Why.
         reason: UnbanReason,
+        /// As it was. It is not kept anywhere else.
+        ban: Box<Ban>,
+        /// When: its own end, or now if that would come later.
+        end: Timestamp,
     },
     /// An origin was struck out of a ban that others still hold.
     Shortened {
@@ -109,6 +119,11 @@ pub enum Change {
     NodeChanged {
         /// The node.
         node: NodeId,
+    },
+    /// What is over about this and all inside it is forgotten.
+    Forgotten {
+        /// About whom.
+        target: Subnet,
     },
     /// Replicated settings changed.
     SettingsChanged,
@@ -195,4 +210,9 @@ pub struct Applied {
     pub results: Vec<OpResult>,
     /// In order.
     pub changes: Vec<Change>,
+    /// Which changes each operation has made: those before this number, and not before the one of the operation
+    /// before it.
+    pub changes_end: Vec<usize>,
+    /// Operators' commands that were given before, by the numbers of their operations.
+    pub retries: Vec<usize>,
 }

@@ -17,9 +17,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// The highest replicated level that this release can read and write.
-pub const LEVEL: u32 = 1;
+pub const LEVEL: u32 = 2;
 /// The level at which every cluster begins, whatever its nodes can read.
 pub const LEVEL_FIRST: u32 = 1;
+/// From this level on, what is over can be forgotten.
+pub const LEVEL_FORGETTING: u32 = 2;
 
 /// One entry of the replicated log.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -134,14 +136,24 @@ pub enum Op {
         /// The new level.
         level: u32,
     },
+    /// What is over about somebody is forgotten, by the ban list and by every node's history.
+    Forget {
+        /// Who, where, why.
+        operator: Operator,
+        /// About whom: this, and all inside it.
+        target: Subnet,
+    },
 }
 
 impl Op {
     /// The level that it belongs to: where the cluster's is lower, some node can not read it.
     #[must_use]
     pub const fn level(&self) -> u32 {
-        // So far all of them. One that is added belongs to a new level, and is named here.
-        LEVEL_FIRST
+        // One that is added belongs to a new level, and is named here.
+        match self {
+            Op::Forget { .. } => LEVEL_FORGETTING,
+            _ => LEVEL_FIRST,
+        }
     }
 
     /// Who gave this command, if it is an operator's.
@@ -156,7 +168,8 @@ impl Op {
             | Op::Trust { operator, .. }
             | Op::Revoke { operator, .. }
             | Op::Token { operator, .. }
-            | Op::Settings { operator, .. } => Some(operator),
+            | Op::Settings { operator, .. }
+            | Op::Forget { operator, .. } => Some(operator),
             Op::Ban(_) | Op::Tick { .. } | Op::Sweep | Op::NodeSeen(_) | Op::RaiseLevel { .. } => None,
         }
     }

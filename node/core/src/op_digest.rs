@@ -58,6 +58,9 @@ pub(crate) fn of(op: &Op) -> u64 {
             asked.kind(11);
             fields.iter().for_each(|field| asked.setting(field));
         }
+        Op::Forget { target, .. } => {
+            asked.kind(12).subnet(*target);
+        }
         // Not an operator's.
         Op::Ban(_) | Op::Tick { .. } | Op::Sweep | Op::NodeSeen(_) | Op::RaiseLevel { .. } => {}
     }

@@ -1,4 +1,4 @@
-//! What operators' commands do to the ban list: ban, unban, allow, import, trust, and the sweep that
+//! What operators' commands do to the ban list: ban, unban, allow, import, trust, forget, and the sweep that
 //! frees what is over.
 //!
 //! Whatever lifts by will leaves a tombstone, so that evidence from before it never bans again;
@@ -259,6 +259,30 @@ impl BanList {
         }
         changes.push(Change::Disallowed { subnet });
         Outcome::Done { n_affected: 1 }
+    }
+
+    /// Forgets what is over. Whoever was let go stays let go: without the tombstones, evidence that is on its way would
+    /// ban again.
+    pub(crate) fn forget(&mut self, target: Subnet, changes: &mut Vec<Change>) -> Outcome {
+        let target = if target.is_host() { self.settings.counting_subnet(target) } else { target };
+        let now = self.now;
+        if let Some((key, _)) = self.bans_inside(target).find(|(_, ban)| !ban.until.is_over(now)) {
+            let BanKey { subnet, jail } = key;
+            return Outcome::Refused {
+                why: format!(
+                    "{subnet} is banned in jail {jail}, and of a ban that holds nothing is forgotten: `bannkreis unban \
+                     {target}` first"
+                ),
+            };
+        }
+        let over: Vec<BanKey> = self.bans_inside(target).map(|(key, _)| key.clone()).collect();
+        for key in over {
+            self.end(&key, UnbanReason::Expired, changes);
+        }
+        let n_past = self.pasts().filter(|(key, _)| target.contains(key.subnet)).count();
+        self.forget_past(target, None, false);
+        changes.push(Change::Forgotten { target });
+        Outcome::Done { n_affected: u32::try_from(n_past).unwrap_or(u32::MAX) }
     }
 
     pub(crate) fn trust(&mut self, node: NodeId, changes: &mut Vec<Change>) -> Outcome {

@@ -28,6 +28,11 @@ impl NodeNames {
         NodeNames(recorded.chain(members).filter(|(_, name)| !name.is_empty()).collect())
     }
 
+    /// Whether a node has a name.
+    pub(super) fn knows(&self, node: NodeId) -> bool {
+        self.0.contains_key(&node)
+    }
+
     /// A node's name; its id when it has none.
     pub(super) fn name(&self, node: NodeId) -> String {
         self.0.get(&node).cloned().unwrap_or_else(|| node.to_string())

@@ -157,7 +157,8 @@ pub(super) fn deadline(wait_ms: u64) -> Result<Instant, Status> {
     Ok(Instant::now() + Duration::from_millis(wait_ms))
 }
 
-fn targets(texts: &[String]) -> Result<Vec<Subnet>, Status> {
+/// The addresses and prefixes that were typed.
+pub(super) fn targets(texts: &[String]) -> Result<Vec<Subnet>, Status> {
     if texts.len() > TARGETS_MAX {
         let n = texts.len();
         return Err(Status::invalid_argument(format!(
@@ -245,7 +246,7 @@ fn selections(
 }
 
 /// Who gives the `n`-th operation; `first` is the one with the id that the others count on from.
-fn operator(
+pub(super) fn operator(
     peer: &Peer,
     command_id: &str,
     reason: &str,
@@ -258,9 +259,9 @@ fn operator(
             "the reason has {n_bytes} bytes, and {TEXT_BYTES_MAX} are kept: say it shorter"
         )));
     }
-    let base = match first {
-        Some(Op::OperatorBan { operator, .. } | Op::Unban { operator, .. }) => operator.command_id.0,
-        _ => new_or_given_id(command_id)?,
+    let base = match first.and_then(Op::operator) {
+        Some(operator) => operator.command_id.0,
+        None => new_or_given_id(command_id)?,
     };
     Ok(Operator {
         command_id: CommandId(base.wrapping_add(n as u128)),
@@ -356,15 +357,14 @@ fn outcome(view: &BanList, op: &Op) -> Option<Settled> {
 }
 
 fn command_id(op: &Op) -> CommandId {
-    match op {
-        Op::OperatorBan { operator, .. } | Op::Unban { operator, .. } | Op::Token { operator, .. } => {
-            operator.command_id
-        }
-        other => unreachable!("no command proposes this: {other:?}"),
+    match op.operator() {
+        Some(operator) => operator.command_id,
+        None => unreachable!("no command proposes this: {op:?}"),
     }
 }
 
-fn result(target: String, op: &Op, settled: Settled) -> v1::CommandResult {
+/// What came of an operation, for people.
+pub(super) fn result(target: String, op: &Op, settled: Settled) -> v1::CommandResult {
     let (outcome, n_affected, why) = match settled {
         Settled::Done { n_affected } => (v1::CommandOutcome::Done, n_affected, String::new()),
         Settled::Refused { why } => (v1::CommandOutcome::Refused, 0, why),

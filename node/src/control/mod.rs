@@ -6,7 +6,7 @@
 //!
 //! In the order of suggested reading: the trait here, then [`inspection`] (what the warden knows),
 //! `service` (each call) and the files it hands them to, `answers` (from core types to messages),
-//! `advice` (what an operator should do), `enforcement` (who enforces what), `remaining` (what an unban leaves), `members`,
+//! `history` and `told_commands` (what was), `forgetting` (that nobody tells it any more), `advice` (what an operator should do), `enforcement` (who enforces what), `remaining` (what an unban leaves), `members`,
 //! `tokens`, `keys`, `recovery`, `peer` (who asks, and what they may), [`socket`] and [`remote`] (where the doors are).
 
 mod advice;
@@ -14,6 +14,8 @@ mod answers;
 mod bans;
 mod commands;
 mod enforcement;
+mod forgetting;
+pub mod history;
 pub mod inspection;
 mod keys;
 mod members;
@@ -27,9 +29,11 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod told_commands;
 mod why;
 
 pub use bannkreis_raft::BackupFacts;
+pub use history::{HistoryFact, HistoryFound, HistoryWish};
 pub use inspection::Inspection;
 pub use peer::{Groups, Peer, Role};
 pub use recovery::{NewLife, NewTime, RecoverWish};
@@ -70,6 +74,9 @@ pub trait NodeApi: Send + Sync + 'static {
 
     /// What was proposed or commanded at this place of the Raft log, if it is kept here.
     async fn cold_record(&self, cause: Cause) -> Option<ColdRecord>;
+
+    /// The newest of what is kept here of bans that are over and of operators' commands. The error is a sentence.
+    async fn history(&self, wish: HistoryWish) -> Result<HistoryFound, String>;
 
     /// Joins the cluster that this `host:port` belongs to, and returns when this node is a member and has
     /// asked for its bans to be taken over; `token` lets it in, and may be empty where none is needed. The error is

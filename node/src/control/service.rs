@@ -1,7 +1,10 @@
 //! The gRPC service: finds out who asks, and hands each call to the file that answers it.
 
 use super::remote::LateApi;
-use super::{Groups, NodeApi, Peer, Role, bans, commands, keys, members, recovery, status, tokens, why};
+use super::{
+    Groups, NodeApi, Peer, Role, bans, commands, forgetting, history, keys, members, recovery, status,
+    tokens, why,
+};
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::control_server::Control;
 use std::sync::{Arc, OnceLock};
@@ -179,5 +182,21 @@ impl Control for ControlService {
     ) -> Result<Response<v1::RecoverResponse>, Status> {
         let (api, _) = self.admit(&request, Role::Admin)?;
         recovery::recover(api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn history(
+        &self,
+        request: Request<v1::HistoryRequest>,
+    ) -> Result<Response<v1::HistoryResponse>, Status> {
+        let (api, _) = self.admit(&request, Role::Viewer)?;
+        history::history(api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn forget(
+        &self,
+        request: Request<v1::ForgetRequest>,
+    ) -> Result<Response<v1::ForgetResponse>, Status> {
+        let (api, peer) = self.admit(&request, Role::Admin)?;
+        forgetting::forget(api, &peer, request.into_inner()).await.map(Response::new)
     }
 }

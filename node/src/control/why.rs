@@ -2,11 +2,12 @@
 
 use super::answers::{Snapshot, lift_command, until_ms};
 use super::bans::{Row, local_rows};
-use super::{NodeApi, commands, enforcement, service};
+use super::history::{ended_ban, unswept};
+use super::{ColdRecord, HistoryWish, NodeApi, commands, enforcement, service};
 use bannkreis_core::ban_list::{Ban, BanView};
 use bannkreis_core::change::BanKey;
 use bannkreis_core::command::Op;
-use bannkreis_core::history::PastBans;
+use bannkreis_core::history::{HistoryEntry, PastBans};
 use bannkreis_core::ids::{NodeId, Position};
 use bannkreis_core::jail::JailName;
 use bannkreis_core::judge::{self, Protection};
@@ -21,12 +22,18 @@ use tonic::Status;
 const INSIDE_MAX: usize = 100;
 /// So many ended bans are named, the last ones.
 const PAST_MAX: usize = 100;
+/// So much of the history is looked through for them.
+const HISTORY_MAX: usize = 200;
+/// So many ended bans are told with all that is known of them, the last ones.
+const ENDED_MAX: usize = 20;
 /// So many failures below maxretry are named.
 const FAILURES_MAX: usize = 100;
 
 /// What the ban list holds about a target; keys only once, so that it can be gathered on another thread.
 struct Found {
     holding: Vec<(BanKey, Ban)>,
+    /// Not swept away yet.
+    over: Vec<(BanKey, Ban)>,
     inside: Vec<(BanKey, Ban)>,
     n_inside: u64,
     past: Vec<(BanKey, PastBans)>,
@@ -54,6 +61,7 @@ fn find(view: &BanView, target: Subnet, now: Timestamp) -> Found {
     let lifts = view.tombstones().filter(|(subnet, _, _)| concerns(*subnet));
     Found {
         holding: view.bans_holding(target).filter(live).map(owned).collect(),
+        over: view.bans_holding(target).filter(|entry| !live(entry)).map(owned).collect(),
         inside: inside.into_iter().take(INSIDE_MAX).map(owned).collect(),
         n_inside,
         past,
@@ -71,7 +79,7 @@ pub(super) async fn why(api: &dyn NodeApi, request: v1::WhyRequest) -> Result<v1
     let mut bans = Vec::new();
     for (key, ban) in &found.holding {
         let evidence = match api.cold_record(ban.cause).await {
-            Some(record) => evidence(&snapshot, key, record.at, &record.op),
+            Some(record) => evidence_of(&snapshot, key, &record),
             None => None,
         };
         bans.push(v1::WhyBan { ban: Some(snapshot.ban_info(key, ban)), evidence });
@@ -89,6 +97,24 @@ pub(super) async fn why(api: &dyn NodeApi, request: v1::WhyRequest) -> Result<v1
             }
         }
     }
+    let wish = HistoryWish { target: Some(target), jail: None, since: Timestamp::ZERO, n_max: HISTORY_MAX };
+    let told = api.history(wish).await.map_err(Status::internal)?;
+    let mut ended = told.facts.iter().filter_map(|fact| match &fact.entry {
+        HistoryEntry::Ended(over) if over.key.subnet.contains(target) => {
+            Some(ended_ban(&snapshot, fact, over))
+        }
+        _ => None,
+    });
+    let mut last_ended: Vec<v1::EndedBan> = ended.by_ref().take(ENDED_MAX).collect();
+    for (key, ban) in &found.over {
+        let fact = unswept(key, ban, now, api.cold_record(ban.cause).await);
+        if let Some((fact, HistoryEntry::Ended(over))) = fact.as_ref().map(|fact| (fact, &fact.entry)) {
+            last_ended.push(ended_ban(&snapshot, fact, over));
+        }
+    }
+    last_ended.sort_by_key(|over| std::cmp::Reverse(over.end_ms));
+    last_ended.truncate(ENDED_MAX);
+    let has_more_ended = told.is_cut || ended.next().is_some();
     let causes = found.holding.iter().map(|(_, ban)| ban.cause.position);
     let position = causes.chain(found.lifted.map(|(position, _)| position)).max();
     Ok(v1::WhyResponse {
@@ -101,22 +127,29 @@ pub(super) async fn why(api: &dyn NodeApi, request: v1::WhyRequest) -> Result<v1
         protections: protections(&snapshot, target),
         failures: failures(&snapshot),
         past: found.past.iter().map(|(key, past)| past_bans(key, past)).collect(),
+        ended: last_ended,
+        has_more_ended,
         lifted_ms: found.lifted.map(|(_, at)| at.0),
         enforcement: enforcement::list(&snapshot.cluster, &snapshot.names, position),
         is_blocked_here: snapshot.is_blocking() && snapshot.inspection.is_blocked,
     })
 }
 
-/// What the operation that made a ban says about it.
-fn evidence(snapshot: &Snapshot, key: &BanKey, at: Timestamp, op: &Op) -> Option<v1::WhyEvidence> {
-    match op {
-        Op::Ban(proposal) => Some(proposed(snapshot, at, proposal)),
-        Op::OperatorBan { operator, .. } => Some(v1::WhyEvidence {
-            node: snapshot.names.name(operator.node),
-            author: operator.author.clone(),
-            reason: operator.reason.clone(),
-            ..v1::WhyEvidence::default()
-        }),
+/// What the operation that made a ban says about it. Positions of a cluster that this node was in before may be the
+/// same, so what is about somebody else is nothing.
+pub(super) fn evidence_of(snapshot: &Snapshot, key: &BanKey, record: &ColdRecord) -> Option<v1::WhyEvidence> {
+    match &record.op {
+        Op::Ban(proposal) if proposal.offender == key.subnet && proposal.jail == key.jail => {
+            Some(proposed(snapshot, record.at, proposal))
+        }
+        Op::OperatorBan { operator, target, jail, .. } if *target == key.subnet && *jail == key.jail => {
+            Some(v1::WhyEvidence {
+                node: snapshot.names.name(operator.node),
+                author: operator.author.clone(),
+                reason: operator.reason.clone(),
+                ..v1::WhyEvidence::default()
+            })
+        }
         Op::Import { operator, bans, .. } => {
             let imported = bans.iter().find(|ban| ban.subnet == key.subnet && ban.jail == key.jail)?;
             Some(v1::WhyEvidence {
@@ -264,7 +297,8 @@ fn failures(snapshot: &Snapshot) -> Vec<v1::WhyFailures> {
         .collect()
 }
 
-fn past_bans(key: &BanKey, past: &PastBans) -> v1::WhyPast {
+/// What the ban list remembers of somebody's bans that are over.
+pub(super) fn past_bans(key: &BanKey, past: &PastBans) -> v1::WhyPast {
     v1::WhyPast {
         subnet: key.subnet.to_string(),
         jail: key.jail.to_string(),

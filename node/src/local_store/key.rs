@@ -3,9 +3,13 @@
 //! Stored forms: they must never change.
 
 use super::LocalStoreError;
+use bannkreis_core::history::HistoryKey;
 use bannkreis_core::ids::Position;
+use bannkreis_core::subnet::Subnet;
+use bannkreis_core::time::Timestamp;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +25,9 @@ pub(super) const OUTBOX: u8 = 2;
 pub(super) const OVERRIDES: u8 = 3;
 pub(super) const SOURCES: u8 = 4;
 pub(super) const COLD: u8 = 5;
+pub(super) const HISTORY: u8 = 6;
+pub(super) const HISTORY_OF: u8 = 7;
+pub(super) const TO_FORGET: u8 = 8;
 
 /// Which command of which log entry a cold record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,11 +65,64 @@ pub enum Key {
     Cold(ColdKey),
     /// A fact of this name.
     Meta(&'static str),
+    /// An entry of the history.
+    History(HistoryKey),
+    /// That there is an entry of the history about this subnet. Sorted by the subnets' first addresses.
+    HistoryOf(Subnet, HistoryKey),
+    /// That everything before this about this subnet, and all inside it, is to be forgotten.
+    ToForget(Subnet, HistoryKey),
+}
+
+/// How many bytes an encoded [`HistoryKey`] has.
+const HISTORY_KEY_BYTES: usize = 28;
+
+fn put_history_key(bytes: &mut Vec<u8>, key: &HistoryKey) {
+    bytes.extend_from_slice(&key.at.0.to_be_bytes());
+    bytes.extend_from_slice(&key.position.generation.to_be_bytes());
+    bytes.extend_from_slice(&key.position.index.to_be_bytes());
+    bytes.extend_from_slice(&key.op.to_be_bytes());
+    bytes.extend_from_slice(&key.n.to_be_bytes());
+}
+
+/// The family and the first address of a subnet, so that what is inside it follows.
+pub(super) fn put_first_address(bytes: &mut Vec<u8>, subnet: Subnet) {
+    bytes.push(if subnet.is_v4() { 4 } else { 6 });
+    match subnet.address() {
+        IpAddr::V4(v4) => bytes.extend_from_slice(&v4.octets()),
+        IpAddr::V6(v6) => bytes.extend_from_slice(&v6.octets()),
+    }
+}
+
+/// Reads what stands behind the table's byte in the key of an entry of the history.
+pub(super) fn decode_history_key(bytes: &[u8]) -> Option<HistoryKey> {
+    let (at, rest) = bytes.split_first_chunk()?;
+    let (generation, rest) = rest.split_first_chunk()?;
+    let (index, rest) = rest.split_first_chunk()?;
+    let (op, rest) = rest.split_first_chunk()?;
+    Some(HistoryKey {
+        at: Timestamp(u64::from_be_bytes(*at)),
+        position: Position { generation: u32::from_be_bytes(*generation), index: u64::from_be_bytes(*index) },
+        op: u32::from_be_bytes(*op),
+        n: u32::from_be_bytes(rest.try_into().ok()?),
+    })
+}
+
+/// Reads what stands behind the table's byte in the key that says whom an entry is about.
+pub(super) fn decode_history_of(bytes: &[u8]) -> Option<(Subnet, HistoryKey)> {
+    let (family, rest) = bytes.split_first()?;
+    let (subnet, rest) = rest.split_at_checked(rest.len().checked_sub(HISTORY_KEY_BYTES)?)?;
+    let (prefix_len, address) = subnet.split_last()?;
+    let address = match family {
+        4 => IpAddr::from(<[u8; 4]>::try_from(address).ok()?),
+        6 => IpAddr::from(<[u8; 16]>::try_from(address).ok()?),
+        _ => return None,
+    };
+    Some((Subnet::new(address, *prefix_len)?, decode_history_key(rest)?))
 }
 
 impl Key {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(24);
+        let mut bytes = Vec::with_capacity(48);
         match self {
             Key::Meta(name) => {
                 bytes.push(META);
@@ -86,6 +146,16 @@ impl Key {
                 bytes.extend_from_slice(&position.index.to_be_bytes());
                 bytes.extend_from_slice(&op.to_be_bytes());
             }
+            Key::History(key) => {
+                bytes.push(HISTORY);
+                put_history_key(&mut bytes, key);
+            }
+            Key::HistoryOf(subnet, key) | Key::ToForget(subnet, key) => {
+                bytes.push(if matches!(self, Key::ToForget(..)) { TO_FORGET } else { HISTORY_OF });
+                put_first_address(&mut bytes, *subnet);
+                bytes.push(subnet.prefix_len());
+                put_history_key(&mut bytes, key);
+            }
         }
         bytes
     }
@@ -98,6 +168,9 @@ impl Key {
             Key::Source(path) => format!("the place in the log {}", path.display()),
             Key::Cold(ColdKey { position, op }) => format!("the cold record {position}/{op}"),
             Key::Meta(name) => format!("the fact `{name}`"),
+            Key::History(key) | Key::HistoryOf(_, key) | Key::ToForget(_, key) => {
+                format!("the entry {}/{} of the history", key.position, key.op)
+            }
         }
     }
 }

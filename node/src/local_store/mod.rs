@@ -1,5 +1,5 @@
-//! What this host alone remembers over a restart: the outbox, overrides, places in logs, cold records
-//! and a few facts, in the sled database `local/` of the state directory.
+//! What this host alone remembers over a restart: the outbox, overrides, places in logs, cold records, the
+//! history and a few facts, in the sled database `local/` of the state directory.
 //!
 //! Values are bytes that begin with a format byte; what they mean is known to who writes them. The
 //! Raft log is elsewhere (`bannkreis-raft`): losing this database loses no acknowledged ban.
@@ -8,10 +8,12 @@
 //! one thread writes and syncs them together, at most [`SYNC_DELAY`] later. What is read is what is
 //! committed, written or not; a restart sees whole batches, in the order in which they were committed.
 
+mod history;
 mod key;
 mod opening;
 mod writer;
 
+pub use history::{Page, Subjects};
 pub use key::{Batch, ColdKey, KEY_BYTES_MAX, Key, VALUE_BYTES_MAX};
 pub use opening::{QUARANTINES_MAX, Quarantine};
 pub use writer::{PENDING_BYTES_MAX, SYNC_DELAY};
@@ -171,15 +173,35 @@ impl LocalStore {
 
     /// The first `n_max` entries in a range of keys, those that are not written yet included.
     fn range(&self, keys: Range<Vec<u8>>, n_max: usize) -> Result<Entries<Vec<u8>>, LocalStoreError> {
+        let found = self.merged(keys, |written, n| Box::new(written.take(n)), n_max)?;
+        Ok(found.into_iter().filter_map(|(key, value)| Some((key, value?))).take(n_max).collect())
+    }
+
+    /// The last `n_max` entries in a range of keys, the last one first, those that are not written yet included.
+    fn range_back(&self, keys: Range<Vec<u8>>, n_max: usize) -> Result<Entries<Vec<u8>>, LocalStoreError> {
+        let found = self.merged(keys, |written, n| Box::new(written.rev().take(n)), n_max)?;
+        Ok(found.into_iter().rev().filter_map(|(key, value)| Some((key, value?))).take(n_max).collect())
+    }
+
+    /// What a direction of reading finds, with what is not written yet; removed ones stand there without a value.
+    fn merged(
+        &self,
+        keys: Range<Vec<u8>>,
+        direction: impl FnOnce(
+            sled::Iter,
+            usize,
+        ) -> Box<dyn Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>>,
+        n_max: usize,
+    ) -> Result<BTreeMap<Vec<u8>, Option<Vec<u8>>>, LocalStoreError> {
         // In this order: what is written in between is found twice, not missed.
         let unwritten = self.writer.unwritten(keys.clone());
         let mut found = BTreeMap::new();
-        for entry in self.db.range(keys).take(n_max.saturating_add(unwritten.len())) {
+        for entry in direction(self.db.range(keys), n_max.saturating_add(unwritten.len())) {
             let (key, value) = entry.map_err(|error| read_error(&error))?;
             found.insert(key.to_vec(), Some(value.to_vec()));
         }
         found.extend(unwritten);
-        Ok(found.into_iter().filter_map(|(key, value)| Some((key, value?))).take(n_max).collect())
+        Ok(found)
     }
 }
 

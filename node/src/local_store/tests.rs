@@ -1,7 +1,9 @@
 //! The local store over real directories: what is there after it was closed, killed, damaged.
 
 use super::*;
+use bannkreis_core::history::HistoryKey;
 use bannkreis_core::ids::Position;
+use bannkreis_core::time::Timestamp;
 use std::fs;
 
 fn open(directory: &Path) -> LocalStore {
@@ -201,4 +203,46 @@ fn more_than_the_disk_can_take_is_refused_and_nothing_is_torn() {
     assert_eq!(store.outbox().expect("read"), []);
     store.commit(batch(&[(outbox(1), Some(b"x"))])).expect("room");
     store.flush().expect("synced");
+}
+
+/// Stored forms must never change.
+#[test]
+fn keys_of_the_history_sort_by_time_and_by_first_address() {
+    let key =
+        HistoryKey { at: Timestamp(0x0102), position: Position { generation: 3, index: 4 }, op: 5, n: 6 };
+    let in_time = [0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 6];
+    assert_eq!(Key::History(key).encode(), [&[6][..], &in_time].concat());
+    let subnet = "192.0.2.0/24".parse().expect("a subnet");
+    let about = [&[7, 4, 192, 0, 2, 0, 24][..], &in_time].concat();
+    assert_eq!(Key::HistoryOf(subnet, key).encode(), about);
+    assert_eq!(key::decode_history_of(&about[1..]), Some((subnet, key)));
+    let subnet = "2001:db8::/64".parse().expect("a subnet");
+    let about = Key::HistoryOf(subnet, key).encode();
+    assert_eq!(key::decode_history_of(&about[1..]), Some((subnet, key)));
+    assert_eq!(key::decode_history_of(&about[1..20]), None);
+}
+
+/// Memory of this process that is not a file's, in KiB: proc_pid_status(5).
+fn anonymous_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("it is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a line of it");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Without the reads after a write this costs 2 KiB for each record: 40 MiB.
+#[test]
+fn large_batches_leave_nothing_behind_in_memory() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = open(directory.path());
+    let before_kib = anonymous_kib();
+    for n_batch in 0..10 {
+        let mut batch = Batch::new();
+        for n in 0..2_000 {
+            batch.put(Key::Cold(cold(n_batch * 2_000 + n, 0)), vec![7; 100]).expect("short");
+        }
+        store.commit(batch).expect("room");
+        store.flush().expect("written");
+    }
+    let grown_kib = anonymous_kib().saturating_sub(before_kib);
+    assert!(grown_kib < 20 * 1024, "{grown_kib} KiB for 2 MiB of records");
 }

@@ -210,5 +210,5 @@ fn write(opened: &mut Opened, changes: &Changes) -> Result<(), String> {
             None => batch.remove(key.as_slice()),
         }
     }
-    opened.write(batch)
+    opened.write(batch, changes.len())
 }

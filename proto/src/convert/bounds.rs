@@ -29,6 +29,8 @@ pub const SETTINGS_MAX: usize = 64;
 pub const NODE_JAILS_MAX: usize = 1_024;
 /// A host's name (RFC 1035 section 2.3.4).
 pub const NODE_NAME_BYTES_MAX: usize = 255;
+/// Nodes whose names an entry of the history keeps: the origins of a ban, and who ended it.
+pub const STORED_NAMES_MAX: usize = 16;
 /// A `host:port`.
 pub const NODE_ADDRESS_BYTES_MAX: usize = 300;
 /// All port ranges of a set of ports: as many of each of the 256 protocols as there may be.

@@ -68,6 +68,10 @@ impl From<&Op> for v1::Op {
                 fields: fields.iter().map(v1::Setting::from).collect(),
             }),
             Op::RaiseLevel { level } => Kind::RaiseLevel(v1::op::RaiseLevel { level: *level }),
+            Op::Forget { operator, target } => Kind::Forget(v1::op::Forget {
+                operator: Some(operator.into()),
+                target: Some((*target).into()),
+            }),
         };
         v1::Op { kind: Some(kind) }
     }
@@ -97,6 +101,10 @@ impl TryFrom<v1::Op> for Op {
             Kind::Token(wire) => decode_token(wire).inside("token"),
             Kind::Settings(wire) => decode_settings(wire).inside("settings"),
             Kind::RaiseLevel(v1::op::RaiseLevel { level }) => Ok(Op::RaiseLevel { level }),
+            Kind::Forget(v1::op::Forget { operator, target }) => Ok(Op::Forget {
+                operator: required(operator, "operator").inside("forget")?,
+                target: required(target, "target").inside("forget")?,
+            }),
         }
     }
 }

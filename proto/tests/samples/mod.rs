@@ -6,7 +6,7 @@ use bannkreis_core::ban_list::{Ban, Cause, NodeEntry, Origin, Tombstone};
 use bannkreis_core::change::{BanKey, OpResult, Outcome, Voided};
 use bannkreis_core::command::{Command, ImportedBan, ImportedHistory, Op, UnbanSelection};
 use bannkreis_core::event::{OutboxEntry, Override, OverrideKind, ServedOffence};
-use bannkreis_core::history::PastBans;
+use bannkreis_core::history::{EndedBan, Ending, GivenCommand, HistoryEntry, PastBans};
 use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
 use bannkreis_core::jail::{BanPolicy, Growth, JailName, PortRange, Ports, Protocol};
 use bannkreis_core::judge::{NotSharedReason, Protection, Verdict};
@@ -73,6 +73,10 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
             alone(Op::Settings { operator: operator(), fields: Settings::at_birth([3; 16]).fields() }),
         ),
         ("raise_level", alone(Op::RaiseLevel { level: 2 })),
+        (
+            "forget",
+            Command { level: 2, ..alone(Op::Forget { operator: operator(), target: subnet("192.0.2.7") }) },
+        ),
     ]
 }
 
@@ -237,6 +241,39 @@ pub(crate) fn overrides() -> Vec<(&'static str, (Subnet, Override))> {
         ("guessed", (subnet("192.0.2.8"), guessed)),
         ("release", (subnet("192.0.2.7"), decision(OverrideKind::Release))),
         ("block", (subnet("2001:db8:1:2::/64"), decision(OverrideKind::Block))),
+    ]
+}
+
+/// An entry of the history, and what the nodes in it are called.
+pub(crate) type Told = (HistoryEntry, Vec<(NodeId, String)>);
+
+pub(crate) fn histories() -> Vec<(&'static str, Told)> {
+    let ended = |ending| {
+        HistoryEntry::Ended(EndedBan {
+            key: BanKey { subnet: subnet("192.0.2.7"), jail: jail("sshd") },
+            since: Timestamp(NOW.0 - 5_000),
+            end: NOW,
+            count: 3,
+            origins: vec![NODE, PEER],
+            cause: Cause { position: BASIS, op: 9 },
+            ending,
+        })
+    };
+    let import = Op::Import { operator: operator(), bans: vec![], allow: vec![], history: vec![] };
+    let given = |outcome| {
+        let (op, n_imported) = (import.clone(), [1, 2, 3]);
+        HistoryEntry::Given(GivenCommand { at: NOW, op, n_imported, outcome })
+    };
+    let named = |entry| (entry, vec![(NODE, "kopano".to_string()), (PEER, "kerio".to_string())]);
+    vec![
+        ("expired", named(ended(Ending::Expired))),
+        ("lifted", named(ended(Ending::Lifted(operator())))),
+        ("allowed", named(ended(Ending::Allowed(operator())))),
+        ("by_node", named(ended(Ending::ByNode(operator())))),
+        ("own_address", named(ended(Ending::OwnAddress(PEER)))),
+        ("late", named(ended(Ending::Late))),
+        ("done", named(given(Outcome::Done { n_affected: 6 }))),
+        ("refused", named(given(Outcome::Refused { why: "it is wide".to_string() }))),
     ]
 }
 

@@ -5,7 +5,7 @@ use bannkreis_core::ban_list::{Ban, Cause, NodeEntry, ORIGINS_MAX, Origin, Tombs
 use bannkreis_core::change::{BanKey, OpResult, Outcome, Voided};
 use bannkreis_core::command::{Command, ImportedBan, ImportedHistory, LEVEL, Op, UnbanSelection};
 use bannkreis_core::event::{OutboxEntry, Override, OverrideKind, SERVED_OFFENCES_MAX, ServedOffence};
-use bannkreis_core::history::PastBans;
+use bannkreis_core::history::{EndedBan, Ending, GivenCommand, HistoryEntry, PastBans};
 use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
 use bannkreis_core::jail::{BanPolicy, Growth, JailName, PortRange, Ports, Protocol};
 use bannkreis_core::judge::{NotSharedReason, Protection, Verdict};
@@ -67,6 +67,7 @@ pub(crate) fn op() -> BoxedStrategy<Op> {
             .prop_map(|(operator, settings)| Op::Settings { operator, fields: settings.fields() }),
         (operator(), vec(setting(), 0..4)).prop_map(|(operator, fields)| Op::Settings { operator, fields }),
         any::<u32>().prop_map(|level| Op::RaiseLevel { level }),
+        (operator(), subnet()).prop_map(|(operator, target)| Op::Forget { operator, target }),
     ]
     .boxed()
 }
@@ -450,4 +451,37 @@ fn ban() -> impl Strategy<Value = Ban> {
             cause,
         },
     )
+}
+
+pub(crate) fn history() -> impl Strategy<Value = (HistoryEntry, Vec<(NodeId, String)>)> {
+    (prop_oneof![ended_ban(), given_command()], vec((node(), text()), 0..=9))
+}
+
+fn ended_ban() -> BoxedStrategy<HistoryEntry> {
+    let cause = (position(), any::<u32>()).prop_map(|(position, op)| Cause { position, op });
+    let origins = vec(node(), 0..=ORIGINS_MAX);
+    (key(), time(), time(), any::<u32>(), origins, cause, ending())
+        .prop_map(|(key, since, end, count, origins, cause, ending)| {
+            HistoryEntry::Ended(EndedBan { key, since, end, count, origins, cause, ending })
+        })
+        .boxed()
+}
+
+fn ending() -> impl Strategy<Value = Ending> {
+    prop_oneof![
+        Just(Ending::Expired),
+        operator().prop_map(Ending::Lifted),
+        operator().prop_map(Ending::Allowed),
+        operator().prop_map(Ending::ByNode),
+        node().prop_map(Ending::OwnAddress),
+        Just(Ending::Late),
+    ]
+}
+
+fn given_command() -> BoxedStrategy<HistoryEntry> {
+    (time(), op(), any::<[u32; 3]>(), outcome())
+        .prop_map(|(at, op, n_imported, outcome)| {
+            HistoryEntry::Given(GivenCommand { at, op, n_imported, outcome })
+        })
+        .boxed()
 }

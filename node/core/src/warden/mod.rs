@@ -337,7 +337,7 @@ impl Warden {
                     judge_all = true;
                     render_all = true;
                 }
-                Change::LevelRaised { .. } => {}
+                Change::LevelRaised { .. } | Change::Forgotten { .. } => {}
             }
         }
         if judge_all {

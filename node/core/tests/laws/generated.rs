@@ -155,6 +155,7 @@ pub(crate) fn op(index: u64) -> impl Strategy<Value = Op> {
             Op::Allow { operator, entry }
         }),
         1 => (id.clone(), offender()).prop_map(|(operator, subnet)| Op::Disallow { operator, subnet }),
+        1 => (id.clone(), offender()).prop_map(|(operator, target)| Op::Forget { operator, target }),
         1 => (id, 0u32..4).prop_map(|(operator, burst)| {
             let fields = vec![Setting::QuotaBurst(burst), Setting::QuotaPerMinute(1), Setting::DampedLiveMax(1)];
             Op::Settings { operator, fields }

@@ -6,6 +6,7 @@ mod applying;
 mod brought_along;
 mod generated;
 mod generations;
+mod histories;
 mod judging;
 mod known_offenders;
 mod lifting;

@@ -1,12 +1,13 @@
 //! A node whose cluster answers as a test wants it.
 
 use crate::control::{
-    BackupFacts, CertificateFacts, ClusterFacts, ColdRecord, Committed, Inspection, IssuedCertificate,
-    KeyFacts, MemberFacts, MemberOrder, NewLife, NewToken, NodeApi, NodeFacts, OrderFailure, Peer,
-    ProposeFailure, RecoverWish, Role,
+    BackupFacts, CertificateFacts, ClusterFacts, ColdRecord, Committed, HistoryFact, HistoryFound,
+    HistoryWish, Inspection, IssuedCertificate, KeyFacts, MemberFacts, MemberOrder, NewLife, NewToken,
+    NodeApi, NodeFacts, OrderFailure, Peer, ProposeFailure, RecoverWish, Role,
 };
 use bannkreis_core::ban_list::{BanList, BanView, Cause};
 use bannkreis_core::command::{Command, LEVEL, Op};
+use bannkreis_core::history::{HistoryEntry, entries};
 use bannkreis_core::ids::{ClusterId, NodeId, Operator, Position};
 use bannkreis_core::jail::JailName;
 use bannkreis_core::node_record::NodeRecord;
@@ -38,11 +39,15 @@ pub(super) struct MadeUp {
     inspection: Inspection,
     backend: &'static str,
     halted: Option<String>,
+    /// So much has passed since everything was written.
+    ahead_ms: u64,
 }
 
 struct State {
     list: BanList,
     cold: BTreeMap<Cause, ColdRecord>,
+    /// The oldest first.
+    history: Vec<HistoryFact>,
     members: Vec<MemberFacts>,
     fates: VecDeque<Fate>,
     n_proposals: usize,
@@ -97,6 +102,7 @@ impl MadeUp {
         let state = State {
             list,
             cold: BTreeMap::new(),
+            history: Vec::new(),
             members: names.map(member).to_vec(),
             fates: VecDeque::new(),
             n_proposals: 0,
@@ -106,7 +112,7 @@ impl MadeUp {
             no_quorum_since: None,
             catching_up: names.map(|(node, _)| (node, 0)).to_vec(),
         };
-        MadeUp { state: Mutex::new(state), inspection, backend: "nftables", halted: None }
+        MadeUp { state: Mutex::new(state), inspection, backend: "nftables", halted: None, ahead_ms: 0 }
     }
 
     /// The next proposals end like this; those after them are committed.
@@ -140,6 +146,12 @@ impl MadeUp {
     /// This node can not follow the Raft log any further.
     pub(super) fn halted_by(mut self, why: &str) -> MadeUp {
         self.halted = Some(why.to_owned());
+        self
+    }
+
+    /// So much later than everything that is written.
+    pub(super) fn ahead_by(mut self, ms: u64) -> MadeUp {
+        self.ahead_ms = ms;
         self
     }
 
@@ -177,6 +189,16 @@ impl MadeUp {
         self.with(|state| state.apply(ops))
     }
 
+    /// This node has nothing more of what is over than the ban list.
+    pub(super) fn forget_history(&self) {
+        self.with(|state| state.history.clear());
+    }
+
+    /// What is kept of the first operation of an entry is another one.
+    pub(super) fn mistake_evidence(&self, position: Position, op: Op) {
+        self.with(|state| state.cold.insert(Cause { position, op: 0 }, ColdRecord { at: NOW, op }));
+    }
+
     pub(super) fn n_proposals(&self) -> usize {
         self.with(|state| state.n_proposals)
     }
@@ -203,7 +225,15 @@ impl State {
             self.cold.insert(cause, ColdRecord { at: NOW, op: op.clone() });
         }
         let command = Command { at: NOW, level: LEVEL, ops, ..Command::default() };
-        Committed { position, results: self.list.apply(position, &command).results }
+        let applied = self.list.apply(position, &command);
+        for (_, entry) in entries(position, self.list.now(), &command, &applied) {
+            let evidence = match &entry {
+                HistoryEntry::Ended(ended) => self.cold.get(&ended.cause).cloned(),
+                HistoryEntry::Given(_) => None,
+            };
+            self.history.push(HistoryFact { entry, names: Vec::new(), evidence });
+        }
+        Committed { position, results: applied.results }
     }
 }
 
@@ -219,7 +249,8 @@ impl NodeApi for MadeUp {
     }
 
     fn now(&self) -> Now {
-        Now { cluster: NOW, wall: NOW, estimated: false }
+        let now = NOW.plus_ms(self.ahead_ms);
+        Now { cluster: now, wall: now, estimated: false }
     }
 
     fn node(&self) -> NodeFacts {
@@ -285,6 +316,19 @@ impl NodeApi for MadeUp {
 
     async fn cold_record(&self, cause: Cause) -> Option<ColdRecord> {
         self.with(|state| state.cold.get(&cause).cloned())
+    }
+
+    async fn history(&self, wish: HistoryWish) -> Result<HistoryFound, String> {
+        let is_asked_for = |entry: &HistoryEntry| {
+            let about = |target: Subnet| entry.subnet().is_some_and(|subnet| subnet.intersects(target));
+            wish.target.is_none_or(about) && wish.jail.as_ref().is_none_or(|only| entry.jail() == Some(only))
+        };
+        let mut facts = self.with(|state| state.history.clone());
+        facts.reverse();
+        facts.retain(|fact| is_asked_for(&fact.entry));
+        let is_cut = facts.len() > wish.n_max;
+        facts.truncate(wish.n_max);
+        Ok(HistoryFound { facts, is_cut })
     }
 
     async fn join(&self, host_port: &str, _token: &str) -> Result<(), String> {

@@ -3,6 +3,7 @@
 mod asking;
 mod commanding;
 mod door;
+mod history;
 mod keys;
 mod made_up;
 mod members;

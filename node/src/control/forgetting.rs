@@ -1,0 +1,36 @@
+//! `forget`: what is over about somebody is forgotten, by the ban list at once and by every node's history soon after.
+//!
+//! Not for how a node does that: `retention.rs`.
+
+use super::answers::Snapshot;
+use super::commands::{commit, deadline, operator, result, targets};
+use super::{NodeApi, Peer};
+use bannkreis_core::command::Op;
+use bannkreis_core::subnet::Subnet;
+use bannkreis_proto::v1;
+use tonic::Status;
+
+/// Executes `forget`.
+pub(super) async fn forget(
+    api: &dyn NodeApi,
+    peer: &Peer,
+    request: v1::ForgetRequest,
+) -> Result<v1::ForgetResponse, Status> {
+    let deadline = deadline(request.wait_ms)?;
+    let settings = *api.view().settings();
+    let counted = |target: Subnet| if target.is_host() { settings.counting_subnet(target) } else { target };
+    let targets: Vec<Subnet> = targets(&request.targets)?.into_iter().map(counted).collect();
+    if targets.is_empty() {
+        return Err(Status::invalid_argument("nobody to forget: name an address or a prefix"));
+    }
+    let mut ops = Vec::with_capacity(targets.len());
+    for (n, &target) in targets.iter().enumerate() {
+        let operator = operator(peer, &request.command_id, &request.reason, n, ops.first())?;
+        ops.push(Op::Forget { operator, target });
+    }
+    let (settled, _) = commit(api, &ops, deadline).await;
+    let after = Snapshot::take_counts(api).await?;
+    let results = ops.iter().zip(&targets).zip(settled);
+    let results = results.map(|((op, target), settled)| result(target.to_string(), op, settled));
+    Ok(v1::ForgetResponse { state: Some(after.state()), results: results.collect() })
+}

@@ -1,0 +1,374 @@
+//! How long this node keeps what it can tell people: for the cluster's `history_retention_ms`, as far as there is room.
+//!
+//! ```text
+//!   history    older than the retention, or beyond the bounds ──▶ gone, the oldest first
+//!   evidence   of a live ban ──▶ stays, whatever its age
+//!              of an ended ban that the history still tells of ──▶ stays with it
+//!              anything else older than the retention ──▶ gone
+//!   both       about somebody whom an operator has everybody forget ──▶ gone
+//! ```
+//!
+//! It runs beside everything else, now and again, on a thread of its own. Not for what is replicated of ended bans: the
+//! ban list frees that by itself, by the same setting.
+
+use crate::control::ColdRecord;
+use crate::history;
+use crate::local_store::{Batch, ColdKey, Key, LocalStore, LocalStoreError, Subjects};
+use crate::raft_observer::{decode_cold, encode_cold};
+use bannkreis_core::ban_list::{BanList, Cause};
+use bannkreis_core::command::Op;
+use bannkreis_core::history::{HistoryEntry, HistoryKey};
+use bannkreis_core::ids::Position;
+use bannkreis_core::subnet::Subnet;
+use bannkreis_core::time::{MINUTE_MS, Timestamp};
+use bannkreis_proto::convert::encode_ops;
+
+/// So much time passes from one look at what is too old to the next; so what is too old goes within an hour.
+pub const PASS_INTERVAL_MS: u64 = 30 * MINUTE_MS;
+/// After so many new records there is a look in any case, so that the bounds hold.
+pub const PASS_RECORDS: u64 = 50_000;
+/// So many records are read at once, and those of them that go are written together.
+const AT_ONCE: usize = 1_000;
+/// What the keys of an entry of the history take, in bytes.
+const HISTORY_KEYS_BYTES: usize = 96;
+/// What the key of a piece of evidence takes, in bytes.
+const EVIDENCE_KEY_BYTES: usize = 17;
+
+/// How much may be kept. The oldest goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Ended bans and commands.
+    pub history_records_max: usize,
+    /// Their keys and values.
+    pub history_bytes_max: usize,
+    /// Pieces of evidence. Those of bans that are over go first; beyond it the oldest ban's goes as well.
+    pub evidence_records_max: usize,
+    /// Their keys and values.
+    pub evidence_bytes_max: usize,
+}
+
+/// What a node keeps. A day of 8,000 bans fits thirty times. Each record takes some 150 bytes of memory as well, in sled's
+/// tables.
+pub const BOUNDS: Bounds = Bounds {
+    history_records_max: 250_000,
+    history_bytes_max: 128 * 1024 * 1024,
+    evidence_records_max: 1_000_000,
+    evidence_bytes_max: 512 * 1024 * 1024,
+};
+
+/// What one look has taken away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Ended bans and commands.
+    pub n_history: usize,
+    /// Pieces of evidence.
+    pub n_evidence: usize,
+    /// Of these, evidence of live bans, for which there was no room.
+    pub n_of_live_bans: usize,
+}
+
+/// Forgets what is too old at `now`, and what is too much.
+///
+/// # Errors
+/// When the store can not be read or written; then the rest waits for the next look.
+pub fn forget(
+    store: &LocalStore,
+    view: &BanList,
+    now: Timestamp,
+    bounds: &Bounds,
+) -> Result<Forgotten, LocalStoreError> {
+    let oldest = now.minus_ms(view.settings().history_retention_ms);
+    let mut forgotten =
+        Forgotten { n_history: forget_history(store, oldest, bounds)?, ..Forgotten::default() };
+    let mut too_much = too_much_evidence(store, bounds)?;
+    forget_evidence(store, view, oldest, &mut too_much, false, &mut forgotten)?;
+    if too_much.is_any() {
+        forget_evidence(store, view, oldest, &mut too_much, true, &mut forgotten)?;
+    }
+    Ok(forgotten)
+}
+
+/// Forgets everybody who is to be forgotten, in the history and in the evidence, and says how many that were. What came
+/// later stays, also when the command to forget is applied again after a restart.
+///
+/// # Errors
+/// When the store can not be read or written; then it is done at the next look.
+pub fn forget_asked(store: &LocalStore) -> Result<usize, LocalStoreError> {
+    let asked = store.to_forget(AT_ONCE)?;
+    if asked.is_empty() {
+        return Ok(0);
+    }
+    for (target, upto) in &asked {
+        forget_history_of(store, *target, *upto)?;
+    }
+    forget_evidence_of(store, &asked)?;
+    let mut batch = Batch::new();
+    for (target, upto) in &asked {
+        batch.delete(Key::ToForget(*target, *upto));
+    }
+    write(store, batch)?;
+    Ok(asked.len())
+}
+
+fn forget_history_of(store: &LocalStore, target: Subnet, upto: HistoryKey) -> Result<(), LocalStoreError> {
+    let mut subjects = Subjects::beginning_inside(target);
+    loop {
+        let page = store.history_of(&subjects, AT_ONCE)?;
+        let mut batch = Batch::new();
+        for (subnet, key, _) in page.entries {
+            if target.contains(subnet) && is_before(key.at, key.position, upto) {
+                batch.delete(Key::HistoryOf(subnet, key));
+                batch.delete(Key::History(key));
+            }
+        }
+        write(store, batch)?;
+        match page.rest {
+            Some(rest) => subjects = rest,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// By the place in the log, and for what another cluster's log has brought, by the time.
+fn is_before(at: Timestamp, position: Position, upto: HistoryKey) -> bool {
+    position <= upto.position || at <= upto.at
+}
+
+fn forget_evidence_of(store: &LocalStore, asked: &[(Subnet, HistoryKey)]) -> Result<(), LocalStoreError> {
+    let mut from = first_of(0);
+    loop {
+        let some = store.cold_from(from, AT_ONCE)?;
+        let Some((last, _)) = some.last() else { return Ok(()) };
+        from = next_after(*last);
+        let mut batch = Batch::new();
+        for (key, value) in &some {
+            let Some(ColdRecord { at, op }) = decode_cold(value) else { continue };
+            let goes = |subnet: Subnet| {
+                asked
+                    .iter()
+                    .any(|(target, upto)| target.contains(subnet) && is_before(at, key.position, *upto))
+            };
+            if !banned_by(&op).into_iter().any(goes) {
+                continue;
+            }
+            match without(op, goes) {
+                Some(op) => batch.put(Key::Cold(*key), encode_cold(at, &encode_ops(&[op])))?,
+                None => batch.delete(Key::Cold(*key)),
+            }
+        }
+        write(store, batch)?;
+    }
+}
+
+/// The evidence of everybody else in it; `None`: there is nobody else.
+fn without(op: Op, goes: impl Fn(Subnet) -> bool) -> Option<Op> {
+    match op {
+        Op::Import { operator, mut bans, allow, history } => {
+            bans.retain(|ban| !goes(ban.subnet));
+            (!bans.is_empty()).then_some(Op::Import { operator, bans, allow, history })
+        }
+        _ => None,
+    }
+}
+
+/// How much is beyond a bound.
+struct TooMuch {
+    n_records: usize,
+    n_bytes: usize,
+}
+
+impl TooMuch {
+    fn is_any(&self) -> bool {
+        self.n_records > 0 || self.n_bytes > 0
+    }
+
+    fn less(&mut self, n_bytes: usize) {
+        self.n_records = self.n_records.saturating_sub(1);
+        self.n_bytes = self.n_bytes.saturating_sub(n_bytes);
+    }
+}
+
+fn forget_history(store: &LocalStore, oldest: Timestamp, bounds: &Bounds) -> Result<usize, LocalStoreError> {
+    let (mut n_records, mut n_bytes) = (0usize, 0usize);
+    each_of_history(store, |_, value| {
+        n_records += 1;
+        n_bytes += value.len() + HISTORY_KEYS_BYTES;
+        Keep::Stays
+    })?;
+    let mut too_much = TooMuch {
+        n_records: n_records.saturating_sub(bounds.history_records_max),
+        n_bytes: n_bytes.saturating_sub(bounds.history_bytes_max),
+    };
+    each_of_history(store, |key, value| {
+        if key.at >= oldest && !too_much.is_any() {
+            return Keep::AllStay;
+        }
+        too_much.less(value.len() + HISTORY_KEYS_BYTES);
+        Keep::Goes
+    })
+}
+
+/// What becomes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keep {
+    Stays,
+    /// It and all after it.
+    AllStay,
+    Goes,
+}
+
+/// Shows every entry of the history, the oldest first, takes away those that go, and counts them.
+fn each_of_history(
+    store: &LocalStore,
+    mut decide: impl FnMut(HistoryKey, &[u8]) -> Keep,
+) -> Result<usize, LocalStoreError> {
+    let (mut after, mut n_gone) = (None, 0);
+    loop {
+        let some = store.history_after(after, AT_ONCE)?;
+        let Some((last, _)) = some.last() else { return Ok(n_gone) };
+        after = Some(*last);
+        let mut batch = Batch::new();
+        let mut is_end = false;
+        for (key, value) in &some {
+            match decide(*key, value) {
+                Keep::Stays => {}
+                Keep::AllStay => {
+                    is_end = true;
+                    break;
+                }
+                Keep::Goes => {
+                    n_gone += 1;
+                    history::forget(*key, value, &mut batch);
+                }
+            }
+        }
+        write(store, batch)?;
+        if is_end {
+            return Ok(n_gone);
+        }
+    }
+}
+
+/// Writes at once, so that no more waits than one batch.
+fn write(store: &LocalStore, batch: Batch) -> Result<(), LocalStoreError> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    store.commit(batch)?;
+    store.flush()
+}
+
+fn too_much_evidence(store: &LocalStore, bounds: &Bounds) -> Result<TooMuch, LocalStoreError> {
+    let (mut n_records, mut n_bytes) = (0usize, 0usize);
+    let mut from = first_of(0);
+    loop {
+        let some = store.cold_from(from, AT_ONCE)?;
+        let Some((last, _)) = some.last() else { break };
+        from = next_after(*last);
+        n_records += some.len();
+        n_bytes += some.iter().map(|(_, value)| value.len() + EVIDENCE_KEY_BYTES).sum::<usize>();
+    }
+    Ok(TooMuch {
+        n_records: n_records.saturating_sub(bounds.evidence_records_max),
+        n_bytes: n_bytes.saturating_sub(bounds.evidence_bytes_max),
+    })
+}
+
+/// Goes through the evidence in the order of the log. Within a generation that is the order of time, so the first that is
+/// young enough ends it, unless there is too much.
+fn forget_evidence(
+    store: &LocalStore,
+    view: &BanList,
+    oldest: Timestamp,
+    too_much: &mut TooMuch,
+    also_of_live_bans: bool,
+    forgotten: &mut Forgotten,
+) -> Result<(), LocalStoreError> {
+    let mut from = first_of(0);
+    loop {
+        let some = store.cold_from(from, AT_ONCE)?;
+        let Some((last, _)) = some.last() else { return Ok(()) };
+        from = next_after(*last);
+        let mut batch = Batch::new();
+        let mut next_generation = None;
+        for (key, value) in &some {
+            let Some(ColdRecord { at, op }) = decode_cold(value) else { continue };
+            if at >= oldest && !too_much.is_any() {
+                // Times of another generation may be by another clock.
+                next_generation = Some(key.position.generation.checked_add(1));
+                break;
+            }
+            let cause = Cause { position: key.position, op: key.op };
+            let is_of_live_ban = is_of_live_ban(view, cause, &op);
+            if is_of_live_ban && !(also_of_live_bans && too_much.is_any()) {
+                continue;
+            }
+            if !is_of_live_ban && !too_much.is_any() && is_told_of(store, cause, &op)? {
+                continue;
+            }
+            too_much.less(value.len() + EVIDENCE_KEY_BYTES);
+            forgotten.n_evidence += 1;
+            forgotten.n_of_live_bans += usize::from(is_of_live_ban);
+            batch.delete(Key::Cold(*key));
+        }
+        write(store, batch)?;
+        match next_generation {
+            None => {}
+            Some(Some(generation)) => from = first_of(generation),
+            Some(None) => return Ok(()),
+        }
+    }
+}
+
+fn first_of(generation: u32) -> ColdKey {
+    ColdKey { position: Position { generation, index: 0 }, op: 0 }
+}
+
+fn next_after(key: ColdKey) -> ColdKey {
+    match key.op.checked_add(1) {
+        Some(op) => ColdKey { op, ..key },
+        None => {
+            let Position { generation, index } = key.position;
+            ColdKey { position: Position { generation, index: index + 1 }, op: 0 }
+        }
+    }
+}
+
+/// Whom an operation can have banned.
+fn banned_by(op: &Op) -> Vec<Subnet> {
+    match op {
+        Op::Ban(proposal) => vec![proposal.offender],
+        Op::OperatorBan { target, .. } => vec![*target],
+        Op::Import { bans, .. } => bans.iter().map(|ban| ban.subnet).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn is_of_live_ban(view: &BanList, cause: Cause, op: &Op) -> bool {
+    banned_by(op).into_iter().any(|subnet| view.bans_of(subnet).any(|(_, ban)| ban.cause == cause))
+}
+
+/// Whether the history has an ended ban that this is the evidence of.
+fn is_told_of(store: &LocalStore, cause: Cause, op: &Op) -> Result<bool, LocalStoreError> {
+    for subnet in banned_by(op) {
+        let mut subjects = Subjects::exactly(subnet);
+        loop {
+            let page = store.history_of(&subjects, AT_ONCE)?;
+            for (_, key, _) in page.entries {
+                let value = store.history_entry(key)?;
+                let entry = value.as_deref().and_then(history::decode);
+                if matches!(&entry, Some((HistoryEntry::Ended(ended), _)) if ended.cause == cause) {
+                    return Ok(true);
+                }
+            }
+            match page.rest {
+                Some(rest) => subjects = rest,
+                None => break,
+            }
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests;
