@@ -105,6 +105,9 @@ pub enum Command {
         #[arg(value_parser = target)]
         target: Subnet,
     },
+    /// The allow list: what no node bans, and whose packets pass on every node.
+    #[command(subcommand)]
+    Allow(AllowCommand),
     /// Read a fail2ban configuration and say how each jail will run here. Needs no daemon.
     Check {
         /// The directory with jail.conf, filter.d and so on; without it /etc/fail2ban, if that is there.
@@ -123,6 +126,48 @@ pub enum Command {
     /// Join tokens: each lets one host into the cluster.
     #[command(subcommand)]
     Token(TokenCommand),
+}
+
+/// What to do with the allow list.
+#[derive(Debug, Subcommand)]
+pub enum AllowCommand {
+    /// Put entries on it. Bans inside them are lifted; one that is wider stands, but lets their packets pass.
+    Add(AllowAddArgs),
+    /// Take entries off it. Bans that they lifted do not come back.
+    Remove(AllowRemoveArgs),
+    /// Show it.
+    List,
+}
+
+/// Arguments of `allow add`.
+#[derive(Debug, Args)]
+pub struct AllowAddArgs {
+    /// Addresses and prefixes.
+    #[arg(required = true, value_name = "TARGET", value_parser = target)]
+    pub targets: Vec<Subnet>,
+    /// For how long; without it for ever.
+    #[arg(long = "for", value_name = "LENGTH", value_parser = allow_time, allow_hyphen_values = true)]
+    pub length: Option<BanTime>,
+    /// Who or what that is, for those who read the list later.
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// How it is waited for.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// Arguments of `allow remove`.
+#[derive(Debug, Args)]
+pub struct AllowRemoveArgs {
+    /// Entries, as `allow list` shows them.
+    #[arg(required = true, value_name = "TARGET", value_parser = target)]
+    pub targets: Vec<Subnet>,
+    /// Why, for those who ask later.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// How it is waited for.
+    #[command(flatten)]
+    pub waiting: Waiting,
 }
 
 /// What to do with the cluster.
@@ -331,12 +376,20 @@ fn jail_name(text: &str) -> Result<JailName, String> {
 }
 
 fn ban_time(text: &str) -> Result<BanTime, String> {
+    length_or_ever(text, "a ban of no length bans nobody; write e.g. 10m, or -1 for ever")
+}
+
+fn allow_time(text: &str) -> Result<BanTime, String> {
+    length_or_ever(text, "an entry of no length allows nobody; write e.g. 30d, or -1 for ever")
+}
+
+fn length_or_ever(text: &str, when_none: &str) -> Result<BanTime, String> {
     // fail2ban's own way to say it; any other negative number is a mistake.
     if time_text::seconds(text)? == -1.0 {
         return Ok(BanTime::Forever);
     }
     match time_text::milliseconds(text)? {
-        0 => Err("a ban of no length bans nobody; write e.g. 10m, or -1 for ever".to_owned()),
+        0 => Err(when_none.to_owned()),
         ms => Ok(BanTime::Ms(ms)),
     }
 }

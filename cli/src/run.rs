@@ -1,6 +1,6 @@
 //! From what was typed to an exit code: reads the arguments, runs the command, shows what came of it.
 
-use crate::args::{Cli, ClusterCommand, Color, Command, Output, PkiCommand, TokenCommand};
+use crate::args::{AllowCommand, Cli, ClusterCommand, Color, Command, Output, PkiCommand, TokenCommand};
 use crate::commands::regex::Printer;
 use crate::commands::regex::args::RegexArgs;
 use crate::failure::{Exit, Failure};
@@ -84,6 +84,15 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
                 commands::bans::run(&mut client, request, cli.output, style).await.map(Ended::Shown)
             }
             Command::Why { target } => commands::why::run(&mut client, *target, style).await.map(Ended::With),
+            Command::Allow(AllowCommand::Add(args)) => {
+                commands::allow::add(&mut client, args, style).await.map(Ended::With)
+            }
+            Command::Allow(AllowCommand::Remove(args)) => {
+                commands::allow::remove(&mut client, args, style).await.map(Ended::With)
+            }
+            Command::Allow(AllowCommand::List) => {
+                commands::allow::list(&mut client, style).await.map(Ended::With)
+            }
             Command::Cluster(ClusterCommand::Status) => {
                 commands::cluster::status(&mut client, style).await.map(Ended::With)
             }

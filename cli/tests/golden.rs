@@ -6,7 +6,9 @@
 mod answers;
 
 use bannkreis_cli::args::Output;
-use bannkreis_cli::commands::{ban, bans, check, cluster, members, pki, recovery, status, token, unban, why};
+use bannkreis_cli::commands::{
+    allow, ban, bans, check, cluster, members, pki, recovery, status, token, unban, why,
+};
 use bannkreis_cli::failure::Exit;
 use bannkreis_cli::run::Shown;
 use bannkreis_cli::text::{COLUMNS, Style};
@@ -191,6 +193,15 @@ fn orders_about_members() {
         expect(name, Exit::Done, &members::show_order(order, &answers::ordered(), &style()));
     }
     expect("cluster-leave", Exit::Done, &members::show_leave(&answers::left(), &style()));
+}
+
+#[test]
+fn the_allow_list_is_changed_and_shown() {
+    expect("allow-add", Exit::Done, &allow::show_added(&answers::allowed(), &style()));
+    expect("allow-remove", Exit::Refused, &allow::show_removed(&answers::disallowed(), &style()));
+    let (state, entries) = answers::allow_list();
+    expect("allow-list", Exit::Done, &allow::show_list(&state, &entries, &style()));
+    expect("allow-list-none", Exit::Done, &allow::show_list(&state, &[], &style()));
 }
 
 #[test]

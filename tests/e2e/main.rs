@@ -27,6 +27,7 @@ mod leader_kills;
 mod members;
 mod minority;
 mod operators;
+mod orders;
 mod pair;
 mod readiness;
 mod recovery;

@@ -1,6 +1,7 @@
 //! One file per command: what it asks, and how it shows the answer. The `show` functions are pure, so that
 //! golden tests need no daemon.
 
+pub mod allow;
 pub mod ban;
 pub mod bans;
 pub mod check;

@@ -1,5 +1,5 @@
 //! `ban` and `unban`: from a request to operations, from the cluster's word to an outcome per target, and
-//! waiting until every node that can be reached enforces it.
+//! waiting until every node that can be reached enforces it. What other commands of that kind need is here as well.
 //!
 //! Operations carry their ids, so whatever is not surely settled is proposed again until the time is over: the
 //! ban list answers a repeated command with the first outcome, and refuses another one with its id.
@@ -69,9 +69,10 @@ pub(super) async fn ban(
         Some(Length::ForEver(_)) => BanTime::Forever,
         None => ban_time,
     };
+    let given = Given::by(peer, &request.command_id, &request.reason)?;
     let mut ops = Vec::with_capacity(targets.len());
     for (n, &target) in targets.iter().enumerate() {
-        let operator = operator(peer, &request.command_id, &request.reason, n, ops.first())?;
+        let operator = given.operator(n);
         let (jail, ports) = (jail.clone(), ports.clone());
         ops.push(Op::OperatorBan { operator, target, jail, ban_time, ports, force: request.force });
     }
@@ -114,11 +115,9 @@ pub(super) async fn unban(
     let lifted = |target: Subnet| if target.is_host() { settings.counting_subnet(target) } else { target };
     let targets: Vec<Subnet> = targets(&request.targets)?.into_iter().map(lifted).collect();
     let selections = selections(&before, &request, &targets, jail.as_ref())?;
-    let mut ops = Vec::with_capacity(selections.len());
-    for (n, selection) in selections.into_iter().enumerate() {
-        let operator = operator(peer, &request.command_id, &request.reason, n, ops.first())?;
-        ops.push(Op::Unban { operator, selection });
-    }
+    let given = Given::by(peer, &request.command_id, &request.reason)?;
+    let op = |(n, selection)| Op::Unban { operator: given.operator(n), selection };
+    let ops: Vec<Op> = selections.into_iter().enumerate().map(op).collect();
     let (settled, position) = commit(api, &ops, deadline).await;
     enforcement::wait(api, position, deadline).await;
     let after = Snapshot::take_counts(api).await?;
@@ -157,7 +156,8 @@ pub(super) fn deadline(wait_ms: u64) -> Result<Instant, Status> {
     Ok(Instant::now() + Duration::from_millis(wait_ms))
 }
 
-fn targets(texts: &[String]) -> Result<Vec<Subnet>, Status> {
+/// The addresses and prefixes that were typed.
+pub(super) fn targets(texts: &[String]) -> Result<Vec<Subnet>, Status> {
     if texts.len() > TARGETS_MAX {
         let n = texts.len();
         return Err(Status::invalid_argument(format!(
@@ -244,30 +244,40 @@ fn selections(
     }
 }
 
-/// Who gives the `n`-th operation; `first` is the one with the id that the others count on from.
-fn operator(
-    peer: &Peer,
-    command_id: &str,
-    reason: &str,
-    n: usize,
-    first: Option<&Op>,
-) -> Result<Operator, Status> {
-    if reason.len() > TEXT_BYTES_MAX {
-        let n_bytes = reason.len();
-        return Err(Status::invalid_argument(format!(
-            "the reason has {n_bytes} bytes, and {TEXT_BYTES_MAX} are kept: say it shorter"
-        )));
+/// Who gives a command, and why; its operations' ids count on from the first one's.
+pub(super) struct Given {
+    first: Operator,
+}
+
+impl Given {
+    /// By whoever asks, with the id that was given or a new one.
+    pub(super) fn by(peer: &Peer, command_id: &str, reason: &str) -> Result<Given, Status> {
+        bounded("reason", reason)?;
+        let first = Operator {
+            command_id: CommandId(new_or_given_id(command_id)?),
+            node: peer.node_id,
+            author: peer.author.clone(),
+            reason: reason.to_owned(),
+        };
+        Ok(Given { first })
     }
-    let base = match first {
-        Some(Op::OperatorBan { operator, .. } | Op::Unban { operator, .. }) => operator.command_id.0,
-        _ => new_or_given_id(command_id)?,
-    };
-    Ok(Operator {
-        command_id: CommandId(base.wrapping_add(n as u128)),
-        node: peer.node_id,
-        author: peer.author.clone(),
-        reason: reason.to_owned(),
-    })
+
+    /// Who gives the `n`-th operation.
+    pub(super) fn operator(&self, n: usize) -> Operator {
+        let command_id = CommandId(self.first.command_id.0.wrapping_add(n as u128));
+        Operator { command_id, ..self.first.clone() }
+    }
+}
+
+/// Refuses a text that is longer than what is kept.
+pub(super) fn bounded(what: &str, text: &str) -> Result<(), Status> {
+    if text.len() <= TEXT_BYTES_MAX {
+        return Ok(());
+    }
+    let n_bytes = text.len();
+    Err(Status::invalid_argument(format!(
+        "the {what} has {n_bytes} bytes, and {TEXT_BYTES_MAX} are kept: say it shorter"
+    )))
 }
 
 /// The id that was given, or a new one.
@@ -356,15 +366,11 @@ fn outcome(view: &BanList, op: &Op) -> Option<Settled> {
 }
 
 fn command_id(op: &Op) -> CommandId {
-    match op {
-        Op::OperatorBan { operator, .. } | Op::Unban { operator, .. } | Op::Token { operator, .. } => {
-            operator.command_id
-        }
-        other => unreachable!("no command proposes this: {other:?}"),
-    }
+    op.operator().map_or_else(|| unreachable!("no person proposes this: {op:?}"), |by| by.command_id)
 }
 
-fn result(target: String, op: &Op, settled: Settled) -> v1::CommandResult {
+/// What is answered about one operation.
+pub(super) fn result(target: String, op: &Op, settled: Settled) -> v1::CommandResult {
     let (outcome, n_affected, why) = match settled {
         Settled::Done { n_affected } => (v1::CommandOutcome::Done, n_affected, String::new()),
         Settled::Refused { why } => (v1::CommandOutcome::Refused, 0, why),

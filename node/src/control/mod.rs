@@ -6,10 +6,12 @@
 //!
 //! In the order of suggested reading: the trait here, then [`inspection`] (what the warden knows),
 //! `service` (each call) and the files it hands them to, `answers` (from core types to messages),
-//! `advice` (what an operator should do), `enforcement` (who enforces what), `remaining` (what an unban leaves), `members`,
-//! `tokens`, `keys`, `recovery`, `peer` (who asks, and what they may), [`socket`] and [`remote`] (where the doors are).
+//! `advice` (what an operator should do), `enforcement` (who enforces what), `remaining` (what an unban leaves), `allowing`,
+//! `members`, `tokens`, `keys`, `recovery`, `peer` (who asks, and what they may), [`socket`] and [`remote`] (where the
+//! doors are).
 
 mod advice;
+mod allowing;
 mod answers;
 mod bans;
 mod commands;

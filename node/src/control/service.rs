@@ -1,7 +1,9 @@
 //! The gRPC service: finds out who asks, and hands each call to the file that answers it.
 
 use super::remote::LateApi;
-use super::{Groups, NodeApi, Peer, Role, bans, commands, keys, members, recovery, status, tokens, why};
+use super::{
+    Groups, NodeApi, Peer, Role, allowing, bans, commands, keys, members, recovery, status, tokens, why,
+};
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::control_server::Control;
 use std::sync::{Arc, OnceLock};
@@ -179,5 +181,31 @@ impl Control for ControlService {
     ) -> Result<Response<v1::RecoverResponse>, Status> {
         let (api, _) = self.admit(&request, Role::Admin)?;
         recovery::recover(api, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn allow(
+        &self,
+        request: Request<v1::AllowRequest>,
+    ) -> Result<Response<v1::CommandResponse>, Status> {
+        let (api, peer) = self.admit(&request, Role::Operator)?;
+        allowing::add(api, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn disallow(
+        &self,
+        request: Request<v1::DisallowRequest>,
+    ) -> Result<Response<v1::CommandResponse>, Status> {
+        let (api, peer) = self.admit(&request, Role::Operator)?;
+        allowing::remove(api, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    type ListAllowedStream = allowing::AllowedStream;
+
+    async fn list_allowed(
+        &self,
+        request: Request<v1::ListAllowedRequest>,
+    ) -> Result<Response<Self::ListAllowedStream>, Status> {
+        let (api, _) = self.admit(&request, Role::Viewer)?;
+        allowing::list(api).await.map(Response::new)
     }
 }

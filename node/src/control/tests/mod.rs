@@ -1,5 +1,6 @@
 //! The control service over a node that is made up: a ban list of its own, members that do as they are told.
 
+mod allowing;
 mod asking;
 mod commanding;
 mod door;

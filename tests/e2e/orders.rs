@@ -1,0 +1,70 @@
+//! What operators say to the whole cluster or to one host, beside bans: the allow list, releases and blocks of one
+//! host, settings. Each is checked by packets.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bannkreis_tests::failed::{Result, expect};
+use bannkreis_tests::lab::Lab;
+use bannkreis_tests::lab::answers::committed;
+use bannkreis_tests::lab::host::Host;
+
+use crate::inside::{in_lab, three_quiet_hosts};
+
+/// For what takes milliseconds.
+const SOON: Duration = Duration::from_secs(5);
+
+const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 1));
+const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 2));
+
+/// What the host's tool says, which does what it is told.
+fn told(host: &Host, arguments: &[&str]) -> Result<String> {
+    Ok(host.cli(arguments)?.expect_success()?.stdout)
+}
+
+fn says(told: &str, part: &str) -> Result<()> {
+    expect(told.contains(part), || format!("no {part:?} in: {told}"))
+}
+
+/// That `from` is blocked, or not, on these hosts.
+fn wait_blocked(lab: &Lab, from: IpAddr, hosts: &[&str], is_blocked: bool) -> Result<()> {
+    let pairs: Vec<_> = hosts.iter().map(|name| (from, lab.host(name).port(25, from))).collect();
+    if is_blocked { lab.attacker.wait_silent(&pairs, SOON) } else { lab.attacker.wait_open(&pairs, SOON) }
+}
+
+const ALL: [&str; 3] = ["kopano", "kerio", "mx1"];
+
+#[test]
+fn what_is_allowed_passes_everywhere_and_no_ban_comes_back() -> Result<()> {
+    let name = "orders::what_is_allowed_passes_everywhere_and_no_ban_comes_back";
+    in_lab(name, three_quiet_hosts, |lab| {
+        lab.form_cluster()?;
+        let kopano = lab.host("kopano");
+        told(kopano, &["ban", "203.0.113.1", "--for", "1h"])?;
+        wait_blocked(lab, ONE, &ALL, true)?;
+        says(
+            &told(lab.host("kerio"), &["allow", "add", "203.0.113.1", "--note", "scanner"])?,
+            "1 ban lifted",
+        )?;
+        // It is answered when it is enforced.
+        lab.attacker.expect_open(&ALL.map(|name| (ONE, lab.host(name).port(25, ONE))))?;
+        let refused = kopano.cli(&["ban", "203.0.113.1"])?;
+        expect(refused.status.code() == Some(1), || format!("{}{}", refused.stdout, refused.stderr))?;
+        says(&refused.stdout, "is on the allow list")?;
+        // A wider ban stands, and lets it through.
+        says(&told(kopano, &["ban", "203.0.113.0/24", "--for", "1h"])?, "banned")?;
+        wait_blocked(lab, OTHER, &ALL, true)?;
+        lab.attacker.expect_open(&ALL.map(|name| (ONE, lab.host(name).port(25, ONE))))?;
+        let added = told(kopano, &["allow", "add", "203.0.113.2", "--for", "1h"])?;
+        says(&added, "its packets pass, although it is part of the ban of 203.0.113.0/24")?;
+        wait_blocked(lab, OTHER, &ALL, false)?;
+        says(&told(lab.host("mx1"), &["allow", "list"])?, "scanner")?;
+        // Without the entries the wider ban counts, and the lifted one stays lifted.
+        told(kopano, &["allow", "remove", "203.0.113.1", "203.0.113.2"])?;
+        wait_blocked(lab, ONE, &ALL, true)?;
+        told(kopano, &["unban", "203.0.113.0/24"])?;
+        wait_blocked(lab, ONE, &ALL, false)?;
+        let listed = committed(&kopano.bans()?);
+        expect(listed.is_empty(), || format!("{listed:?}"))
+    })
+}
