@@ -324,7 +324,8 @@ pub struct BanArgs {
     /// Why, for those who ask later.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Ban prefixes wider than /16 (IPv4) or /32 (IPv6) too.
+    /// Also what holds the address that you work from or addresses of nodes, and prefixes wider than /24 (IPv4) or
+    /// /64 (IPv6).
     #[arg(long)]
     pub force: bool,
     /// How it is waited for.

@@ -197,9 +197,9 @@ fn orders_about_members() {
 
 #[test]
 fn the_allow_list_is_changed_and_shown() {
-    expect("allow-add", Exit::Done, &allow::show_added(&answers::allowed(), &style()));
-    expect("allow-remove", Exit::Refused, &allow::show_removed(&answers::disallowed(), &style()));
-    let (state, entries) = answers::allow_list();
+    expect("allow-add", Exit::Done, &allow::show_added(&answers::orders::allowed(), &style()));
+    expect("allow-remove", Exit::Refused, &allow::show_removed(&answers::orders::disallowed(), &style()));
+    let (state, entries) = answers::orders::allow_list();
     expect("allow-list", Exit::Done, &allow::show_list(&state, &entries, &style()));
     expect("allow-list-none", Exit::Done, &allow::show_list(&state, &[], &style()));
 }

@@ -2,11 +2,12 @@
 //! host, settings. Each is checked by packets.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use bannkreis_tests::failed::{Result, expect};
 use bannkreis_tests::lab::Lab;
-use bannkreis_tests::lab::answers::committed;
+use bannkreis_tests::lab::answers::{Told, committed};
 use bannkreis_tests::lab::host::Host;
 
 use crate::inside::{in_lab, three_quiet_hosts};
@@ -22,8 +23,10 @@ fn told(host: &Host, arguments: &[&str]) -> Result<String> {
     Ok(host.cli(arguments)?.expect_success()?.stdout)
 }
 
+/// However its lines are broken.
 fn says(told: &str, part: &str) -> Result<()> {
-    expect(told.contains(part), || format!("no {part:?} in: {told}"))
+    let words: Vec<&str> = told.split_whitespace().collect();
+    expect(words.join(" ").contains(part), || format!("no {part:?} in: {told}"))
 }
 
 /// That `from` is blocked, or not, on these hosts.
@@ -66,5 +69,45 @@ fn what_is_allowed_passes_everywhere_and_no_ban_comes_back() -> Result<()> {
         wait_blocked(lab, ONE, &ALL, false)?;
         let listed = committed(&kopano.bans()?);
         expect(listed.is_empty(), || format!("{listed:?}"))
+    })
+}
+
+#[test]
+fn nobody_shuts_themselves_out_by_mistake() -> Result<()> {
+    let name = "orders::nobody_shuts_themselves_out_by_mistake";
+    in_lab(name, three_quiet_hosts, |lab| {
+        lab.form_cluster()?;
+        let kopano = lab.host("kopano");
+        let refused = |arguments: &[&str], part: &str| -> Result<()> {
+            let session = [("SSH_CONNECTION", "203.0.113.1 50022 10.77.0.11 22")];
+            let told = Told::ask_with(&kopano.file("run/control.sock"), arguments, &session)?;
+            expect(told.status.code() == Some(1), || told.stdout.clone() + &told.stderr)?;
+            says(&told.stdout, part)
+        };
+        // The host's own router is the attacker's host, and every host has its own addresses.
+        refused(&["ban", "203.0.113.0/24"], "203.0.113.0/24 holds 203.0.113.1, from which you work")?;
+        refused(
+            &["ban", "10.77.0.12"],
+            "10.77.0.12 is an address of kerio: never banned, with --force neither",
+        )?;
+        refused(&["ban", "10.77.0.99", "--force"], "is a router of kerio, kopano, mx1")?;
+        refused(&["ban", "10.77.0.0/16"], "10.77.0.0/16 is wider than /24")?;
+        let forced = told(kopano, &["ban", "10.77.0.0/16", "--force"])?;
+        says(&forced, "10.77.0.12 (an address of kerio)")?;
+        says(&forced, "packets from there pass")?;
+        // The nodes go on talking, and the way out is open.
+        told(lab.host("mx1"), &["ban", "203.0.113.1"])?;
+        wait_blocked(lab, ONE, &ALL, true)?;
+        lab.wait_whole()?;
+
+        // Over the port it is the connection that counts.
+        let keys = kopano.file("alice").display().to_string();
+        told(kopano, &["pki", "issue", "alice", "--role", "operator", "--directory", &keys])?;
+        let connect = kopano.cluster_address();
+        let ban = ["--connect", &connect, "--keys", &keys, "ban", "203.0.113.2/31"];
+        lab.attacker.netns().ip("route add 10.77.0.11 dev eth0 src 203.0.113.2\n")?;
+        let told = lab.attacker.netns().run(|| Told::ask(Path::new("/nonexistent"), &ban))?;
+        expect(told.status.code() == Some(1), || format!("{}{}", told.stdout, told.stderr))?;
+        says(&told.stdout, "holds 203.0.113.2, from which you work")
     })
 }

@@ -1,13 +1,15 @@
 //! Answers as a daemon could give them, for the golden tests.
 
+pub(crate) mod orders;
+
 use bannkreis_proto::v1::{
-    AllowInfo, BackupFacts, BackupOpening, BanInfo, BanKind, BanOrigin, BanResponse, CertificateInfo,
-    ClusterStatusResponse, CommandOutcome, CommandResponse, CommandResult, CreateTokenResponse, Decision,
-    EnforcementState, IssueCertificateResponse, JailStatus, JoinResponse, LeaveResponse, ListBansResponse,
-    ListTokensResponse, MemberRole, MemberStatus, NewLife, NodeEnforcement, NodeMode, NodeState,
-    OrderMemberResponse, RecoverResponse, RemainingBan, RestoreResponse, RevokeTokenResponse,
-    ShowCertificatesResponse, SourceStatus, StatusResponse, TokenStatus, UnbanResponse, WhyBan, WhyEvidence,
-    WhyFailures, WhyLine, WhyPast, WhyProtection, WhyResponse,
+    BackupFacts, BackupOpening, BanInfo, BanKind, BanOrigin, BanResponse, CertificateInfo,
+    ClusterStatusResponse, CommandOutcome, CommandResult, CreateTokenResponse, Decision, EnforcementState,
+    IssueCertificateResponse, JailStatus, JoinResponse, LeaveResponse, ListBansResponse, ListTokensResponse,
+    MemberRole, MemberStatus, NewLife, NodeEnforcement, NodeMode, NodeState, OrderMemberResponse,
+    RecoverResponse, RemainingBan, RestoreResponse, RevokeTokenResponse, ShowCertificatesResponse,
+    SourceStatus, StatusResponse, TokenStatus, UnbanResponse, WhyBan, WhyEvidence, WhyFailures, WhyLine,
+    WhyPast, WhyProtection, WhyResponse,
 };
 
 /// 2026-03-01 12:00:00 UTC.
@@ -139,7 +141,9 @@ pub(crate) fn ban_refused() -> BanResponse {
                 "10.0.0.0/8",
                 CommandOutcome::Refused,
                 0,
-                "10.0.0.0/8 is wider than /16; --force if you mean it",
+                "10.0.0.0/8 is wider than /24; 10.0.0.0/8 holds 10.0.7.9, from which you work: you would shut yourself out; \
+                 10.0.0.0/8 holds 10.77.0.11 (an address of kopano), 10.77.0.1 (a router of kerio, kopano); packets from \
+                 there pass even then; `bannkreis allow add 10.0.7.9` keeps you a way in; --force if you mean it",
             ),
             result("192.0.2.8", CommandOutcome::NotNow, 0, "no leader is known"),
         ],
@@ -575,66 +579,4 @@ pub(crate) fn uncertainly_revoked_token() -> RevokeTokenResponse {
 
 fn token_status(digits: &str, left_ms: u64) -> TokenStatus {
     TokenStatus { id: digits.repeat(32), expires_ms: state().now_ms + left_ms }
-}
-
-pub(crate) fn allowed() -> CommandResponse {
-    let remaining = vec![RemainingBan {
-        subnet: "198.51.100.0/24".to_owned(),
-        jail: "operator".to_owned(),
-        until_ms: Some(NOW_MS + HOUR_MS),
-        is_wider: true,
-        lift_command: "bannkreis unban 198.51.100.0/24 --jail operator".to_owned(),
-    }];
-    let part = result("198.51.100.7", CommandOutcome::Done, 0, "");
-    CommandResponse {
-        state: Some(state()),
-        results: vec![
-            result("192.0.2.0/24", CommandOutcome::Done, 3, ""),
-            CommandResult { remaining, n_remaining: 1, ..part },
-            result(
-                "2001:db8::5",
-                CommandOutcome::Done,
-                0,
-                "it was on the allow list already: its end and note are the new ones",
-            ),
-        ],
-        enforcement: enforcement(EnforcementState::Enforced),
-    }
-}
-
-pub(crate) fn disallowed() -> CommandResponse {
-    CommandResponse {
-        state: Some(state()),
-        results: vec![
-            result("192.0.2.0/24", CommandOutcome::Done, 1, ""),
-            result(
-                "192.0.2.7",
-                CommandOutcome::Refused,
-                0,
-                "192.0.2.7 is not on the allow list; `bannkreis allow list` shows what is",
-            ),
-        ],
-        enforcement: enforcement(EnforcementState::Enforced),
-    }
-}
-
-pub(crate) fn allow_list() -> (NodeState, Vec<AllowInfo>) {
-    let entry = |subnet: &str, note: &str, author: &str, until_ms| AllowInfo {
-        subnet: subnet.to_owned(),
-        note: note.to_owned(),
-        author: author.to_owned(),
-        node: "kopano".to_owned(),
-        until_ms,
-    };
-    let entries = vec![
-        entry("192.0.2.0/24", "the office\u{1b}[2J", "uid 0 (root)", None),
-        entry(
-            "2001:db8::5",
-            "the scanner of a customer who has it running every night, ticket 4711",
-            "Alice (certificate, operator)",
-            Some(NOW_MS + 30 * 24 * HOUR_MS),
-        ),
-        entry("203.0.113.9", "", "uid 0 (root)", Some(NOW_MS + HOUR_MS)),
-    ];
-    (state(), entries)
 }

@@ -5,6 +5,7 @@
 //! ban list answers a repeated command with the first outcome, and refuses another one with its id.
 
 use super::answers::Snapshot;
+use super::guards::{Guards, Objection};
 use super::{NodeApi, Peer, ProposeFailure, enforcement, remaining};
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::{BanKey, OpResult, Outcome};
@@ -69,31 +70,49 @@ pub(super) async fn ban(
         Some(Length::ForEver(_)) => BanTime::Forever,
         None => ban_time,
     };
+    let guards = Guards::of(&before, &request.works_from, peer.from)?;
     let given = Given::by(peer, &request.command_id, &request.reason)?;
-    let mut ops = Vec::with_capacity(targets.len());
-    for (n, &target) in targets.iter().enumerate() {
-        let operator = given.operator(n);
-        let (jail, ports) = (jail.clone(), ports.clone());
-        ops.push(Op::OperatorBan { operator, target, jail, ban_time, ports, force: request.force });
-    }
-    let (settled, position) = commit(api, &ops, deadline).await;
+    let op = |n, target| Op::OperatorBan {
+        operator: given.operator(n),
+        target,
+        jail: jail.clone(),
+        ban_time,
+        ports: ports.clone(),
+        force: request.force,
+    };
+    let ops: Vec<Op> = targets.iter().enumerate().map(|(n, &target)| op(n, target)).collect();
+    let refused: Vec<Option<String>> = targets
+        .iter()
+        .map(|target| match guards.objection(*target) {
+            Some(Objection::UnlessForced(why)) => (!request.force).then_some(why),
+            Some(Objection::Never(why)) => Some(why),
+            None => None,
+        })
+        .collect();
+    let good: Vec<Op> =
+        ops.iter().zip(&refused).filter(|(_, refused)| refused.is_none()).map(|(op, _)| op.clone()).collect();
+    let (settled, position) = commit(api, &good, deadline).await;
     enforcement::wait(api, position, deadline).await;
     let after = Snapshot::take_counts(api).await?;
-    let results = ops.iter().zip(&targets).zip(settled).map(|((op, target), settled)| {
-        let is_longer = |key| {
-            after
-                .view
-                .live(&key, after.now.cluster)
-                .is_some_and(|ban| ban.until > ban_time.from(after.now.cluster))
+    let is_longer = |subnet| {
+        let ban = after.view.live(&BanKey { subnet, jail: jail.clone() }, after.now.cluster);
+        ban.is_some_and(|ban| ban.until > ban_time.from(after.now.cluster))
+    };
+    let mut settled = settled.into_iter();
+    let results = ops.iter().zip(&targets).zip(refused).filter_map(|((op, &target), refused)| {
+        let settled = match refused {
+            Some(why) => Settled::Refused { why },
+            None => settled.next()?,
         };
         let mut result = result(target.to_string(), op, settled);
-        if result.outcome() == v1::CommandOutcome::Done
-            && is_longer(BanKey { subnet: *target, jail: jail.clone() })
-        {
-            result.why =
-                format!("it is banned for longer already, and that stays; `bannkreis why {target}` shows it");
+        if result.outcome() == v1::CommandOutcome::Done {
+            let longer = is_longer(target).then(|| {
+                format!("it is banned for longer already, and that stays; `bannkreis why {target}` shows it")
+            });
+            let passing = guards.held(target).map(|held| format!("it holds {held}: packets from there pass"));
+            result.why = longer.into_iter().chain(passing).collect::<Vec<_>>().join("; ");
         }
-        result
+        Some(result)
     });
     Ok(v1::BanResponse {
         state: Some(after.state()),
@@ -310,6 +329,9 @@ pub(super) async fn commit(
     let done_at = |outcomes: &[Settled], position: Position| {
         outcomes.iter().any(|settled| matches!(settled, Settled::Done { .. })).then_some(position)
     };
+    if ops.is_empty() {
+        return (Vec::new(), None);
+    }
     let mut may_be_written = false;
     loop {
         let answer = tokio::time::timeout_at(deadline, api.propose(ops.to_vec())).await;

@@ -6,9 +6,9 @@
 //!
 //! In the order of suggested reading: the trait here, then [`inspection`] (what the warden knows),
 //! `service` (each call) and the files it hands them to, `answers` (from core types to messages),
-//! `advice` (what an operator should do), `enforcement` (who enforces what), `remaining` (what an unban leaves), `allowing`,
-//! `members`, `tokens`, `keys`, `recovery`, `peer` (who asks, and what they may), [`socket`] and [`remote`] (where the
-//! doors are).
+//! `advice` (what an operator should do), `enforcement` (who enforces what), `remaining` (what an unban leaves), `guards`
+//! (whom a ban must not hit), `allowing`, `members`, `tokens`, `keys`, `recovery`, `peer` (who asks, and what they may),
+//! [`socket`] and [`remote`] (where the doors are).
 
 mod advice;
 mod allowing;
@@ -16,6 +16,7 @@ mod answers;
 mod bans;
 mod commands;
 mod enforcement;
+mod guards;
 pub mod inspection;
 mod keys;
 mod members;

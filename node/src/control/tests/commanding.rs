@@ -43,7 +43,7 @@ async fn each_target_has_its_own_outcome() {
     );
     assert!(answer.results[1].why.contains("never banned"), "{}", answer.results[1].why);
     for wide in &answer.results[2..] {
-        assert!(wide.why.contains("is wider than /16; --force"), "{}", wide.why);
+        assert!(wide.why.contains("is wider than /24; "), "{}", wide.why);
     }
     assert!(api.is_banned("192.0.2.7", "operator"));
     let enforced = EnforcementState::Enforced;

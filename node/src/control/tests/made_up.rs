@@ -126,6 +126,14 @@ impl MadeUp {
         self.with(|state| state.leader = node);
     }
 
+    /// A member is reached elsewhere.
+    pub(super) fn with_address(&self, node: NodeId, address: &str) {
+        self.with(|state| {
+            let member = state.members.iter_mut().find(|member| member.node == node).unwrap();
+            member.address = address.to_owned();
+        });
+    }
+
     /// A majority was heard for the last time at `since`.
     pub(super) fn lose_quorum(&self, since: Timestamp) {
         self.with(|state| state.no_quorum_since = Some(since));
@@ -209,7 +217,7 @@ impl State {
 
 /// Root, on this node.
 pub(super) fn root() -> Peer {
-    Peer { node_id: HERE, role: Role::Admin, author: "uid 0 (root)".to_owned() }
+    Peer { node_id: HERE, role: Role::Admin, author: "uid 0 (root)".to_owned(), from: None }
 }
 
 #[tonic::async_trait]

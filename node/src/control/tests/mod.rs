@@ -4,6 +4,7 @@ mod allowing;
 mod asking;
 mod commanding;
 mod door;
+mod guarding;
 mod keys;
 mod made_up;
 mod members;

@@ -1,0 +1,68 @@
+//! Answers to orders beside bans: the allow list, one host's overrides, trust, settings.
+
+use super::{HOUR_MS, NOW_MS, enforcement, result, state};
+use bannkreis_proto::v1::{
+    AllowInfo, CommandOutcome, CommandResponse, CommandResult, EnforcementState, NodeState, RemainingBan,
+};
+
+pub(crate) fn allowed() -> CommandResponse {
+    let remaining = vec![RemainingBan {
+        subnet: "198.51.100.0/24".to_owned(),
+        jail: "operator".to_owned(),
+        until_ms: Some(NOW_MS + HOUR_MS),
+        is_wider: true,
+        lift_command: "bannkreis unban 198.51.100.0/24 --jail operator".to_owned(),
+    }];
+    let part = result("198.51.100.7", CommandOutcome::Done, 0, "");
+    CommandResponse {
+        state: Some(state()),
+        results: vec![
+            result("192.0.2.0/24", CommandOutcome::Done, 3, ""),
+            CommandResult { remaining, n_remaining: 1, ..part },
+            result(
+                "2001:db8::5",
+                CommandOutcome::Done,
+                0,
+                "it was on the allow list already: its end and note are the new ones",
+            ),
+        ],
+        enforcement: enforcement(EnforcementState::Enforced),
+    }
+}
+
+pub(crate) fn disallowed() -> CommandResponse {
+    CommandResponse {
+        state: Some(state()),
+        results: vec![
+            result("192.0.2.0/24", CommandOutcome::Done, 1, ""),
+            result(
+                "192.0.2.7",
+                CommandOutcome::Refused,
+                0,
+                "192.0.2.7 is not on the allow list; `bannkreis allow list` shows what is",
+            ),
+        ],
+        enforcement: enforcement(EnforcementState::Enforced),
+    }
+}
+
+pub(crate) fn allow_list() -> (NodeState, Vec<AllowInfo>) {
+    let entry = |subnet: &str, note: &str, author: &str, until_ms| AllowInfo {
+        subnet: subnet.to_owned(),
+        note: note.to_owned(),
+        author: author.to_owned(),
+        node: "kopano".to_owned(),
+        until_ms,
+    };
+    let entries = vec![
+        entry("192.0.2.0/24", "the office\u{1b}[2J", "uid 0 (root)", None),
+        entry(
+            "2001:db8::5",
+            "the scanner of a customer who has it running every night, ticket 4711",
+            "Alice (certificate, operator)",
+            Some(NOW_MS + 30 * 24 * HOUR_MS),
+        ),
+        entry("203.0.113.9", "", "uid 0 (root)", Some(NOW_MS + HOUR_MS)),
+    ];
+    (state(), entries)
+}
