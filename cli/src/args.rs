@@ -31,6 +31,16 @@ Exit codes:
   5  done, but not enforced on every node yet
 255  nothing could be tested (regex only)";
 
+const LOCAL_HELP: &str = "\
+With --local it is about this host only, whatever the cluster says, and for a day unless --for says
+otherwise. It needs no other node, and is kept over a restart.
+  ban TARGET --local          blocks TARGET here, in the place of what was decided before
+  unban TARGET --local        takes such a block back; without one it lets TARGET through here,
+                              whatever is banned
+  ban TARGET --local --end    takes a block back, and does nothing else
+  unban TARGET --local --end  takes back that TARGET is let through: what is banned is blocked again
+`bannkreis bans` and `why` show what was decided, by whom and why.";
+
 /// Asks a bannkreis node, and tells it what to do.
 #[derive(Debug, Parser)]
 #[command(name = "bannkreis", version, after_help = AFTER_HELP, max_term_width = 100)]
@@ -83,9 +93,11 @@ pub enum Command {
         /// Only this jail, with the addresses banned in it.
         jail: Option<String>,
     },
-    /// Ban addresses on all nodes.
+    /// Ban addresses on all nodes; with --local block them on this host only.
+    #[command(after_help = LOCAL_HELP)]
     Ban(BanArgs),
-    /// Lift bans on all nodes.
+    /// Lift bans on all nodes; with --local let addresses through on this host only.
+    #[command(after_help = LOCAL_HELP)]
     Unban(UnbanArgs),
     /// List everything that is banned or blocked.
     Bans {
@@ -318,7 +330,8 @@ pub struct BanArgs {
     /// The jail to ban in; without it the jail `operator`.
     #[arg(long, value_parser = jail_name)]
     pub jail: Option<JailName>,
-    /// For how long; without it the jail's own ban time, or 1h when this node does not have the jail.
+    /// For how long; without it the jail's own ban time, or 1h when this node does not have the jail, or with --local a
+    /// day.
     #[arg(long = "for", value_name = "LENGTH", value_parser = ban_time, allow_hyphen_values = true)]
     pub length: Option<BanTime>,
     /// Why, for those who ask later.
@@ -328,6 +341,12 @@ pub struct BanArgs {
     /// /64 (IPv6).
     #[arg(long)]
     pub force: bool,
+    /// Only on this host: see below.
+    #[arg(long, conflicts_with_all = ["jail", "wait", "id"])]
+    pub local: bool,
+    /// With --local: take a block back.
+    #[arg(long, requires = "local", conflicts_with_all = ["length", "reason", "force"])]
+    pub end: bool,
     /// How it is waited for.
     #[command(flatten)]
     pub waiting: Waiting,
@@ -352,6 +371,15 @@ pub struct UnbanArgs {
     /// Why, for those who ask later.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+    /// Only on this host: see below.
+    #[arg(long, conflicts_with_all = ["all", "by_node", "jail", "wait", "id"])]
+    pub local: bool,
+    /// With --local: for how long; without it a day.
+    #[arg(long = "for", value_name = "LENGTH", value_parser = override_time, allow_hyphen_values = true, requires = "local")]
+    pub length: Option<BanTime>,
+    /// With --local: take back that it is let through.
+    #[arg(long, requires = "local", conflicts_with_all = ["length", "reason"])]
+    pub end: bool,
     /// How it is waited for.
     #[command(flatten)]
     pub waiting: Waiting,
@@ -382,6 +410,10 @@ fn ban_time(text: &str) -> Result<BanTime, String> {
 
 fn allow_time(text: &str) -> Result<BanTime, String> {
     length_or_ever(text, "an entry of no length allows nobody; write e.g. 30d, or -1 for ever")
+}
+
+fn override_time(text: &str) -> Result<BanTime, String> {
+    length_or_ever(text, "a decision of no length decides nothing; write e.g. 2h, or -1 for ever")
 }
 
 fn length_or_ever(text: &str, when_none: &str) -> Result<BanTime, String> {

@@ -76,6 +76,12 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
             Command::Status { jail } => {
                 commands::status::run(&mut client, jail.as_deref(), style).await.map(Ended::With)
             }
+            Command::Ban(args) if args.local => {
+                commands::local::ban(&mut client, args, style).await.map(Ended::With)
+            }
+            Command::Unban(args) if args.local => {
+                commands::local::unban(&mut client, args, style).await.map(Ended::With)
+            }
             Command::Ban(args) => commands::ban::run(&mut client, args, style).await.map(Ended::With),
             Command::Unban(args) => commands::unban::run(&mut client, args, style).await.map(Ended::With),
             Command::Bans { jail, node, since } => {

@@ -7,7 +7,7 @@ mod answers;
 
 use bannkreis_cli::args::Output;
 use bannkreis_cli::commands::{
-    allow, ban, bans, check, cluster, members, pki, recovery, status, token, unban, why,
+    allow, ban, bans, check, cluster, local, members, pki, recovery, status, token, unban, why,
 };
 use bannkreis_cli::failure::Exit;
 use bannkreis_cli::run::Shown;
@@ -202,6 +202,11 @@ fn the_allow_list_is_changed_and_shown() {
     let (state, entries) = answers::orders::allow_list();
     expect("allow-list", Exit::Done, &allow::show_list(&state, &entries, &style()));
     expect("allow-list-none", Exit::Done, &allow::show_list(&state, &[], &style()));
+}
+
+#[test]
+fn what_is_decided_for_one_host() {
+    expect("ban-local", Exit::Refused, &local::show(&answers::orders::overridden(), &style()));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use bannkreis_tests::failed::{Result, expect};
 use bannkreis_tests::lab::Lab;
 use bannkreis_tests::lab::answers::{Told, committed};
 use bannkreis_tests::lab::host::Host;
+use bannkreis_tests::lab::wait::wait_for;
 
 use crate::inside::{in_lab, three_quiet_hosts};
 
@@ -109,5 +110,75 @@ fn nobody_shuts_themselves_out_by_mistake() -> Result<()> {
         let told = lab.attacker.netns().run(|| Told::ask(Path::new("/nonexistent"), &ban))?;
         expect(told.status.code() == Some(1), || format!("{}{}", told.stdout, told.stderr))?;
         says(&told.stdout, "holds 203.0.113.2, from which you work")
+    })
+}
+
+#[test]
+fn what_is_decided_for_one_host_holds_there_alone_and_over_a_crash() -> Result<()> {
+    let name = "orders::what_is_decided_for_one_host_holds_there_alone_and_over_a_crash";
+    in_lab(name, three_quiet_hosts, |lab| {
+        lab.form_cluster()?;
+        told(lab.host("kopano"), &["ban", "203.0.113.0/24", "--for", "1h"])?;
+        wait_blocked(lab, ONE, &ALL, true)?;
+        let kerio = lab.host("kerio");
+        let said = told(kerio, &["unban", "203.0.113.1", "--local", "--reason", "a test"])?;
+        says(&said, "let through on kerio only")?;
+        says(&said, "`bannkreis unban 203.0.113.0/24` lifts that everywhere")?;
+        let open =
+            |lab: &Lab, host: &str, from| lab.attacker.expect_open(&[(from, lab.host(host).port(25, from))]);
+        let silent = |lab: &Lab, host: &str, from| {
+            lab.attacker.expect_silent(&[(from, lab.host(host).port(25, from))])
+        };
+        open(lab, "kerio", ONE)?;
+        silent(lab, "kerio", OTHER)?;
+        silent(lab, "kopano", ONE)?;
+        let blocked: IpAddr = "198.18.0.7".parse().unwrap_or(ONE);
+        says(&told(kerio, &["ban", "198.18.0.7", "--local"])?, "blocked on kerio only")?;
+        silent(lab, "kerio", blocked)?;
+        open(lab, "kopano", blocked)?;
+
+        // It is shown with who, why and what takes it back, and the others count it.
+        let why = told(kerio, &["why", "203.0.113.1"])?;
+        says(&why, "let through on this host by an operator; uid 0 (root): a test")?;
+        says(&why, "bannkreis unban 203.0.113.1 --local --end")?;
+        says(&told(kerio, &["status"])?, "2 overrides of this host only")?;
+        wait_for("the others count them", SOON, || {
+            says(&told(lab.host("kopano"), &["cluster", "status"])?, "2 overrides")
+        })?;
+
+        // What was answered is on the disk.
+        lab.host_mut("kerio").kill_9();
+        open(lab, "kerio", ONE)?;
+        lab.host_mut("kerio").start()?;
+        open(lab, "kerio", ONE)?;
+        silent(lab, "kerio", blocked)?;
+        let kerio = lab.host("kerio");
+        says(
+            &told(kerio, &["unban", "198.18.0.7", "--local"])?,
+            "not blocked on kerio by an operator's word any more",
+        )?;
+        open(lab, "kerio", blocked)?;
+        told(kerio, &["unban", "203.0.113.1", "--local", "--end"])?;
+        silent(lab, "kerio", ONE)?;
+        told(kerio, &["ban", "198.18.0.7", "--local", "--for", "2s"])?;
+        silent(lab, "kerio", blocked)?;
+        wait_blocked(lab, blocked, &["kerio"], false)
+    })
+}
+
+#[test]
+fn a_host_without_a_quorum_takes_an_operators_word_for_itself() -> Result<()> {
+    let name = "orders::a_host_without_a_quorum_takes_an_operators_word_for_itself";
+    in_lab(name, three_quiet_hosts, |lab| {
+        lab.form_cluster()?;
+        told(lab.host("kopano"), &["ban", "203.0.113.1", "--for", "1h"])?;
+        wait_blocked(lab, ONE, &ALL, true)?;
+        lab.host_mut("kopano").kill_9();
+        lab.host_mut("kerio").kill_9();
+        let mx1 = lab.host("mx1");
+        told(mx1, &["unban", "203.0.113.1", "--local"])?;
+        lab.attacker.expect_open(&[(ONE, mx1.port(25, ONE))])?;
+        told(mx1, &["ban", "203.0.113.1", "--local"])?;
+        lab.attacker.expect_silent(&[(ONE, mx1.port(25, ONE))])
     })
 }

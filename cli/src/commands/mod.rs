@@ -6,6 +6,7 @@ pub mod ban;
 pub mod bans;
 pub mod check;
 pub mod cluster;
+pub mod local;
 pub mod members;
 pub mod outcome;
 pub mod pki;

@@ -141,7 +141,9 @@ impl Page<'_> {
             }
         }
         if !ban.lift_command.is_empty() {
-            self.line(2, &format!("to lift it: {}", shown(&ban.lift_command)));
+            let is_override = matches!(ban.kind(), BanKind::OverrideBlock | BanKind::OverrideRelease);
+            let what = if is_override { "to take it back" } else { "to lift it" };
+            self.line(2, &format!("{what}: {}", shown(&ban.lift_command)));
         }
     }
 

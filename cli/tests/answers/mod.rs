@@ -234,6 +234,7 @@ pub(crate) fn bans() -> Vec<ListBansResponse> {
             until_ms: Some(NOW_MS + HOUR_MS),
             origins: vec![origin("kopano")],
             note: "uid 0 (root): \u{1b}]0;my scanner".to_owned(),
+            lift_command: "bannkreis unban 203.0.113.0/24 --local --end".to_owned(),
             ..BanInfo::default()
         },
     ];

@@ -2,7 +2,8 @@
 
 use super::{HOUR_MS, NOW_MS, enforcement, result, state};
 use bannkreis_proto::v1::{
-    AllowInfo, CommandOutcome, CommandResponse, CommandResult, EnforcementState, NodeState, RemainingBan,
+    AllowInfo, CommandOutcome, CommandResponse, CommandResult, EnforcementState, NodeState, OverrideResponse,
+    OverrideResult, RemainingBan,
 };
 
 pub(crate) fn allowed() -> CommandResponse {
@@ -65,4 +66,25 @@ pub(crate) fn allow_list() -> (NodeState, Vec<AllowInfo>) {
         entry("203.0.113.9", "", "uid 0 (root)", Some(NOW_MS + HOUR_MS)),
     ];
     (state(), entries)
+}
+
+pub(crate) fn overridden() -> OverrideResponse {
+    let result = |target: &str, did: &str, until_ms, why: &str| OverrideResult {
+        target: target.to_owned(),
+        outcome: if did.is_empty() { CommandOutcome::Refused } else { CommandOutcome::Done }.into(),
+        did: did.to_owned(),
+        until_ms,
+        why: why.to_owned(),
+    };
+    let day = Some(NOW_MS + 24 * HOUR_MS);
+    OverrideResponse {
+        state: Some(state()),
+        results: vec![
+            result("192.0.2.7", "block", day, "`bannkreis ban 192.0.2.7` bans it on the other nodes as well"),
+            result("2001:db8:1::/64", "release", None, "it stays banned on the other nodes"),
+            result("192.0.2.8", "end_block", None, ""),
+            result("192.0.2.9", "end_release", None, "it is banned by the cluster, and blocked here again"),
+            result("192.0.2.10", "", None, "nothing was decided about 192.0.2.10 on this host only"),
+        ],
+    }
 }

@@ -7,7 +7,7 @@
 //! In the order of suggested reading: the trait here, then [`inspection`] (what the warden knows),
 //! `service` (each call) and the files it hands them to, `answers` (from core types to messages),
 //! `advice` (what an operator should do), `enforcement` (who enforces what), `remaining` (what an unban leaves), `guards`
-//! (whom a ban must not hit), `allowing`, `members`, `tokens`, `keys`, `recovery`, `peer` (who asks, and what they may),
+//! (whom a ban must not hit), `allowing`, `overrides` (this host only), `members`, `tokens`, `keys`, `recovery`, `peer` (who asks, and what they may),
 //! [`socket`] and [`remote`] (where the doors are).
 
 mod advice;
@@ -20,6 +20,7 @@ mod guards;
 pub mod inspection;
 mod keys;
 mod members;
+mod overrides;
 mod peer;
 mod recovery;
 mod remaining;
@@ -41,6 +42,7 @@ pub use socket::{ControlSocket, SocketError};
 use bannkreis_core::ban_list::{BanView, Cause};
 use bannkreis_core::change::OpResult;
 use bannkreis_core::command::Op;
+use bannkreis_core::event::Override;
 use bannkreis_core::ids::{ClusterId, NodeId, Operator, Position};
 use bannkreis_core::jail::JailName;
 use bannkreis_core::subnet::Subnet;
@@ -66,6 +68,10 @@ pub trait NodeApi: Send + Sync + 'static {
     /// Asks the warden: [`Inspection::of`] on the warden's thread. `about` as there. `None` when the daemon
     /// is stopping.
     async fn inspect(&self, about: Option<Subnet>) -> Option<Inspection>;
+
+    /// Takes these operator's decisions for this host only, or takes them back, and returns when the kernel does so
+    /// and the disk has them. The error is a sentence; what it is about may hold until the next restart.
+    async fn override_here(&self, decisions: Vec<(Subnet, Option<Override>)>) -> Result<(), String>;
 
     /// Writes these operations, in one command. They carry their ids, so calling it again with the same ones
     /// is safe. Waits for the answer at most some seconds by itself.

@@ -2,7 +2,8 @@
 
 use super::remote::LateApi;
 use super::{
-    Groups, NodeApi, Peer, Role, allowing, bans, commands, keys, members, recovery, status, tokens, why,
+    Groups, NodeApi, Peer, Role, allowing, bans, commands, keys, members, overrides, recovery, status,
+    tokens, why,
 };
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::control_server::Control;
@@ -207,5 +208,13 @@ impl Control for ControlService {
     ) -> Result<Response<Self::ListAllowedStream>, Status> {
         let (api, _) = self.admit(&request, Role::Viewer)?;
         allowing::list(api).await.map(Response::new)
+    }
+
+    async fn r#override(
+        &self,
+        request: Request<v1::OverrideRequest>,
+    ) -> Result<Response<v1::OverrideResponse>, Status> {
+        let (api, peer) = self.admit(&request, Role::Operator)?;
+        overrides::decide(api, &peer, request.into_inner()).await.map(Response::new)
     }
 }

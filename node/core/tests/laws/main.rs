@@ -9,6 +9,7 @@ mod generations;
 mod judging;
 mod known_offenders;
 mod lifting;
+mod overrides;
 mod ports;
 mod reports;
 mod rulesets;

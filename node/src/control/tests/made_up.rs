@@ -7,6 +7,7 @@ use crate::control::{
 };
 use bannkreis_core::ban_list::{BanList, BanView, Cause};
 use bannkreis_core::command::{Command, LEVEL, Op};
+use bannkreis_core::event::Override;
 use bannkreis_core::ids::{ClusterId, NodeId, Operator, Position};
 use bannkreis_core::jail::JailName;
 use bannkreis_core::node_record::NodeRecord;
@@ -47,6 +48,8 @@ struct State {
     fates: VecDeque<Fate>,
     n_proposals: usize,
     n_tokens: u8,
+    /// What was decided here, beside what the inspection says.
+    overrides: BTreeMap<Subnet, Override>,
     /// What becomes of the next orders; those after them are carried out.
     order_failures: VecDeque<OrderFailure>,
     leader: NodeId,
@@ -101,6 +104,7 @@ impl MadeUp {
             fates: VecDeque::new(),
             n_proposals: 0,
             n_tokens: 0,
+            overrides: BTreeMap::new(),
             order_failures: VecDeque::new(),
             leader: NodeId(2),
             no_quorum_since: None,
@@ -272,7 +276,20 @@ impl NodeApi for MadeUp {
     }
 
     async fn inspect(&self, _about: Option<Subnet>) -> Option<Inspection> {
-        Some(self.inspection.clone())
+        let overrides = self.with(|state| state.overrides.clone());
+        let told = self.inspection.overrides.iter().cloned();
+        let overrides: Vec<_> = told.chain(overrides).collect();
+        Some(Inspection { n_overrides: overrides.len(), overrides, ..self.inspection.clone() })
+    }
+
+    async fn override_here(&self, decisions: Vec<(Subnet, Option<Override>)>) -> Result<(), String> {
+        self.with(|state| {
+            for (subnet, decision) in decisions {
+                state.overrides.remove(&subnet);
+                state.overrides.extend(decision.map(|decision| (subnet, decision)));
+            }
+        });
+        Ok(())
     }
 
     async fn propose(&self, ops: Vec<Op>) -> Result<Committed, ProposeFailure> {

@@ -8,5 +8,6 @@ mod guarding;
 mod keys;
 mod made_up;
 mod members;
+mod overriding;
 mod recovering;
 mod tokens;
