@@ -257,11 +257,26 @@ pub enum ClusterCommand {
         /// Its name or id.
         node: String,
     },
+    /// Trust a node again whose bans were undone (`unban --by-node`): what it brings in from now on is shared.
+    Trust(TrustArgs),
     /// Let another node lead: before maintenance of the leader's host. The next commit waits for one message.
     TransferLeader {
         /// Its name or id; without it, the one that is up to date.
         node: Option<String>,
     },
+}
+
+/// Arguments of `cluster trust`.
+#[derive(Debug, Args)]
+pub struct TrustArgs {
+    /// Its name or id.
+    pub node: String,
+    /// Why, for those who ask later.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// How it is waited for.
+    #[command(flatten)]
+    pub waiting: Waiting,
 }
 
 /// What to do with certificates.

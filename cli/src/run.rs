@@ -127,6 +127,9 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
                 let now = now.as_deref();
                 commands::recovery::recover(&mut client, *yes, *force, now, style).await.map(Ended::With)
             }
+            Command::Cluster(ClusterCommand::Trust(args)) => {
+                commands::members::trust(&mut client, args, style).await.map(Ended::With)
+            }
             Command::Cluster(ClusterCommand::Leave { force }) => {
                 commands::members::leave(&mut client, *force, style).await.map(Ended::With)
             }

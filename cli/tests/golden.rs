@@ -192,6 +192,7 @@ fn orders_about_members() {
     ] {
         expect(name, Exit::Done, &members::show_order(order, &answers::ordered(), &style()));
     }
+    expect("cluster-trust", Exit::Done, &members::show_trust(&answers::orders::trusted(), &style()));
     expect("cluster-leave", Exit::Done, &members::show_leave(&answers::left(), &style()));
 }
 

@@ -10,8 +10,9 @@ use bannkreis_tests::lab::Lab;
 use bannkreis_tests::lab::answers::{Told, committed};
 use bannkreis_tests::lab::host::Host;
 use bannkreis_tests::lab::wait::wait_for;
+use bannkreis_tests::seeds::{self, Tree};
 
-use crate::inside::{in_lab, three_quiet_hosts};
+use crate::inside::{in_lab, plan, three_quiet_hosts};
 
 /// For what takes milliseconds.
 const SOON: Duration = Duration::from_secs(5);
@@ -180,5 +181,37 @@ fn a_host_without_a_quorum_takes_an_operators_word_for_itself() -> Result<()> {
         lab.attacker.expect_open(&[(ONE, mx1.port(25, ONE))])?;
         told(mx1, &["ban", "203.0.113.1", "--local"])?;
         lab.attacker.expect_silent(&[(ONE, mx1.port(25, ONE))])
+    })
+}
+
+#[test]
+fn a_node_that_is_not_trusted_blocks_alone_until_it_is_trusted_again() -> Result<()> {
+    let name = "orders::a_node_that_is_not_trusted_blocks_alone_until_it_is_trusted_again";
+    let hosts = |_: &Path| {
+        [("kopano", seeds::kopano()), ("kerio", Tree::empty()), ("mx1", Tree::empty())]
+            .map(|(name, tree)| plan(name, tree))
+            .into()
+    };
+    in_lab(name, hosts, |lab| {
+        lab.form_cluster()?;
+        let (kopano, kerio) = (lab.host("kopano"), lab.host("kerio"));
+        let attack = |from: IpAddr| -> Result<()> {
+            let lines: Vec<String> = (0..10).map(|_| seeds::kopano_failure(from, "nobody")).collect();
+            kopano.append_log(seeds::APACHE_ERROR_LOG, &lines).map(drop)
+        };
+        attack(ONE)?;
+        wait_blocked(lab, ONE, &["kerio"], true)?;
+        let undone = told(kerio, &["unban", "--by-node", "kopano"])?;
+        says(&undone, "`bannkreis cluster trust kopano`")?;
+        wait_blocked(lab, ONE, &["kerio"], false)?;
+        attack(OTHER)?;
+        lab.attacker.wait_silent(&[(OTHER, kopano.port(443, OTHER))], SOON)?;
+        let status = told(kerio, &["cluster", "status"])?;
+        says(&status, "kopano is not trusted since its bans were undone")?;
+        lab.attacker.expect_open(&[(OTHER, kerio.port(25, OTHER))])?;
+        says(&told(kerio, &["cluster", "trust", "kopano"])?, "kopano: trusted again")?;
+        // What it still blocks by its own logs is shared as well.
+        wait_blocked(lab, OTHER, &["kerio", "mx1"], true)?;
+        lab.attacker.expect_open(&[(ONE, kerio.port(25, ONE))])
     })
 }

@@ -88,3 +88,11 @@ pub(crate) fn overridden() -> OverrideResponse {
         ],
     }
 }
+
+pub(crate) fn trusted() -> CommandResponse {
+    CommandResponse {
+        state: Some(state()),
+        results: vec![result("kerio", CommandOutcome::Done, 1, "")],
+        enforcement: enforcement(EnforcementState::Enforced),
+    }
+}

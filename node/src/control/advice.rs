@@ -29,7 +29,10 @@ pub(super) fn of(snapshot: &Snapshot, members: &[v1::MemberStatus]) -> Vec<Strin
         }
         if member.is_untrusted {
             advice
-                .push(format!("{name} is not trusted since its bans were undone: nothing of it is shared."));
+                .push(format!(
+                    "{name} is not trusted since its bans were undone: nothing of it is shared. When it is right again: \
+                     `bannkreis cluster trust {name}`."
+                ));
         }
         if !member.pending.is_empty() {
             let pending = member.pending.join(", ");

@@ -148,6 +148,16 @@ pub(super) async fn unban(
             result(targets.get(n).map(ToString::to_string).unwrap_or_default(), op, settled)
         })
         .collect();
+    for (result, op) in results.iter_mut().zip(&ops) {
+        let Op::Unban { selection: UnbanSelection::ByNode { node, .. }, .. } = op else { continue };
+        if result.outcome() == v1::CommandOutcome::Done {
+            let name = after.names.name(*node);
+            result.target.clone_from(&name);
+            result.why = format!(
+                "nothing of {name} is shared any more; when it is right again: `bannkreis cluster trust {name}`"
+            );
+        }
+    }
     let (view, now) = (after.view.clone(), after.now.cluster);
     let looks_inside = jail.is_some();
     let remaining =

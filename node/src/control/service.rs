@@ -217,4 +217,12 @@ impl Control for ControlService {
         let (api, peer) = self.admit(&request, Role::Operator)?;
         overrides::decide(api, &peer, request.into_inner()).await.map(Response::new)
     }
+
+    async fn trust(
+        &self,
+        request: Request<v1::TrustRequest>,
+    ) -> Result<Response<v1::CommandResponse>, Status> {
+        let (api, peer) = self.admit(&request, Role::Operator)?;
+        members::trust(api, &peer, request.into_inner()).await.map(Response::new)
+    }
 }

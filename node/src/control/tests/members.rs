@@ -80,3 +80,24 @@ async fn leaving_says_what_comes_along() {
     assert_eq!(answer.n_bans, 0);
     assert_eq!(api.cluster().members.len(), 1);
 }
+
+#[tokio::test]
+async fn a_node_that_was_undone_is_trusted_again() {
+    let api = MadeUp::new();
+    let by_node = v1::UnbanRequest { by_node: "kerio".to_owned(), ..v1::UnbanRequest::default() };
+    let undone = crate::control::commands::unban(&api, &root(), by_node).await.unwrap();
+    assert_eq!(undone.results[0].target, "kerio");
+    assert!(undone.results[0].why.contains("`bannkreis cluster trust kerio`"), "{}", undone.results[0].why);
+    let advice = async || crate::control::status::cluster_status(&api).await.unwrap().advice.join(" ");
+    assert!(advice().await.contains("`bannkreis cluster trust kerio`"));
+    let trust = async |node: &str| {
+        let request = v1::TrustRequest { node: node.to_owned(), ..v1::TrustRequest::default() };
+        members::trust(&api, &root(), request).await
+    };
+    let trusted = trust("kerio").await.unwrap();
+    assert_eq!((trusted.results[0].target.as_str(), trusted.results[0].n_affected), ("kerio", 1));
+    assert_eq!(trusted.enforcement.len(), 3);
+    assert!(!advice().await.contains("trust"));
+    assert_eq!(trust("kerio").await.unwrap().results[0].n_affected, 0);
+    assert!(trust("mx9").await.unwrap_err().message().contains("there are: "));
+}
