@@ -259,11 +259,38 @@ pub enum ClusterCommand {
     },
     /// Trust a node again whose bans were undone (`unban --by-node`): what it brings in from now on is shared.
     Trust(TrustArgs),
+    /// What steers the ban list on all nodes alike: its settings with their meaning, or `set` to change some.
+    Settings {
+        /// What to do; without it they are shown.
+        #[command(subcommand)]
+        order: Option<SettingsCommand>,
+    },
     /// Let another node lead: before maintenance of the leader's host. The next commit waits for one message.
     TransferLeader {
         /// Its name or id; without it, the one that is up to date.
         node: Option<String>,
     },
+}
+
+/// What to do with the replicated settings.
+#[derive(Debug, Subcommand)]
+pub enum SettingsCommand {
+    /// Change some, together or not at all.
+    Set(SettingsSetArgs),
+}
+
+/// Arguments of `cluster settings set`.
+#[derive(Debug, Args)]
+pub struct SettingsSetArgs {
+    /// Settings with their new values, as `cluster settings` shows them.
+    #[arg(required = true, value_name = "KEY=VALUE", value_parser = assignment)]
+    pub assignments: Vec<(String, String)>,
+    /// Why, for those who ask later.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// How it is waited for.
+    #[command(flatten)]
+    pub waiting: Waiting,
 }
 
 /// Arguments of `cluster trust`.
@@ -469,6 +496,14 @@ fn command_id(text: &str) -> Result<u128, String> {
     let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let id = if is_hex { u128::from_str_radix(text, 16).ok() } else { None };
     id.ok_or_else(|| "an id is 32 hexadecimal digits, as the first try printed it".to_owned())
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').map(|(key, value)| (key.trim(), value.trim()));
+    match parts.filter(|(key, value)| !key.is_empty() && !value.is_empty()) {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err("write KEY=VALUE, e.g. reach=ports".to_owned()),
+    }
 }
 
 fn host_port(text: &str) -> Result<String, String> {

@@ -1,6 +1,8 @@
 //! From what was typed to an exit code: reads the arguments, runs the command, shows what came of it.
 
-use crate::args::{AllowCommand, Cli, ClusterCommand, Color, Command, Output, PkiCommand, TokenCommand};
+use crate::args::{
+    AllowCommand, Cli, ClusterCommand, Color, Command, Output, PkiCommand, SettingsCommand, TokenCommand,
+};
 use crate::commands::regex::Printer;
 use crate::commands::regex::args::RegexArgs;
 use crate::failure::{Exit, Failure};
@@ -126,6 +128,12 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
             Command::Cluster(ClusterCommand::Recover { yes, force, now }) => {
                 let now = now.as_deref();
                 commands::recovery::recover(&mut client, *yes, *force, now, style).await.map(Ended::With)
+            }
+            Command::Cluster(ClusterCommand::Settings { order: None }) => {
+                commands::settings::list(&mut client, style).await.map(Ended::With)
+            }
+            Command::Cluster(ClusterCommand::Settings { order: Some(SettingsCommand::Set(args)) }) => {
+                commands::settings::set(&mut client, args, style).await.map(Ended::With)
             }
             Command::Cluster(ClusterCommand::Trust(args)) => {
                 commands::members::trust(&mut client, args, style).await.map(Ended::With)

@@ -51,7 +51,7 @@ fn failures_are_json_when_json_is_asked_for() {
 
 #[test]
 fn what_makes_no_sense_is_a_usage_error_that_names_it() {
-    let cases: [(&[&str], &str); 19] = [
+    let cases: [(&[&str], &str); 20] = [
         (&["ban", "500.1.1.1"], "500.1.1.1"),
         (&["ban", "192.0.2.7", "--for", "0"], "no length"),
         (&["ban", "192.0.2.7", "--for", "-5"], "negative"),
@@ -70,6 +70,7 @@ fn what_makes_no_sense_is_a_usage_error_that_names_it() {
             &["unban", "192.0.2.7", "--local", "--id", "000102030405060708090a0b0c0d0e0f"],
             "cannot be used with",
         ),
+        (&["cluster", "settings", "set", "reach"], "KEY=VALUE"),
         (&["allow", "add", "192.0.2.7", "--for", "0"], "allows nobody"),
         (&["allow", "remove", "192.0.2.7/x"], "192.0.2.7/x"),
         (&["token", "create", "--ttl", "31d"], "write 1s to 30d"),

@@ -7,7 +7,7 @@ mod answers;
 
 use bannkreis_cli::args::Output;
 use bannkreis_cli::commands::{
-    allow, ban, bans, check, cluster, local, members, pki, recovery, status, token, unban, why,
+    allow, ban, bans, check, cluster, local, members, pki, recovery, settings, status, token, unban, why,
 };
 use bannkreis_cli::failure::Exit;
 use bannkreis_cli::run::Shown;
@@ -208,6 +208,13 @@ fn the_allow_list_is_changed_and_shown() {
 #[test]
 fn what_is_decided_for_one_host() {
     expect("ban-local", Exit::Refused, &local::show(&answers::orders::overridden(), &style()));
+}
+
+#[test]
+fn settings_are_shown_and_changed() {
+    expect("cluster-settings", Exit::Done, &settings::show_list(&answers::orders::settings(), &style()));
+    let set = settings::show_set(&answers::orders::settings_set(), &style());
+    expect("cluster-settings-set", Exit::Done, &set);
 }
 
 #[test]

@@ -215,3 +215,34 @@ fn a_node_that_is_not_trusted_blocks_alone_until_it_is_trusted_again() -> Result
         lab.attacker.expect_open(&[(ONE, kerio.port(25, ONE))])
     })
 }
+
+#[test]
+fn a_setting_changes_what_every_node_closes() -> Result<()> {
+    let name = "orders::a_setting_changes_what_every_node_closes";
+    let hosts = |_: &Path| {
+        [("kopano", seeds::kopano()), ("kerio", seeds::kerio()), ("mx1", Tree::empty())]
+            .map(|(name, tree)| plan(name, tree))
+            .into()
+    };
+    in_lab(name, hosts, |lab| {
+        lab.form_cluster()?;
+        let (kopano, kerio) = (lab.host("kopano"), lab.host("kerio"));
+        let lines: Vec<String> = (0..10).map(|_| seeds::kopano_failure(ONE, "nobody")).collect();
+        kopano.append_log(seeds::APACHE_ERROR_LOG, &lines)?;
+        let closed =
+            |ports: &[u16]| ports.iter().map(|port| (ONE, kerio.port(*port, ONE))).collect::<Vec<_>>();
+        lab.attacker.wait_silent(&closed(&[25, 443, 465, 587]), SOON)?;
+        says(&told(kerio, &["why", "203.0.113.1"])?, "(reach = guarded)")?;
+        let set = told(kerio, &["cluster", "settings", "set", "reach=ports"])?;
+        says(&set, "reach is ports (was guarded)")?;
+        // It is answered when it is enforced.
+        lab.attacker.expect_silent(&closed(&[443]))?;
+        lab.attacker.expect_open(&closed(&[25, 465, 587]))?;
+        says(&told(kopano, &["why", "203.0.113.1"])?, "the same ports are closed (reach = ports)")?;
+        says(&told(kopano, &["cluster", "settings"])?, "reach ports guarded guarded, ports, host")?;
+        let refused = kerio.cli(&["cluster", "settings", "set", "skew_max=2h"])?;
+        says(&refused.stderr, "`2h` is no value for skew_max: write one of 1s to 1h")?;
+        let refused = kerio.cli(&["cluster", "settings", "set", "event_key=00"])?;
+        says(&refused.stderr, "never changes")
+    })
+}

@@ -12,6 +12,7 @@ pub mod outcome;
 pub mod pki;
 pub mod recovery;
 pub mod regex;
+pub mod settings;
 pub mod status;
 pub mod token;
 pub mod unban;

@@ -73,6 +73,9 @@ pub fn show(answer: &WhyResponse, style: &Style) -> Shown {
         let others = "the cluster's ban list does not hold it, and what other nodes do is not known here";
         page.line(0, &format!("enforced on {name}: {others}"));
     }
+    if !answer.reach.is_empty() {
+        page.line(0, &shown(&answer.reach));
+    }
     if !answer.lift_command.is_empty() {
         page.line(0, "to lift all of it:");
         page.text.push_str(&format!("    {}\n", shown(&answer.lift_command)));
@@ -284,5 +287,6 @@ fn to_json(answer: &WhyResponse, state: &NodeState) -> Value {
         "lifted_ms": answer.lifted_ms,
         "enforcement": json::enforcement(&answer.enforcement),
         "lift_command": json::text(&answer.lift_command),
+        "reach": json::text(&answer.reach),
     })
 }

@@ -295,6 +295,7 @@ pub(crate) fn why_banned() -> WhyResponse {
         }],
         enforcement: enforcement(EnforcementState::Behind),
         is_blocked_here: true,
+        reach: "on other nodes the same ports are closed (reach = ports)".to_owned(),
         lift_command: "bannkreis unban 192.0.2.0/24".to_owned(),
         ..WhyResponse::default()
     }
@@ -312,6 +313,7 @@ pub(crate) fn why_here_only() -> WhyResponse {
         past: Vec::new(),
         // Of a lift long ago.
         enforcement: enforcement(EnforcementState::Enforced),
+        reach: String::new(),
         lift_command: "bannkreis unban 192.0.2.7".to_owned(),
         ..why_banned()
     }

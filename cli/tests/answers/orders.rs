@@ -2,8 +2,8 @@
 
 use super::{HOUR_MS, NOW_MS, enforcement, result, state};
 use bannkreis_proto::v1::{
-    AllowInfo, CommandOutcome, CommandResponse, CommandResult, EnforcementState, NodeState, OverrideResponse,
-    OverrideResult, RemainingBan,
+    AllowInfo, CommandOutcome, CommandResponse, CommandResult, EnforcementState, ListSettingsResponse,
+    NodeState, OverrideResponse, OverrideResult, RemainingBan, SetSettingsResponse, SettingInfo,
 };
 
 pub(crate) fn allowed() -> CommandResponse {
@@ -94,5 +94,42 @@ pub(crate) fn trusted() -> CommandResponse {
         state: Some(state()),
         results: vec![result("kerio", CommandOutcome::Done, 1, "")],
         enforcement: enforcement(EnforcementState::Enforced),
+    }
+}
+
+fn setting(key: &str, [value, default, previous]: [&str; 3], allowed: &str, meaning: &str) -> SettingInfo {
+    SettingInfo {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        default_value: default.to_owned(),
+        meaning: meaning.to_owned(),
+        allowed: allowed.to_owned(),
+        previous_value: previous.to_owned(),
+    }
+}
+
+fn some_settings() -> Vec<SettingInfo> {
+    vec![
+        setting(
+            "reach",
+            ["ports", "guarded", "guarded"],
+            "guarded, ports, host",
+            "what a ban closes on nodes that did not see the attack: the jail's ports and those of the node's own jails, all \
+             where it has none (guarded), the jail's ports (ports), or all (host)",
+        ),
+        setting("damped", ["10m", "10m", "10m"], "1m to 1d", "a damped ban lasts so long at most"),
+    ]
+}
+
+pub(crate) fn settings() -> ListSettingsResponse {
+    ListSettingsResponse { state: Some(state()), settings: some_settings() }
+}
+
+pub(crate) fn settings_set() -> SetSettingsResponse {
+    SetSettingsResponse {
+        state: Some(state()),
+        results: vec![result("reach, damped", CommandOutcome::Done, 2, "")],
+        enforcement: enforcement(EnforcementState::Enforced),
+        settings: some_settings(),
     }
 }

@@ -150,9 +150,9 @@ pub(super) async fn unban(
         .collect();
     for (result, op) in results.iter_mut().zip(&ops) {
         let Op::Unban { selection: UnbanSelection::ByNode { node, .. }, .. } = op else { continue };
+        let name = after.names.name(*node);
+        result.target.clone_from(&name);
         if result.outcome() == v1::CommandOutcome::Done {
-            let name = after.names.name(*node);
-            result.target.clone_from(&name);
             result.why = format!(
                 "nothing of {name} is shared any more; when it is right again: `bannkreis cluster trust {name}`"
             );

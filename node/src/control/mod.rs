@@ -7,7 +7,7 @@
 //! In the order of suggested reading: the trait here, then [`inspection`] (what the warden knows),
 //! `service` (each call) and the files it hands them to, `answers` (from core types to messages),
 //! `advice` (what an operator should do), `enforcement` (who enforces what), `remaining` (what an unban leaves), `guards`
-//! (whom a ban must not hit), `allowing`, `overrides` (this host only), `members`, `tokens`, `keys`, `recovery`, `peer` (who asks, and what they may),
+//! (whom a ban must not hit), `allowing`, `overrides` (this host only), `settings`, `members`, `tokens`, `keys`, `recovery`, `peer` (who asks, and what they may),
 //! [`socket`] and [`remote`] (where the doors are).
 
 mod advice;
@@ -26,6 +26,7 @@ mod recovery;
 mod remaining;
 pub mod remote;
 mod service;
+mod settings;
 pub mod socket;
 mod status;
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use super::remote::LateApi;
 use super::{
-    Groups, NodeApi, Peer, Role, allowing, bans, commands, keys, members, overrides, recovery, status,
-    tokens, why,
+    Groups, NodeApi, Peer, Role, allowing, bans, commands, keys, members, overrides, recovery, settings,
+    status, tokens, why,
 };
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::control_server::Control;
@@ -224,5 +224,21 @@ impl Control for ControlService {
     ) -> Result<Response<v1::CommandResponse>, Status> {
         let (api, peer) = self.admit(&request, Role::Operator)?;
         members::trust(api, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_settings(
+        &self,
+        request: Request<v1::ListSettingsRequest>,
+    ) -> Result<Response<v1::ListSettingsResponse>, Status> {
+        let (api, _) = self.admit(&request, Role::Viewer)?;
+        settings::list(api).await.map(Response::new)
+    }
+
+    async fn set_settings(
+        &self,
+        request: Request<v1::SetSettingsRequest>,
+    ) -> Result<Response<v1::SetSettingsResponse>, Status> {
+        let (api, peer) = self.admit(&request, Role::Admin)?;
+        settings::set(api, &peer, request.into_inner()).await.map(Response::new)
     }
 }

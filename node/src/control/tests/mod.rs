@@ -10,4 +10,5 @@ mod made_up;
 mod members;
 mod overriding;
 mod recovering;
+mod setting;
 mod tokens;
