@@ -28,6 +28,7 @@ mod members;
 mod minority;
 mod operators;
 mod orders;
+mod own_addresses;
 mod pair;
 mod readiness;
 mod recovery;

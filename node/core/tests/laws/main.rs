@@ -2,6 +2,7 @@
 //!
 //! Not for whole clusters: that is the simulation's (`tests/sim`).
 
+mod announcing;
 mod applying;
 mod brought_along;
 mod generated;
