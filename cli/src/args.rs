@@ -31,6 +31,16 @@ Exit codes:
   5  done, but not enforced on every node yet
 255  nothing could be tested (regex only)";
 
+const LOCAL_HELP: &str = "\
+With --local it is about this host only, whatever the cluster says, and for a day unless --for says
+otherwise. It needs no other node, and is kept over a restart.
+  ban TARGET --local          blocks TARGET here, in the place of what was decided before
+  unban TARGET --local        takes such a block back; without one it lets TARGET through here,
+                              whatever is banned
+  ban TARGET --local --end    takes a block back, and does nothing else
+  unban TARGET --local --end  takes back that TARGET is let through: what is banned is blocked again
+`bannkreis bans` and `why` show what was decided, by whom and why.";
+
 /// Asks a bannkreis node, and tells it what to do.
 #[derive(Debug, Parser)]
 #[command(name = "bannkreis", version, after_help = AFTER_HELP, max_term_width = 100)]
@@ -83,9 +93,11 @@ pub enum Command {
         /// Only this jail, with the addresses banned in it.
         jail: Option<String>,
     },
-    /// Ban addresses on all nodes.
+    /// Ban addresses on all nodes; with --local block them on this host only.
+    #[command(after_help = LOCAL_HELP)]
     Ban(BanArgs),
-    /// Lift bans on all nodes.
+    /// Lift bans on all nodes; with --local let addresses through on this host only.
+    #[command(after_help = LOCAL_HELP)]
     Unban(UnbanArgs),
     /// List everything that is banned or blocked.
     Bans {
@@ -109,6 +121,9 @@ pub enum Command {
     History(HistoryArgs),
     /// Have every node forget what is over about addresses: bans, lines and commands. What holds stays.
     Forget(ForgetArgs),
+    /// The allow list: what no node bans, and whose packets pass on every node.
+    #[command(subcommand)]
+    Allow(AllowCommand),
     /// Read a fail2ban configuration and say how each jail will run here. Needs no daemon.
     Check {
         /// The directory with jail.conf, filter.d and so on; without it /etc/fail2ban, if that is there.
@@ -153,6 +168,48 @@ pub struct ForgetArgs {
     #[arg(required = true, value_name = "TARGET", value_parser = target)]
     pub targets: Vec<Subnet>,
     /// Why, for those who ask later. It is told without the address: do not write it here.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// How it is waited for.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// What to do with the allow list.
+#[derive(Debug, Subcommand)]
+pub enum AllowCommand {
+    /// Put entries on it. Bans inside them are lifted; one that is wider stands, but lets their packets pass.
+    Add(AllowAddArgs),
+    /// Take entries off it. Bans that they lifted do not come back.
+    Remove(AllowRemoveArgs),
+    /// Show it.
+    List,
+}
+
+/// Arguments of `allow add`.
+#[derive(Debug, Args)]
+pub struct AllowAddArgs {
+    /// Addresses and prefixes.
+    #[arg(required = true, value_name = "TARGET", value_parser = target)]
+    pub targets: Vec<Subnet>,
+    /// For how long; without it for ever.
+    #[arg(long = "for", value_name = "LENGTH", value_parser = allow_time, allow_hyphen_values = true)]
+    pub length: Option<BanTime>,
+    /// Who or what that is, for those who read the list later.
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// How it is waited for.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// Arguments of `allow remove`.
+#[derive(Debug, Args)]
+pub struct AllowRemoveArgs {
+    /// Entries, as `allow list` shows them.
+    #[arg(required = true, value_name = "TARGET", value_parser = target)]
+    pub targets: Vec<Subnet>,
+    /// Why, for those who ask later.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
     /// How it is waited for.
@@ -235,11 +292,53 @@ pub enum ClusterCommand {
         /// Its name or id.
         node: String,
     },
+    /// Trust a node again whose bans were undone (`unban --by-node`): what it brings in from now on is shared.
+    Trust(TrustArgs),
+    /// What steers the ban list on all nodes alike: its settings with their meaning, or `set` to change some.
+    Settings {
+        /// What to do; without it they are shown.
+        #[command(subcommand)]
+        order: Option<SettingsCommand>,
+    },
     /// Let another node lead: before maintenance of the leader's host. The next commit waits for one message.
     TransferLeader {
         /// Its name or id; without it, the one that is up to date.
         node: Option<String>,
     },
+}
+
+/// What to do with the replicated settings.
+#[derive(Debug, Subcommand)]
+pub enum SettingsCommand {
+    /// Change some, together or not at all.
+    Set(SettingsSetArgs),
+}
+
+/// Arguments of `cluster settings set`.
+#[derive(Debug, Args)]
+pub struct SettingsSetArgs {
+    /// Settings with their new values, as `cluster settings` shows them.
+    #[arg(required = true, value_name = "KEY=VALUE", value_parser = assignment)]
+    pub assignments: Vec<(String, String)>,
+    /// Why, for those who ask later.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// How it is waited for.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// Arguments of `cluster trust`.
+#[derive(Debug, Args)]
+pub struct TrustArgs {
+    /// Its name or id.
+    pub node: String,
+    /// Why, for those who ask later.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// How it is waited for.
+    #[command(flatten)]
+    pub waiting: Waiting,
 }
 
 /// What to do with certificates.
@@ -308,15 +407,23 @@ pub struct BanArgs {
     /// The jail to ban in; without it the jail `operator`.
     #[arg(long, value_parser = jail_name)]
     pub jail: Option<JailName>,
-    /// For how long; without it the jail's own ban time, or 1h when this node does not have the jail.
+    /// For how long; without it the jail's own ban time, or 1h when this node does not have the jail, or with --local a
+    /// day.
     #[arg(long = "for", value_name = "LENGTH", value_parser = ban_time, allow_hyphen_values = true)]
     pub length: Option<BanTime>,
     /// Why, for those who ask later.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Ban prefixes wider than /16 (IPv4) or /32 (IPv6) too.
+    /// Also what holds the address that you work from or addresses of nodes, and prefixes wider than /24 (IPv4) or
+    /// /64 (IPv6).
     #[arg(long)]
     pub force: bool,
+    /// Only on this host: see below.
+    #[arg(long, conflicts_with_all = ["jail", "wait", "id"])]
+    pub local: bool,
+    /// With --local: take a block back.
+    #[arg(long, requires = "local", conflicts_with_all = ["length", "reason", "force"])]
+    pub end: bool,
     /// How it is waited for.
     #[command(flatten)]
     pub waiting: Waiting,
@@ -341,6 +448,15 @@ pub struct UnbanArgs {
     /// Why, for those who ask later.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+    /// Only on this host: see below.
+    #[arg(long, conflicts_with_all = ["all", "by_node", "jail", "wait", "id"])]
+    pub local: bool,
+    /// With --local: for how long; without it a day.
+    #[arg(long = "for", value_name = "LENGTH", value_parser = override_time, allow_hyphen_values = true, requires = "local")]
+    pub length: Option<BanTime>,
+    /// With --local: take back that it is let through.
+    #[arg(long, requires = "local", conflicts_with_all = ["length", "reason"])]
+    pub end: bool,
     /// How it is waited for.
     #[command(flatten)]
     pub waiting: Waiting,
@@ -366,12 +482,24 @@ fn jail_name(text: &str) -> Result<JailName, String> {
 }
 
 fn ban_time(text: &str) -> Result<BanTime, String> {
+    length_or_ever(text, "a ban of no length bans nobody; write e.g. 10m, or -1 for ever")
+}
+
+fn allow_time(text: &str) -> Result<BanTime, String> {
+    length_or_ever(text, "an entry of no length allows nobody; write e.g. 30d, or -1 for ever")
+}
+
+fn override_time(text: &str) -> Result<BanTime, String> {
+    length_or_ever(text, "a decision of no length decides nothing; write e.g. 2h, or -1 for ever")
+}
+
+fn length_or_ever(text: &str, when_none: &str) -> Result<BanTime, String> {
     // fail2ban's own way to say it; any other negative number is a mistake.
     if time_text::seconds(text)? == -1.0 {
         return Ok(BanTime::Forever);
     }
     match time_text::milliseconds(text)? {
-        0 => Err("a ban of no length bans nobody; write e.g. 10m, or -1 for ever".to_owned()),
+        0 => Err(when_none.to_owned()),
         ms => Ok(BanTime::Ms(ms)),
     }
 }
@@ -403,6 +531,14 @@ fn command_id(text: &str) -> Result<u128, String> {
     let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let id = if is_hex { u128::from_str_radix(text, 16).ok() } else { None };
     id.ok_or_else(|| "an id is 32 hexadecimal digits, as the first try printed it".to_owned())
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').map(|(key, value)| (key.trim(), value.trim()));
+    match parts.filter(|(key, value)| !key.is_empty() && !value.is_empty()) {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err("write KEY=VALUE, e.g. reach=ports".to_owned()),
+    }
 }
 
 fn host_port(text: &str) -> Result<String, String> {

@@ -17,3 +17,4 @@ pub mod remote;
 pub mod state;
 pub mod table;
 pub mod text;
+pub mod works_from;

@@ -1,6 +1,8 @@
 //! From what was typed to an exit code: reads the arguments, runs the command, shows what came of it.
 
-use crate::args::{Cli, ClusterCommand, Color, Command, Output, PkiCommand, TokenCommand};
+use crate::args::{
+    AllowCommand, Cli, ClusterCommand, Color, Command, Output, PkiCommand, SettingsCommand, TokenCommand,
+};
 use crate::commands::regex::Printer;
 use crate::commands::regex::args::RegexArgs;
 use crate::failure::{Exit, Failure};
@@ -76,6 +78,12 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
             Command::Status { jail } => {
                 commands::status::run(&mut client, jail.as_deref(), style).await.map(Ended::With)
             }
+            Command::Ban(args) if args.local => {
+                commands::local::ban(&mut client, args, style).await.map(Ended::With)
+            }
+            Command::Unban(args) if args.local => {
+                commands::local::unban(&mut client, args, style).await.map(Ended::With)
+            }
             Command::Ban(args) => commands::ban::run(&mut client, args, style).await.map(Ended::With),
             Command::Unban(args) => commands::unban::run(&mut client, args, style).await.map(Ended::With),
             Command::Bans { jail, node, since } => {
@@ -95,6 +103,15 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
                 commands::history::run(&mut client, request, style).await.map(Ended::With)
             }
             Command::Forget(args) => commands::forget::run(&mut client, args, style).await.map(Ended::With),
+            Command::Allow(AllowCommand::Add(args)) => {
+                commands::allow::add(&mut client, args, style).await.map(Ended::With)
+            }
+            Command::Allow(AllowCommand::Remove(args)) => {
+                commands::allow::remove(&mut client, args, style).await.map(Ended::With)
+            }
+            Command::Allow(AllowCommand::List) => {
+                commands::allow::list(&mut client, style).await.map(Ended::With)
+            }
             Command::Cluster(ClusterCommand::Status) => {
                 commands::cluster::status(&mut client, style).await.map(Ended::With)
             }
@@ -122,6 +139,15 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
             Command::Cluster(ClusterCommand::Recover { yes, force, now }) => {
                 let now = now.as_deref();
                 commands::recovery::recover(&mut client, *yes, *force, now, style).await.map(Ended::With)
+            }
+            Command::Cluster(ClusterCommand::Settings { order: None }) => {
+                commands::settings::list(&mut client, style).await.map(Ended::With)
+            }
+            Command::Cluster(ClusterCommand::Settings { order: Some(SettingsCommand::Set(args)) }) => {
+                commands::settings::set(&mut client, args, style).await.map(Ended::With)
+            }
+            Command::Cluster(ClusterCommand::Trust(args)) => {
+                commands::members::trust(&mut client, args, style).await.map(Ended::With)
             }
             Command::Cluster(ClusterCommand::Leave { force }) => {
                 commands::members::leave(&mut client, *force, style).await.map(Ended::With)

@@ -51,7 +51,7 @@ fn failures_are_json_when_json_is_asked_for() {
 
 #[test]
 fn what_makes_no_sense_is_a_usage_error_that_names_it() {
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 20] = [
         (&["ban", "500.1.1.1"], "500.1.1.1"),
         (&["ban", "192.0.2.7", "--for", "0"], "no length"),
         (&["ban", "192.0.2.7", "--for", "-5"], "negative"),
@@ -61,6 +61,18 @@ fn what_makes_no_sense_is_a_usage_error_that_names_it() {
         (&["unban", "192.0.2.7", "--wait", "20m"], "20m"),
         (&["unban", "192.0.2.7", "--id", "xyz"], "32 hexadecimal digits"),
         (&["cluster", "join", "mx1"], "HOST:PORT"),
+        (&["ban", "192.0.2.7", "--local", "--jail", "sshd"], "cannot be used with"),
+        (&["ban", "192.0.2.7", "--end"], "--local"),
+        (&["unban", "192.0.2.7", "--for", "1h"], "--local"),
+        (&["unban", "--all", "--local"], "cannot be used with"),
+        (&["unban", "192.0.2.7", "--local", "--for", "0"], "decides nothing"),
+        (
+            &["unban", "192.0.2.7", "--local", "--id", "000102030405060708090a0b0c0d0e0f"],
+            "cannot be used with",
+        ),
+        (&["cluster", "settings", "set", "reach"], "KEY=VALUE"),
+        (&["allow", "add", "192.0.2.7", "--for", "0"], "allows nobody"),
+        (&["allow", "remove", "192.0.2.7/x"], "192.0.2.7/x"),
         (&["token", "create", "--ttl", "31d"], "write 1s to 30d"),
         (&["token", "revoke", "nobody"], "hexadecimal digits"),
     ];

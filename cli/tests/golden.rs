@@ -7,7 +7,8 @@ mod answers;
 
 use bannkreis_cli::args::Output;
 use bannkreis_cli::commands::{
-    ban, bans, check, cluster, forget, history, members, pki, recovery, status, token, unban, why,
+    allow, ban, bans, check, cluster, forget, history, local, members, pki, recovery, settings, status,
+    token, unban, why,
 };
 use bannkreis_cli::failure::Exit;
 use bannkreis_cli::run::Shown;
@@ -216,7 +217,29 @@ fn orders_about_members() {
     ] {
         expect(name, Exit::Done, &members::show_order(order, &answers::ordered(), &style()));
     }
+    expect("cluster-trust", Exit::Done, &members::show_trust(&answers::orders::trusted(), &style()));
     expect("cluster-leave", Exit::Done, &members::show_leave(&answers::left(), &style()));
+}
+
+#[test]
+fn the_allow_list_is_changed_and_shown() {
+    expect("allow-add", Exit::Done, &allow::show_added(&answers::orders::allowed(), &style()));
+    expect("allow-remove", Exit::Refused, &allow::show_removed(&answers::orders::disallowed(), &style()));
+    let (state, entries) = answers::orders::allow_list();
+    expect("allow-list", Exit::Done, &allow::show_list(&state, &entries, &style()));
+    expect("allow-list-none", Exit::Done, &allow::show_list(&state, &[], &style()));
+}
+
+#[test]
+fn what_is_decided_for_one_host() {
+    expect("ban-local", Exit::Refused, &local::show(&answers::orders::overridden(), &style()));
+}
+
+#[test]
+fn settings_are_shown_and_changed() {
+    expect("cluster-settings", Exit::Done, &settings::show_list(&answers::orders::settings(), &style()));
+    let set = settings::show_set(&answers::orders::settings_set(), &style());
+    expect("cluster-settings-set", Exit::Done, &set);
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::spectating;
 use crate::wire::Security;
 use bannkreis_core::ban_list::{BanView, Cause};
 use bannkreis_core::command::Op;
+use bannkreis_core::event::{Event, Override};
 use bannkreis_core::ids::{NodeId, Operator};
 use bannkreis_core::node_record::NodeRole;
 use bannkreis_core::subnet::Subnet;
@@ -98,6 +99,20 @@ impl NodeApi for Door {
             events.ask(move |warden, now| Inspection::of(warden, now, about))
         });
         asked.await.ok().flatten()
+    }
+
+    async fn override_here(&self, decisions: Vec<(Subnet, Option<Override>)>) -> Result<(), String> {
+        let running = self.running();
+        let carried_out = tokio::task::spawn_blocking(move || {
+            for (subnet, decision) in decisions {
+                running.events.send(Event::Override { subnet, decision });
+            }
+            // What was sent is done when the warden answers: it has told the kernel and the store.
+            running.events.ask(|_, _| ()).ok_or("bannkreisd is stopping: ask again when it runs")?;
+            running.firewall.flush();
+            running.store.flush().map_err(|error| format!("{error}; it holds until the next restart"))
+        });
+        carried_out.await.unwrap_or_else(|error| Err(format!("the warden does not answer ({error})")))
     }
 
     async fn propose(&self, ops: Vec<Op>) -> Result<Committed, ProposeFailure> {

@@ -1,8 +1,8 @@
 //! Facts about this host that the cluster must know so as never to ban it: its own addresses, its
 //! routers, its name servers; and which boot of it this is.
 //!
-//! Read once when asked; nothing here watches for changes. A file that is missing or strange yields
-//! no addresses, never an error: a container has no routes, and that is fine.
+//! Read when asked; nothing here watches for changes (`housekeeping` asks again and again). A file that is missing or
+//! strange yields no addresses, never an error: a container has no routes, and that is fine.
 
 use bannkreis_core::node_record::NODE_ADDRESSES_MAX;
 use bannkreis_core::subnet::Subnet;
@@ -33,23 +33,51 @@ impl HostFacts {
     /// Asks the kernel and reads the files.
     #[must_use]
     pub fn read() -> HostFacts {
-        let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        let own = interface_addresses().unwrap_or_else(|error| {
-            tracing::warn!(
-                "this host's own addresses can not be found out, so they are not protected: {error}"
-            );
-            Vec::new()
-        });
-        let gateways = gateways_v4(&text("/proc/net/route"));
-        let gateways = gateways.into_iter().chain(gateways_v6(&text("/proc/net/ipv6_route")));
-        HostFacts {
+        let nothing = HostFacts {
             hostname: hostname(),
-            boot_id: text("/proc/sys/kernel/random/boot_id").trim().to_owned(),
-            own: worth_protecting(own),
-            gateways: worth_protecting(gateways),
-            resolvers: worth_protecting(resolvers(&text("/etc/resolv.conf"))),
-        }
+            boot_id: text("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+            ..HostFacts::default()
+        };
+        nothing.read_again()
     }
+
+    /// The same host a while later. Of the addresses, what can not be read now stays what it was.
+    #[must_use]
+    pub fn read_again(&self) -> HostFacts {
+        let own = interface_addresses().map_or_else(
+            |error| {
+                tracing::warn!(
+                    "this host's own addresses can not be found out, so only those known before are protected: {error}"
+                );
+                self.own.clone()
+            },
+            |own| worth_protecting(own, &self.own),
+        );
+        let gateways = match (text("/proc/net/route"), text("/proc/net/ipv6_route")) {
+            (None, None) => self.gateways.clone(),
+            (v4, v6) => {
+                let v4 = gateways_v4(&v4.unwrap_or_default());
+                let both = v4.into_iter().chain(gateways_v6(&v6.unwrap_or_default()));
+                worth_protecting(both, &self.gateways)
+            }
+        };
+        // Whoever writes it anew may have taken it away for a moment.
+        let resolvers = text("/etc/resolv.conf").map_or_else(
+            || self.resolvers.clone(),
+            |text| worth_protecting(resolvers(&text), &self.resolvers),
+        );
+        HostFacts { own, gateways, resolvers, ..self.clone() }
+    }
+
+    /// All that must never be blocked: own addresses, routers, name servers.
+    #[must_use]
+    pub fn protected(&self) -> Vec<Subnet> {
+        [&self.own[..], &self.gateways, &self.resolvers].concat()
+    }
+}
+
+fn text(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok()
 }
 
 /// Milliseconds of CLOCK_BOOTTIME (clock_gettime(2)): monotonic, and counts suspend.
@@ -116,7 +144,8 @@ unsafe fn address_of(address: *const libc::sockaddr) -> Option<IpAddr> {
     }
 }
 
-fn worth_protecting(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<Subnet> {
+/// Sorted, each once, bounded; `known`: what was found before, so that the bound is said once.
+fn worth_protecting(addresses: impl IntoIterator<Item = IpAddr>, known: &[Subnet]) -> Vec<Subnet> {
     let is_local = |address: &IpAddr| match address {
         IpAddr::V4(address) => address.is_loopback() || address.is_link_local() || address.is_unspecified(),
         IpAddr::V6(address) => {
@@ -127,13 +156,13 @@ fn worth_protecting(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<Subnet> 
         addresses.into_iter().filter(|address| !is_local(address)).map(Subnet::host).collect();
     subnets.sort_unstable();
     subnets.dedup();
-    if subnets.len() > NODE_ADDRESSES_MAX {
+    let n_found = subnets.len();
+    subnets.truncate(NODE_ADDRESSES_MAX);
+    if n_found > NODE_ADDRESSES_MAX && subnets != known {
         tracing::warn!(
-            "this host has {} addresses of one kind, of which {NODE_ADDRESSES_MAX} are protected in the whole \
-             cluster; put the others on the allow list",
-            subnets.len()
+            "this host has {n_found} addresses of one kind, of which {NODE_ADDRESSES_MAX} are protected in the whole \
+             cluster; put the others on the allow list"
         );
-        subnets.truncate(NODE_ADDRESSES_MAX);
     }
     subnets
 }
@@ -183,7 +212,7 @@ mod tests {
     use super::*;
 
     fn shown(addresses: Vec<IpAddr>) -> Vec<String> {
-        worth_protecting(addresses).iter().map(ToString::to_string).collect()
+        worth_protecting(addresses, &[]).iter().map(ToString::to_string).collect()
     }
 
     fn subnet(address: &str) -> String {
@@ -221,6 +250,16 @@ nonsense
         let text = "# nameserver 9.9.9.9\nsearch example.org\nnameserver 192.0.2.53\n  nameserver\t2001:db8::53 # x\n\
                     nameserver fe80::1%eth0\nnameserver 127.0.0.53\nnameservers 8.8.8.8\nnameserver here\n";
         assert_eq!(shown(resolvers(text)), [subnet("192.0.2.53"), subnet("2001:db8::53")]);
+    }
+
+    #[test]
+    fn a_host_that_is_looked_at_again_is_the_same_and_has_forgotten_what_is_gone() {
+        let gone = subnet("198.51.100.7").parse().expect("an address");
+        let before = HostFacts { own: vec![gone], hostname: "kopano".into(), ..HostFacts::default() };
+        let after = before.read_again();
+        assert_eq!(after.hostname, "kopano");
+        assert!(!after.own.contains(&gone) && after.own == HostFacts::read().own);
+        assert_eq!(after.read_again(), after);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use crate::borders::Clock;
 use crate::clock::SystemClock;
 use crate::config::NodeConfig;
+use crate::configuring::Configuring;
 use crate::event_loop::LoopHandle;
 use crate::host::HostFacts;
 use crate::joining;
@@ -14,6 +15,7 @@ use crate::running::Running;
 use crate::security;
 use crate::spectating;
 use crate::wire::{HEARTBEAT_INTERVAL, Links, Member, PeerTable, Security};
+use bannkreis_core::ban_list::BanList;
 use bannkreis_core::command::{LEVEL, Op};
 use bannkreis_core::event::Event;
 use bannkreis_core::node_record::{NODE_ADDRESSES_MAX, NodeRecord, NodeRole};
@@ -30,8 +32,10 @@ const LEADER_INTERVAL: Duration = Duration::from_millis(250);
 const MEMBERS_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before something that the cluster did not take is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// How often this node checks whether it must announce itself anew.
+/// How often this node looks at its own addresses, and whether it must announce itself anew.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(30);
+/// The same while an address waits for an operator: they look whether it has worked.
+const PENDING_INTERVAL: Duration = Duration::from_secs(1);
 /// What the cluster took, and this node applied, within this says what time it is.
 const SETTLE_WITHIN: Duration = Duration::from_secs(1);
 /// A cluster that is slower than that each time is believed in the end.
@@ -62,7 +66,12 @@ impl OwnCounts {
 }
 
 /// Starts all of it.
-pub async fn start(running: &Running, config: &NodeConfig, host: &HostFacts) -> Vec<JoinHandle<()>> {
+pub async fn start(
+    running: &Running,
+    config: &NodeConfig,
+    host: &HostFacts,
+    configuring: Arc<Configuring>,
+) -> Vec<JoinHandle<()>> {
     let record = record_of(running, config, host).await;
     let mut tasks = vec![
         tokio::spawn(follow_leader(
@@ -72,7 +81,13 @@ pub async fn start(running: &Running, config: &NodeConfig, host: &HostFacts) -> 
             running.events.clone(),
         )),
         tokio::spawn(follow_members(running.raft.clone(), running.links().clone(), running.peers.clone())),
-        tokio::spawn(announce(running.raft.clone(), record.clone(), running.security.clone())),
+        tokio::spawn(announce(
+            running.raft.clone(),
+            record.clone(),
+            running.security.clone(),
+            host.clone(),
+            configuring,
+        )),
         tokio::spawn(count(running.events.clone(), running.counts.clone())),
         tokio::spawn(memory::keep_small()),
         tokio::spawn(forget_old(
@@ -146,25 +161,30 @@ async fn follow_members(raft: RaftNode, links: Arc<Links>, peers: Arc<PeerTable>
     }
 }
 
-/// Writes this node's record into the replicated log, and again when it is not what it should be.
+/// Writes this node's record into the replicated log, and again when it is not what it should be: this host's addresses,
+/// routers and name servers are looked at each time, and the warden is told of them as well.
 ///
 /// Certificates that somebody else has renewed are taken into use here: with a new key only when the cluster
 /// knows that it is this node's, because until then nobody would believe it.
-async fn announce(raft: RaftNode, mut record: NodeRecord, security: Security) {
+async fn announce(
+    raft: RaftNode,
+    mut record: NodeRecord,
+    security: Security,
+    mut host: HostFacts,
+    configuring: Arc<Configuring>,
+) {
     loop {
+        if let Some(changed) = look_again(&host, &configuring).await {
+            host = changed;
+            set_addresses(&mut record, &host);
+        }
         let changed = security::changed_files(&security).await;
         record.key_fingerprint = match &changed {
             Some(changed) => changed.fingerprint().0.to_vec(),
             None => security::fingerprint(&security),
         };
-        let is_known = raft.view().node(record.node).is_some_and(|known| {
-            // What waits for an operator is known too.
-            let mut wanted = record.clone();
-            for list in [&mut wanted.own, &mut wanted.gateways, &mut wanted.resolvers] {
-                list.retain(|subnet| !known.pending.contains(subnet));
-            }
-            known.revoked || known.record == wanted
-        });
+        let known = Announced::of(&raft.view(), &record);
+        let is_known = known != Announced::Otherwise;
         if !is_known && let Err(error) = raft.propose(vec![Op::NodeSeen(record.clone())]).await {
             tracing::debug!("this node's record waits: {error}");
         }
@@ -173,8 +193,78 @@ async fn announce(raft: RaftNode, mut record: NodeRecord, security: Security) {
         }
         // A node that applies nothing will not see it come back.
         let is_enough = is_known || raft.status().halted.is_some();
-        tokio::time::sleep(if is_enough { ANNOUNCE_INTERVAL } else { RETRY_PAUSE }).await;
+        let pause = match known {
+            Announced::Pending if is_enough => PENDING_INTERVAL,
+            _ if is_enough => ANNOUNCE_INTERVAL,
+            _ => RETRY_PAUSE,
+        };
+        tokio::time::sleep(pause).await;
     }
+}
+
+/// What the cluster knows of this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Announced {
+    /// All that it says.
+    Fully,
+    /// All but addresses that wait for an operator.
+    Pending,
+    /// Something else.
+    Otherwise,
+}
+
+impl Announced {
+    fn of(view: &BanList, record: &NodeRecord) -> Announced {
+        let Some(known) = view.node(record.node) else { return Announced::Otherwise };
+        if known.revoked {
+            return Announced::Fully;
+        }
+        let mut wanted = record.clone();
+        for list in [&mut wanted.own, &mut wanted.gateways, &mut wanted.resolvers] {
+            list.retain(|subnet| !known.pending.contains(subnet));
+        }
+        let is_waiting = |subnet: &Subnet| view.must_be_confirmed(*subnet);
+        let announced: Vec<Subnet> = record.protected().collect();
+        let is_said = known.record == wanted && known.pending.iter().all(|subnet| announced.contains(subnet));
+        if is_said && known.pending.is_empty() {
+            Announced::Fully
+        } else if is_said && known.pending.iter().all(is_waiting) {
+            Announced::Pending
+        } else {
+            // An operator may have confirmed some of them.
+            Announced::Otherwise
+        }
+    }
+}
+
+/// Looks at this host, and tells the warden when it has other addresses, routers or name servers than it had.
+async fn look_again(host: &HostFacts, configuring: &Arc<Configuring>) -> Option<HostFacts> {
+    let (before, configuring) = (host.clone(), configuring.clone());
+    let looking = tokio::task::spawn_blocking(move || {
+        let now = before.read_again();
+        if now == before {
+            return None;
+        }
+        tracing::info!(
+            "this host's addresses, routers or name servers have changed: {}",
+            listed(&now.protected())
+        );
+        configuring.tell_own(now.protected());
+        Some(now)
+    });
+    looking.await.ok().flatten()
+}
+
+fn listed(subnets: &[Subnet]) -> String {
+    subnets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// More than the cluster keeps would never be known as announced.
+fn set_addresses(record: &mut NodeRecord, host: &HostFacts) {
+    let bounded = |subnets: &[Subnet]| subnets.iter().copied().take(NODE_ADDRESSES_MAX).collect();
+    record.own = bounded(&host.own);
+    record.gateways = bounded(&host.gateways);
+    record.resolvers = bounded(&host.resolvers);
 }
 
 /// Keeps count of what the heartbeats tell.
@@ -290,18 +380,67 @@ async fn record_of(running: &Running, config: &NodeConfig, host: &HostFacts) -> 
             warden.jails().map(|(jail, _)| (jail.name.clone(), jail.ports.clone())).collect::<Vec<_>>()
         })
     });
-    // More than the cluster keeps would never be known as announced.
-    let bounded = |subnets: &[Subnet]| subnets.iter().copied().take(NODE_ADDRESSES_MAX).collect();
-    NodeRecord {
+    let mut record = NodeRecord {
         node: running.raft.node_id(),
         name: config.name.clone(),
         address: config.advertised(),
         key_fingerprint: security::fingerprint(&running.security),
-        own: bounded(&host.own),
-        gateways: bounded(&host.gateways),
-        resolvers: bounded(&host.resolvers),
         jails: asked.await.ok().flatten().unwrap_or_default(),
         level_max: LEVEL,
         role: if running.is_witness { NodeRole::Witness } else { NodeRole::Full },
+        ..NodeRecord::default()
+    };
+    set_addresses(&mut record, host);
+    record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Announced, BanList, NodeRecord, Op};
+    use bannkreis_core::command::{Command, LEVEL_FIRST, UnbanSelection};
+    use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
+    use bannkreis_core::jail::{JailName, Ports};
+    use bannkreis_core::settings::Settings;
+    use bannkreis_core::time::{BanTime, Timestamp};
+
+    const NODE: NodeId = NodeId(1);
+
+    fn record(own: &[&str]) -> NodeRecord {
+        let own = own.iter().map(|text| text.parse().unwrap()).collect();
+        NodeRecord { node: NODE, own, ..NodeRecord::default() }
+    }
+
+    #[test]
+    fn a_node_announces_itself_again_when_an_operator_has_confirmed_or_an_address_has_gone() {
+        let mut list = BanList::new(Settings::at_birth([7; 16]));
+        let mut index = 0;
+        let mut apply = |list: &mut BanList, op| {
+            index += 1;
+            let (at, level) = (Timestamp(1_000_000), LEVEL_FIRST);
+            let readings = vec![(NODE, at)];
+            let ops = vec![Op::Tick { readings }, op];
+            list.apply(Position { generation: 1, index }, &Command { at, level, ops, ..Command::default() });
+        };
+        let operator = |n| {
+            let (author, reason) = (String::new(), String::new());
+            Operator { command_id: CommandId(n), node: NODE, author, reason }
+        };
+        let target = "192.0.2.7".parse().unwrap();
+        let (both, one) = (record(&["192.0.2.7", "192.0.2.8"]), record(&["192.0.2.8"]));
+        assert_eq!(Announced::of(&list, &one), Announced::Otherwise);
+        apply(&mut list, Op::NodeSeen(one.clone()));
+        assert_eq!(Announced::of(&list, &one), Announced::Fully);
+        assert_eq!(Announced::of(&list, &both), Announced::Otherwise);
+        let (jail, ban_time, ports) = (JailName::operator(), BanTime::Forever, Ports::whole_host());
+        let ban = Op::OperatorBan { operator: operator(1), target, jail, ban_time, ports, force: false };
+        apply(&mut list, ban);
+        apply(&mut list, Op::NodeSeen(both.clone()));
+        assert_eq!(Announced::of(&list, &both), Announced::Pending);
+        assert_eq!(Announced::of(&list, &one), Announced::Otherwise, "it waits for nothing any more");
+        let selection = UnbanSelection::Target { target, jail: None };
+        apply(&mut list, Op::Unban { operator: operator(2), selection });
+        assert_eq!(Announced::of(&list, &both), Announced::Otherwise);
+        apply(&mut list, Op::NodeSeen(both.clone()));
+        assert_eq!(Announced::of(&list, &both), Announced::Fully);
     }
 }

@@ -1,11 +1,10 @@
 //! Names in `ignoreip`: their addresses, looked up at the start and again every few minutes.
 //!
-//! The warden compares addresses only. What a name means is told to it as part of the configuration, and told
-//! again when it changes. Not for names in log lines (`second_look`).
+//! The warden compares addresses only. What a name means is told to it as part of the configuration (`configuring`), and
+//! told again when it changes. Not for names in log lines (`second_look`).
 
 use crate::borders::Names;
-use crate::event_loop::LoopHandle;
-use bannkreis_core::event::{Configuration, Event};
+use bannkreis_core::event::Configuration;
 use bannkreis_core::jail::JailName;
 use bannkreis_core::subnet::Subnet;
 use std::collections::BTreeMap;
@@ -14,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How often the names are looked up again, as in fail2ban.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5 * 60);
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// So long the start waits for the names, kept bans with it: nothing that is ignored may be blocked meanwhile.
 /// What is not known by then is not ignored until it is.
 const START_WAIT_MAX: Duration = Duration::from_secs(3);
@@ -90,29 +89,10 @@ impl IgnoredNames {
         }
     }
 
-    /// Looks them up again and again, and tells the warden what has changed since `told`.
-    pub async fn follow(self: Arc<Self>, events: LoopHandle, mut told: Configuration) {
-        if self.jails.is_empty() {
-            return;
-        }
-        loop {
-            let (names, events) = (self.clone(), events.clone());
-            let told_before = told.clone();
-            // Both the resolver and the warden's queue may have to be waited for.
-            let telling = tokio::task::spawn_blocking(move || {
-                names.look_up();
-                let configuration = names.configuration();
-                let is_new = configuration.jails != told_before.jails;
-                if is_new {
-                    events.send(Event::Configured(configuration.clone()));
-                }
-                configuration
-            });
-            if let Ok(configuration) = telling.await {
-                told = configuration;
-            }
-            tokio::time::sleep(LOOK_INTERVAL).await;
-        }
+    /// Whether there are any.
+    #[must_use]
+    pub fn are_there(&self) -> bool {
+        !self.jails.is_empty()
     }
 }
 

@@ -18,6 +18,7 @@ pub mod wire;
 
 pub mod by_lease;
 pub mod clock;
+pub mod configuring;
 pub mod event_loop;
 pub mod filter_sink;
 pub mod firewall_worker;

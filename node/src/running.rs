@@ -8,6 +8,7 @@ use crate::admissions::Admissions;
 use crate::borders::{Clock, Names};
 use crate::clock::SystemClock;
 use crate::config::{NodeConfig, Role};
+use crate::configuring::Configuring;
 use crate::control::remote::{self, LateApi};
 use crate::event_loop::{EventLoop, LoopHandle};
 use crate::filter_sink::FilterSink;
@@ -104,6 +105,8 @@ impl Running {
         host: &HostFacts,
         lasting: &Lasting,
     ) -> Result<Running, StartupError> {
+        // Since the daemon's start it may have got another address.
+        let host = &host.read_again();
         let store = lasting.store.clone();
         let clock = Arc::new(SystemClock::new());
         let listener = Listener::bind(config.listen).await.map_err(StartupError)?;
@@ -120,15 +123,15 @@ impl Running {
         let names: Arc<dyn Names> = Arc::new(SystemNames);
         let configuration = Configuration {
             jails: setup.jails.iter().map(|jail| jail.jail.clone()).collect(),
-            own: [&host.own[..], &host.gateways, &host.resolvers].concat(),
+            own: host.protected(),
             peers: Vec::new(),
             observe,
         };
         let ignored_names =
             Arc::new(IgnoredNames::new(configuration, setup.names_in_ignoreip(), names.clone()));
         ignored_names.look_up_at_start().await;
-        let told = ignored_names.configuration();
-        events.send(Event::Configured(told.clone()));
+        let configuring = Arc::new(Configuring::new(host.protected(), ignored_names, events.clone()));
+        configuring.tell();
 
         joining::move_aside(&config.state_dir).map_err(StartupError)?;
         match joining::brought_along(&config.state_dir) {
@@ -260,8 +263,8 @@ impl Running {
             .map_err(StartupError::of)?;
         startup::store_beginnings(&new_sources, &handle, &running.store)?;
         running.sources.open(handle);
-        tasks.extend(housekeeping::start(&running, config, host).await);
-        tasks.push(tokio::spawn(ignored_names.follow(running.events.clone(), told)));
+        tasks.extend(housekeeping::start(&running, config, host, configuring.clone()).await);
+        tasks.push(tokio::spawn(configuring.follow_names()));
         *running.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
         Ok(running)
     }

@@ -29,6 +29,8 @@ mod many_offenders;
 mod members;
 mod minority;
 mod operators;
+mod orders;
+mod own_addresses;
 mod pair;
 mod readiness;
 mod recovery;

@@ -6,6 +6,7 @@ use crate::client::{self, Client, GRACE};
 use crate::failure::Failure;
 use crate::run::Shown;
 use crate::text::{Style, counted};
+use crate::works_from;
 use bannkreis_core::time::BanTime;
 use bannkreis_proto::v1::ban_request::Length;
 use bannkreis_proto::v1::{BanRequest, BanResponse};
@@ -29,6 +30,7 @@ pub async fn run(client: &mut Client, args: &BanArgs, style: &Style) -> Result<S
         force: args.force,
         wait_ms: args.waiting.wait,
         command_id: format!("{id:032x}"),
+        works_from: works_from::addresses(),
     };
     let limit = Duration::from_millis(args.waiting.wait) + GRACE;
     let answer = client::within(limit, client.ban(request)).await;

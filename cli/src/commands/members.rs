@@ -1,15 +1,16 @@
-//! Orders about members: `cluster remove`, `promote`, `demote`, `transfer-leader`, and `leave`.
+//! Orders about members: `cluster remove`, `promote`, `demote`, `transfer-leader`, `leave`, and `trust`.
 
-use super::state_of;
-use crate::args::ClusterCommand;
-use crate::client::{self, Client};
+use super::{outcome, state_of};
+use crate::args::{ClusterCommand, TrustArgs};
+use crate::client::{self, Client, GRACE};
 use crate::failure::{Exit, Failure};
 use crate::json;
 use crate::run::Shown;
 use crate::state;
 use crate::text::{Style, Tone, counted, shown};
 use bannkreis_proto::v1::{
-    LeaveRequest, LeaveResponse, MemberOrder, OrderMemberRequest, OrderMemberResponse,
+    CommandResponse, CommandResult, LeaveRequest, LeaveResponse, MemberOrder, OrderMemberRequest,
+    OrderMemberResponse, TrustRequest,
 };
 use serde_json::json;
 use std::time::Duration;
@@ -55,6 +56,35 @@ pub async fn leave(client: &mut Client, force: bool, style: &Style) -> Result<Sh
     let request = LeaveRequest { force, ..LeaveRequest::default() };
     let answer = client::within(LEAVE_TIMEOUT, client.leave(request)).await;
     answer.map(|answer| show_leave(&answer, style)).map_err(|status| client::read_failure(&status))
+}
+
+/// Has a node trusted again, and shows what came of it.
+///
+/// # Errors
+/// When there is no answer, or the request as a whole is refused.
+pub async fn trust(client: &mut Client, args: &TrustArgs, style: &Style) -> Result<Shown, Failure> {
+    let id = args.waiting.id.map_or_else(outcome::new_command_id, Ok)?;
+    let request = TrustRequest {
+        node: args.node.clone(),
+        reason: args.reason.clone().unwrap_or_default(),
+        wait_ms: args.waiting.wait,
+        command_id: format!("{id:032x}"),
+    };
+    let limit = Duration::from_millis(args.waiting.wait) + GRACE;
+    let answer = client::within(limit, client.trust(request)).await;
+    answer.map(|answer| show_trust(&answer, style)).map_err(|status| client::write_failure(&status, id))
+}
+
+/// Shows what came of trusting a node again.
+#[must_use]
+pub fn show_trust(answer: &CommandResponse, style: &Style) -> Shown {
+    let state = state_of(answer.state.as_ref());
+    let done = |result: &CommandResult| match result.n_affected {
+        0 => "was trusted all along".to_owned(),
+        _ => "trusted again; what it brings in from now on is shared, and what was undone stays undone"
+            .to_owned(),
+    };
+    outcome::show("cluster trust", &state, &answer.results, &answer.enforcement, done, style)
 }
 
 /// Shows what came of an order.

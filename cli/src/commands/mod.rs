@@ -1,17 +1,20 @@
 //! One file per command: what it asks, and how it shows the answer. The `show` functions are pure, so that
 //! golden tests need no daemon.
 
+pub mod allow;
 pub mod ban;
 pub mod bans;
 pub mod check;
 pub mod cluster;
 pub mod forget;
 pub mod history;
+pub mod local;
 pub mod members;
 pub mod outcome;
 pub mod pki;
 pub mod recovery;
 pub mod regex;
+pub mod settings;
 pub mod status;
 pub mod token;
 pub mod unban;

@@ -1,4 +1,4 @@
-//! What `ban` and `unban` have in common: an outcome per target, where it is enforced, and a random id so
+//! What `ban`, `unban` and other orders to the cluster have in common: an outcome per target, where it is enforced, and a random id so
 //! that asking again is not doing it again.
 
 use crate::failure::{Exit, Failure};
@@ -50,13 +50,26 @@ pub(crate) fn show(
     done: impl Fn(&CommandResult) -> String,
     style: &Style,
 ) -> Shown {
+    show_with("still banned as part of", name, answered, results, enforcement, done, style)
+}
+
+/// The same; `of_wider` says what a wider ban that stands means for the target.
+pub(crate) fn show_with(
+    of_wider: &str,
+    name: &str,
+    answered: &NodeState,
+    results: &[CommandResult],
+    enforcement: &[NodeEnforcement],
+    done: impl Fn(&CommandResult) -> String,
+    style: &Style,
+) -> Shown {
     let exit = exit_of(results, enforcement);
     let mut text = state::lines(answered, style);
     for result in results {
         let (tone, line) = line_of(result, &done);
         style.push_line(&mut text, tone, 0, &line);
         for ban in &result.remaining {
-            let what = if ban.is_wider { "still banned as part of" } else { "still banned:" };
+            let what = if ban.is_wider { of_wider } else { "still banned:" };
             let (subnet, jail) = (shown(&ban.subnet), shown(&ban.jail));
             let until = style.until(ban.until_ms, answered.now_ms);
             let line = format!("{what} {subnet} in jail {jail}, {until}; to lift that:");

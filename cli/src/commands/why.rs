@@ -81,6 +81,9 @@ pub fn show(answer: &WhyResponse, style: &Style) -> Shown {
         let others = "the cluster's ban list does not hold it, and what other nodes do is not known here";
         page.line(0, &format!("enforced on {name}: {others}"));
     }
+    if !answer.reach.is_empty() {
+        page.line(0, &shown(&answer.reach));
+    }
     if !answer.lift_command.is_empty() {
         page.line(0, "to lift all of it:");
         page.text.push_str(&format!("    {}\n", shown(&answer.lift_command)));
@@ -149,7 +152,9 @@ impl Page<'_> {
             }
         }
         if !ban.lift_command.is_empty() {
-            self.line(2, &format!("to lift it: {}", shown(&ban.lift_command)));
+            let is_override = matches!(ban.kind(), BanKind::OverrideBlock | BanKind::OverrideRelease);
+            let what = if is_override { "to take it back" } else { "to lift it" };
+            self.line(2, &format!("{what}: {}", shown(&ban.lift_command)));
         }
     }
 
@@ -332,5 +337,6 @@ fn to_json(answer: &WhyResponse, state: &NodeState) -> Value {
         "lifted_ms": answer.lifted_ms,
         "enforcement": json::enforcement(&answer.enforcement),
         "lift_command": json::text(&answer.lift_command),
+        "reach": json::text(&answer.reach),
     })
 }

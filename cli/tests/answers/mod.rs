@@ -1,6 +1,7 @@
 //! Answers as a daemon could give them, for the golden tests.
 
 pub(crate) mod history;
+pub(crate) mod orders;
 
 use bannkreis_proto::v1::{
     BackupFacts, BackupOpening, BanInfo, BanKind, BanOrigin, BanResponse, CertificateInfo,
@@ -141,7 +142,9 @@ pub(crate) fn ban_refused() -> BanResponse {
                 "10.0.0.0/8",
                 CommandOutcome::Refused,
                 0,
-                "10.0.0.0/8 is wider than /16; --force if you mean it",
+                "10.0.0.0/8 is wider than /24; 10.0.0.0/8 holds 10.0.7.9, from which you work: you would shut yourself out; \
+                 10.0.0.0/8 holds 10.77.0.11 (an address of kopano), 10.77.0.1 (a router of kerio, kopano); packets from \
+                 there pass even then; `bannkreis allow add 10.0.7.9` keeps you a way in; --force if you mean it",
             ),
             result("192.0.2.8", CommandOutcome::NotNow, 0, "no leader is known"),
         ],
@@ -232,6 +235,7 @@ pub(crate) fn bans() -> Vec<ListBansResponse> {
             until_ms: Some(NOW_MS + HOUR_MS),
             origins: vec![origin("kopano")],
             note: "uid 0 (root): \u{1b}]0;my scanner".to_owned(),
+            lift_command: "bannkreis unban 203.0.113.0/24 --local --end".to_owned(),
             ..BanInfo::default()
         },
     ];
@@ -292,6 +296,7 @@ pub(crate) fn why_banned() -> WhyResponse {
         }],
         enforcement: enforcement(EnforcementState::Behind),
         is_blocked_here: true,
+        reach: "on other nodes the same ports are closed (reach = ports)".to_owned(),
         lift_command: "bannkreis unban 192.0.2.0/24".to_owned(),
         ..WhyResponse::default()
     }
@@ -309,6 +314,7 @@ pub(crate) fn why_here_only() -> WhyResponse {
         past: Vec::new(),
         // Of a lift long ago.
         enforcement: enforcement(EnforcementState::Enforced),
+        reach: String::new(),
         lift_command: "bannkreis unban 192.0.2.7".to_owned(),
         ..why_banned()
     }

@@ -291,17 +291,13 @@ impl BanList {
         record.own.truncate(NODE_ADDRESSES_MAX);
         record.gateways.truncate(NODE_ADDRESSES_MAX);
         record.resolvers.truncate(NODE_ADDRESSES_MAX);
-        let now = self.now;
         let known = self.node(record.node).cloned().unwrap_or_default();
         // A revoked node's word protects nobody.
         if known.revoked {
             return;
         }
-        // An address that is banned right now may be an attacker's, and one that stands for many
-        // addresses would let go whoever is in it: an operator must say so.
         let must_wait = |known: &[Subnet], subnet: Subnet| {
-            let is_banned = || self.bans_holding(subnet).any(|(_, ban)| !ban.until.is_over(now));
-            !subnet.is_host() || (!known.contains(&subnet) && is_banned())
+            !subnet.is_host() || (!known.contains(&subnet) && self.must_be_confirmed(subnet))
         };
         let mut pending = Vec::new();
         for (told, known) in [
@@ -325,6 +321,19 @@ impl BanList {
         for subnet in added {
             self.lift_inside(subnet, None, UnbanReason::OwnAddress, changes);
         }
+    }
+
+    /// Whether a node that announces `subnet` has to wait for an operator: an address that is banned right now may be
+    /// an attacker's, and one that stands for many addresses would let go whoever is in it. An operator says so by
+    /// lifting the ban, or by allowing the address.
+    #[must_use]
+    pub fn must_be_confirmed(&self, subnet: Subnet) -> bool {
+        let is_allowed = || {
+            let mut entries = self.allow.holding(subnet);
+            entries.any(|(_, entry)| !entry.until.is_over(self.now))
+        };
+        let is_banned = || self.bans_holding(subnet).any(|(_, ban)| !ban.until.is_over(self.now));
+        !subnet.is_host() || (is_banned() && !is_allowed())
     }
 
     pub(crate) fn recount_cluster_addresses(&mut self) {

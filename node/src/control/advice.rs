@@ -4,6 +4,7 @@
 use super::MemberFacts;
 use super::answers::Snapshot;
 use bannkreis_core::node_record::NodeRole;
+use bannkreis_core::subnet::Subnet;
 use bannkreis_proto::v1;
 
 /// What an operator should do; nothing while all is well. `members` as they are shown.
@@ -29,16 +30,40 @@ pub(super) fn of(snapshot: &Snapshot, members: &[v1::MemberStatus]) -> Vec<Strin
         }
         if member.is_untrusted {
             advice
-                .push(format!("{name} is not trusted since its bans were undone: nothing of it is shared."));
+                .push(format!(
+                    "{name} is not trusted since its bans were undone: nothing of it is shared. When it is right again: \
+                     `bannkreis cluster trust {name}`."
+                ));
         }
-        if !member.pending.is_empty() {
-            let pending = member.pending.join(", ");
-            advice.push(format!(
-                "{name} says that {pending} is its own, but it is banned: unban it, if {name} is right."
-            ));
-        }
+        advice.extend(for_pending(snapshot, member));
     }
     advice
+}
+
+/// Addresses that a node announced while they were banned: what an operator types if they are its own.
+fn for_pending(snapshot: &Snapshot, member: &v1::MemberStatus) -> Option<String> {
+    let (view, name) = (&snapshot.view, &member.name);
+    let pending = member.pending.iter().filter_map(|text| text.parse::<Subnet>().ok());
+    // An unban of the address does not lift a wider ban; an entry on the allow list does without that.
+    let is_lifted_alone = |subnet: &Subnet| {
+        let counted = view.settings().counting_subnet(*subnet);
+        subnet.is_host() && view.bans_holding(*subnet).all(|(key, _)| counted.contains(key.subnet))
+    };
+    let (lifted, allowed): (Vec<Subnet>, Vec<Subnet>) = pending.partition(is_lifted_alone);
+    let command = |verb: &str, subnets: &[Subnet]| {
+        let subnets: Vec<String> = subnets.iter().map(ToString::to_string).collect();
+        (!subnets.is_empty()).then(|| format!("`bannkreis {verb} {}`", subnets.join(" ")))
+    };
+    let commands: Vec<String> =
+        [command("unban", &lifted), command("allow add", &allowed)].into_iter().flatten().collect();
+    (!commands.is_empty()).then(|| {
+        format!(
+            "{name} says that {} is its own, but it is banned. If {name} is right: {}; until then only {name} lets it \
+             pass.",
+            member.pending.join(", "),
+            commands.join(" and ")
+        )
+    })
 }
 
 fn voters(snapshot: &Snapshot) -> impl Iterator<Item = &MemberFacts> {

@@ -4,6 +4,7 @@
 use super::{ClusterFacts, Inspection, NodeApi, NodeFacts};
 use bannkreis_core::ban_list::{Ban, BanList};
 use bannkreis_core::change::BanKey;
+use bannkreis_core::event::OverrideKind;
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::jail::JailName;
 use bannkreis_core::subnet::Subnet;
@@ -127,9 +128,11 @@ impl Snapshot {
 
     /// Why this host does not block a ban of `subnet`, if so.
     pub(super) fn not_blocked_here(&self, subnet: Subnet) -> String {
-        let release = self.inspection.overrides.iter().any(|(outer, decision)| {
-            outer.contains(subnet) && decision.kind == bannkreis_core::event::OverrideKind::Release
-        });
+        let release = self
+            .inspection
+            .overrides
+            .iter()
+            .any(|(outer, decision)| outer.contains(subnet) && decision.kind == OverrideKind::Release);
         if release {
             return "an operator lets it through on this host".to_owned();
         }
@@ -182,6 +185,14 @@ pub(super) fn lift_command(subnet: Subnet, jail: Option<&JailName>) -> String {
     match jail {
         Some(jail) => format!("bannkreis unban {subnet} --jail {}", quoted(jail.as_str())),
         None => format!("bannkreis unban {subnet}"),
+    }
+}
+
+/// What to type to take back what was decided for this host only.
+pub(super) fn end_command(subnet: Subnet, kind: OverrideKind) -> String {
+    match kind {
+        OverrideKind::Block => format!("bannkreis unban {subnet} --local"),
+        OverrideKind::Release => format!("bannkreis unban {subnet} --local --end"),
     }
 }
 

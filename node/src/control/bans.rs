@@ -83,6 +83,7 @@ impl Row<'_> {
                     until_ms: until_ms(decision.until),
                     origins: vec![origin(snapshot, here, decision.until)],
                     note: format!("{}: {reason}", decision.author),
+                    lift_command: answers::end_command(*subnet, decision.kind),
                     ..v1::BanInfo::default()
                 }
             }

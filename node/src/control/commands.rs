@@ -1,10 +1,11 @@
 //! `ban` and `unban`: from a request to operations, from the cluster's word to an outcome per target, and
-//! waiting until every node that can be reached enforces it.
+//! waiting until every node that can be reached enforces it. What other commands of that kind need is here as well.
 //!
 //! Operations carry their ids, so whatever is not surely settled is proposed again until the time is over: the
 //! ban list answers a repeated command with the first outcome, and refuses another one with its id.
 
 use super::answers::Snapshot;
+use super::guards::{Guards, Objection};
 use super::{NodeApi, Peer, ProposeFailure, enforcement, remaining};
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::{BanKey, OpResult, Outcome};
@@ -69,30 +70,49 @@ pub(super) async fn ban(
         Some(Length::ForEver(_)) => BanTime::Forever,
         None => ban_time,
     };
-    let mut ops = Vec::with_capacity(targets.len());
-    for (n, &target) in targets.iter().enumerate() {
-        let operator = operator(peer, &request.command_id, &request.reason, n, ops.first())?;
-        let (jail, ports) = (jail.clone(), ports.clone());
-        ops.push(Op::OperatorBan { operator, target, jail, ban_time, ports, force: request.force });
-    }
-    let (settled, position) = commit(api, &ops, deadline).await;
+    let guards = Guards::of(&before, &request.works_from, peer.from)?;
+    let given = Given::by(peer, &request.command_id, &request.reason)?;
+    let op = |n, target| Op::OperatorBan {
+        operator: given.operator(n),
+        target,
+        jail: jail.clone(),
+        ban_time,
+        ports: ports.clone(),
+        force: request.force,
+    };
+    let ops: Vec<Op> = targets.iter().enumerate().map(|(n, &target)| op(n, target)).collect();
+    let refused: Vec<Option<String>> = targets
+        .iter()
+        .map(|target| match guards.objection(*target) {
+            Some(Objection::UnlessForced(why)) => (!request.force).then_some(why),
+            Some(Objection::Never(why)) => Some(why),
+            None => None,
+        })
+        .collect();
+    let good: Vec<Op> =
+        ops.iter().zip(&refused).filter(|(_, refused)| refused.is_none()).map(|(op, _)| op.clone()).collect();
+    let (settled, position) = commit(api, &good, deadline).await;
     enforcement::wait(api, position, deadline).await;
     let after = Snapshot::take_counts(api).await?;
-    let results = ops.iter().zip(&targets).zip(settled).map(|((op, target), settled)| {
-        let is_longer = |key| {
-            after
-                .view
-                .live(&key, after.now.cluster)
-                .is_some_and(|ban| ban.until > ban_time.from(after.now.cluster))
+    let is_longer = |subnet| {
+        let ban = after.view.live(&BanKey { subnet, jail: jail.clone() }, after.now.cluster);
+        ban.is_some_and(|ban| ban.until > ban_time.from(after.now.cluster))
+    };
+    let mut settled = settled.into_iter();
+    let results = ops.iter().zip(&targets).zip(refused).filter_map(|((op, &target), refused)| {
+        let settled = match refused {
+            Some(why) => Settled::Refused { why },
+            None => settled.next()?,
         };
         let mut result = result(target.to_string(), op, settled);
-        if result.outcome() == v1::CommandOutcome::Done
-            && is_longer(BanKey { subnet: *target, jail: jail.clone() })
-        {
-            result.why =
-                format!("it is banned for longer already, and that stays; `bannkreis why {target}` shows it");
+        if result.outcome() == v1::CommandOutcome::Done {
+            let longer = is_longer(target).then(|| {
+                format!("it is banned for longer already, and that stays; `bannkreis why {target}` shows it")
+            });
+            let passing = guards.held(target).map(|held| format!("it holds {held}: packets from there pass"));
+            result.why = longer.into_iter().chain(passing).collect::<Vec<_>>().join("; ");
         }
-        result
+        Some(result)
     });
     Ok(v1::BanResponse {
         state: Some(after.state()),
@@ -114,11 +134,9 @@ pub(super) async fn unban(
     let lifted = |target: Subnet| if target.is_host() { settings.counting_subnet(target) } else { target };
     let targets: Vec<Subnet> = targets(&request.targets)?.into_iter().map(lifted).collect();
     let selections = selections(&before, &request, &targets, jail.as_ref())?;
-    let mut ops = Vec::with_capacity(selections.len());
-    for (n, selection) in selections.into_iter().enumerate() {
-        let operator = operator(peer, &request.command_id, &request.reason, n, ops.first())?;
-        ops.push(Op::Unban { operator, selection });
-    }
+    let given = Given::by(peer, &request.command_id, &request.reason)?;
+    let op = |(n, selection)| Op::Unban { operator: given.operator(n), selection };
+    let ops: Vec<Op> = selections.into_iter().enumerate().map(op).collect();
     let (settled, position) = commit(api, &ops, deadline).await;
     enforcement::wait(api, position, deadline).await;
     let after = Snapshot::take_counts(api).await?;
@@ -130,6 +148,16 @@ pub(super) async fn unban(
             result(targets.get(n).map(ToString::to_string).unwrap_or_default(), op, settled)
         })
         .collect();
+    for (result, op) in results.iter_mut().zip(&ops) {
+        let Op::Unban { selection: UnbanSelection::ByNode { node, .. }, .. } = op else { continue };
+        let name = after.names.name(*node);
+        result.target.clone_from(&name);
+        if result.outcome() == v1::CommandOutcome::Done {
+            result.why = format!(
+                "nothing of {name} is shared any more; when it is right again: `bannkreis cluster trust {name}`"
+            );
+        }
+    }
     let (view, now) = (after.view.clone(), after.now.cluster);
     let looks_inside = jail.is_some();
     let remaining =
@@ -245,30 +273,40 @@ fn selections(
     }
 }
 
-/// Who gives the `n`-th operation; `first` is the one with the id that the others count on from.
-pub(super) fn operator(
-    peer: &Peer,
-    command_id: &str,
-    reason: &str,
-    n: usize,
-    first: Option<&Op>,
-) -> Result<Operator, Status> {
-    if reason.len() > TEXT_BYTES_MAX {
-        let n_bytes = reason.len();
-        return Err(Status::invalid_argument(format!(
-            "the reason has {n_bytes} bytes, and {TEXT_BYTES_MAX} are kept: say it shorter"
-        )));
+/// Who gives a command, and why; its operations' ids count on from the first one's.
+pub(super) struct Given {
+    first: Operator,
+}
+
+impl Given {
+    /// By whoever asks, with the id that was given or a new one.
+    pub(super) fn by(peer: &Peer, command_id: &str, reason: &str) -> Result<Given, Status> {
+        bounded("reason", reason)?;
+        let first = Operator {
+            command_id: CommandId(new_or_given_id(command_id)?),
+            node: peer.node_id,
+            author: peer.author.clone(),
+            reason: reason.to_owned(),
+        };
+        Ok(Given { first })
     }
-    let base = match first.and_then(Op::operator) {
-        Some(operator) => operator.command_id.0,
-        None => new_or_given_id(command_id)?,
-    };
-    Ok(Operator {
-        command_id: CommandId(base.wrapping_add(n as u128)),
-        node: peer.node_id,
-        author: peer.author.clone(),
-        reason: reason.to_owned(),
-    })
+
+    /// Who gives the `n`-th operation.
+    pub(super) fn operator(&self, n: usize) -> Operator {
+        let command_id = CommandId(self.first.command_id.0.wrapping_add(n as u128));
+        Operator { command_id, ..self.first.clone() }
+    }
+}
+
+/// Refuses a text that is longer than what is kept.
+pub(super) fn bounded(what: &str, text: &str) -> Result<(), Status> {
+    if text.len() <= TEXT_BYTES_MAX {
+        return Ok(());
+    }
+    let n_bytes = text.len();
+    Err(Status::invalid_argument(format!(
+        "the {what} has {n_bytes} bytes, and {TEXT_BYTES_MAX} are kept: say it shorter"
+    )))
 }
 
 /// The id that was given, or a new one.
@@ -301,6 +339,9 @@ pub(super) async fn commit(
     let done_at = |outcomes: &[Settled], position: Position| {
         outcomes.iter().any(|settled| matches!(settled, Settled::Done { .. })).then_some(position)
     };
+    if ops.is_empty() {
+        return (Vec::new(), None);
+    }
     let mut may_be_written = false;
     loop {
         let answer = tokio::time::timeout_at(deadline, api.propose(ops.to_vec())).await;
@@ -357,13 +398,10 @@ fn outcome(view: &BanList, op: &Op) -> Option<Settled> {
 }
 
 fn command_id(op: &Op) -> CommandId {
-    match op.operator() {
-        Some(operator) => operator.command_id,
-        None => unreachable!("no command proposes this: {op:?}"),
-    }
+    op.operator().map_or_else(|| unreachable!("no person proposes this: {op:?}"), |by| by.command_id)
 }
 
-/// What came of an operation, for people.
+/// What is answered about one operation.
 pub(super) fn result(target: String, op: &Op, settled: Settled) -> v1::CommandResult {
     let (outcome, n_affected, why) = match settled {
         Settled::Done { n_affected } => (v1::CommandOutcome::Done, n_affected, String::new()),

@@ -3,7 +3,7 @@
 //! Not for how a node does that: `retention.rs`.
 
 use super::answers::Snapshot;
-use super::commands::{commit, deadline, operator, result, targets};
+use super::commands::{Given, commit, deadline, result, targets};
 use super::{NodeApi, Peer};
 use bannkreis_core::command::Op;
 use bannkreis_core::subnet::Subnet;
@@ -23,11 +23,9 @@ pub(super) async fn forget(
     if targets.is_empty() {
         return Err(Status::invalid_argument("nobody to forget: name an address or a prefix"));
     }
-    let mut ops = Vec::with_capacity(targets.len());
-    for (n, &target) in targets.iter().enumerate() {
-        let operator = operator(peer, &request.command_id, &request.reason, n, ops.first())?;
-        ops.push(Op::Forget { operator, target });
-    }
+    let given = Given::by(peer, &request.command_id, &request.reason)?;
+    let op = |(n, &target): (usize, &Subnet)| Op::Forget { operator: given.operator(n), target };
+    let ops: Vec<Op> = targets.iter().enumerate().map(op).collect();
     let (settled, _) = commit(api, &ops, deadline).await;
     let after = Snapshot::take_counts(api).await?;
     let results = ops.iter().zip(&targets).zip(settled);

@@ -29,6 +29,8 @@ pub struct Inspection {
     pub brought_along: Vec<(BanKey, Ban)>,
     /// Peers' notices: which, from whom, until when.
     pub notices: Vec<(BanKey, NodeId, Timestamp)>,
+    /// How many decisions of operators for this host hold.
+    pub n_overrides: usize,
     /// Operators' decisions for this host.
     pub overrides: Vec<(Subnet, Override)>,
     /// What this host must not block: own addresses, peers, `ignoreip`. Only when asked about a subnet.
@@ -76,6 +78,8 @@ impl Inspection {
             n_failing: warden.tally().n_offenders(&jail.name),
         });
         let live = |entry: &&OutboxEntry| !entry.until.is_over(now.cluster);
+        let overrides =
+            || warden.overrides().iter().filter(|(_, decision)| !decision.until.is_over(now.cluster));
         let mut inspection = Inspection {
             jails: jails.collect(),
             n_blocked: warden.ruleset().elements.len(),
@@ -97,10 +101,9 @@ impl Inspection {
                 .filter(|(key, _, _)| concerns(key.subnet))
                 .map(|(key, origin, until)| (key.clone(), origin, until))
                 .collect(),
-            overrides: warden
-                .overrides()
-                .iter()
-                .filter(|(subnet, decision)| concerns(*subnet) && !decision.until.is_over(now.cluster))
+            n_overrides: overrides().count(),
+            overrides: overrides()
+                .filter(|(subnet, _)| concerns(*subnet))
                 .map(|(subnet, decision)| (subnet, decision.clone()))
                 .collect(),
             ..Inspection::default()

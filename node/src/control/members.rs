@@ -1,9 +1,12 @@
-//! Orders about members: `cluster remove`, `promote`, `demote`, `transfer-leader`, and `leave`.
+//! Orders about members: `cluster remove`, `promote`, `demote`, `transfer-leader`, `leave`, and `trust`.
 //!
-//! The leader decides whether one can be carried out. Not for joining (`status`), nor for tokens.
+//! The leader decides whether one can be carried out; `trust` stands in the ban list and changes no membership. Not for
+//! joining (`status`), nor for tokens.
 
 use super::answers::Snapshot;
-use super::{MemberFacts, MemberOrder, NodeApi, OrderFailure, Peer, commands};
+use super::commands::Given;
+use super::{MemberFacts, MemberOrder, NodeApi, OrderFailure, Peer, commands, enforcement};
+use bannkreis_core::command::Op;
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
 use bannkreis_proto::v1;
 use std::time::Duration;
@@ -56,6 +59,29 @@ pub(super) async fn leave(
         left_cluster_id: left.to_string(),
         cluster_id: after.cluster.cluster.to_string(),
         n_bans: n_bans as u64,
+    })
+}
+
+/// Executes `cluster trust`.
+pub(super) async fn trust(
+    api: &dyn NodeApi,
+    peer: &Peer,
+    request: v1::TrustRequest,
+) -> Result<v1::CommandResponse, Status> {
+    let deadline = commands::deadline(request.wait_ms)?;
+    let before = Snapshot::take_counts(api).await?;
+    let node = resolve(&before, &request.node)?;
+    let given = Given::by(peer, &request.command_id, &request.reason)?;
+    let op = Op::Trust { operator: given.operator(0), node };
+    let (settled, position) = commands::commit(api, std::slice::from_ref(&op), deadline).await;
+    enforcement::wait(api, position, deadline).await;
+    let after = Snapshot::take_counts(api).await?;
+    let name = after.names.name(node);
+    let results = settled.into_iter().map(|settled| commands::result(name.clone(), &op, settled));
+    Ok(v1::CommandResponse {
+        state: Some(after.state()),
+        results: results.collect(),
+        enforcement: enforcement::list(&after.cluster, &after.names, position),
     })
 }
 

@@ -6,24 +6,30 @@
 //!
 //! In the order of suggested reading: the trait here, then [`inspection`] (what the warden knows),
 //! `service` (each call) and the files it hands them to, `answers` (from core types to messages),
-//! `history` and `told_commands` (what was), `forgetting` (that nobody tells it any more), `advice` (what an operator should do), `enforcement` (who enforces what), `remaining` (what an unban leaves), `members`,
-//! `tokens`, `keys`, `recovery`, `peer` (who asks, and what they may), [`socket`] and [`remote`] (where the doors are).
+//! `history` and `told_commands` (what was), `forgetting` (that nobody tells it any more), `advice` (what an operator
+//! should do), `enforcement` (who enforces what), `remaining` (what an unban leaves), `guards` (whom a ban must not hit),
+//! `allowing`, `overrides` (this host only), `settings`, `members`, `tokens`, `keys`, `recovery`, `peer` (who asks, and
+//! what they may), [`socket`] and [`remote`] (where the doors are).
 
 mod advice;
+mod allowing;
 mod answers;
 mod bans;
 mod commands;
 mod enforcement;
 mod forgetting;
+mod guards;
 pub mod history;
 pub mod inspection;
 mod keys;
 mod members;
+mod overrides;
 mod peer;
 mod recovery;
 mod remaining;
 pub mod remote;
 mod service;
+mod settings;
 pub mod socket;
 mod status;
 #[cfg(test)]
@@ -42,6 +48,7 @@ pub use socket::{ControlSocket, SocketError};
 use bannkreis_core::ban_list::{BanView, Cause};
 use bannkreis_core::change::OpResult;
 use bannkreis_core::command::Op;
+use bannkreis_core::event::Override;
 use bannkreis_core::ids::{ClusterId, NodeId, Operator, Position};
 use bannkreis_core::jail::JailName;
 use bannkreis_core::subnet::Subnet;
@@ -67,6 +74,10 @@ pub trait NodeApi: Send + Sync + 'static {
     /// Asks the warden: [`Inspection::of`] on the warden's thread. `about` as there. `None` when the daemon
     /// is stopping.
     async fn inspect(&self, about: Option<Subnet>) -> Option<Inspection>;
+
+    /// Takes these operator's decisions for this host only, or takes them back, and returns when the kernel does so
+    /// and the disk has them. The error is a sentence; what it is about may hold until the next restart.
+    async fn override_here(&self, decisions: Vec<(Subnet, Option<Override>)>) -> Result<(), String>;
 
     /// Writes these operations, in one command. They carry their ids, so calling it again with the same ones
     /// is safe. Waits for the answer at most some seconds by itself.

@@ -8,6 +8,7 @@ use crate::pki::Bearer;
 use bannkreis_core::ids::NodeId;
 use bannkreis_raft::Role as CertifiedRole;
 use std::ffi::{CStr, CString};
+use std::net::IpAddr;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Status};
 
@@ -90,6 +91,8 @@ pub struct Peer {
     pub role: Role,
     /// The person, as the audit names them: `uid 0 (root)`, `alice (certificate, operator)`.
     pub author: String,
+    /// From which address, if they are on another host.
+    pub from: Option<IpAddr>,
 }
 
 impl Peer {
@@ -137,7 +140,7 @@ impl Peer {
         };
         // The name is the signer's word, and may come from an authority elsewhere.
         let author = format!("{} (certificate, {})", bearer.name.escape_debug(), role.name());
-        Ok(Peer { node_id, role, author })
+        Ok(Peer { node_id, role, author, from: bearer.from })
     }
 
     fn admitted(uid: u32, role: Option<Role>, node_id: NodeId) -> Result<Peer, Status> {
@@ -146,7 +149,7 @@ impl Peer {
             None => format!("uid {uid}"),
         };
         match role {
-            Some(role) => Ok(Peer { node_id, role, author }),
+            Some(role) => Ok(Peer { node_id, role, author, from: None }),
             None => Err(Status::permission_denied(format!(
                 "{author} may not ask this node: only root, the daemon's own user and the groups that `control` in \
                  bannkreis.toml names may. Try again with sudo"
@@ -274,7 +277,7 @@ mod tests {
     fn a_certificate_says_what_its_bearer_may_do() {
         let of = |role| {
             let mut request = Request::new(());
-            request.extensions_mut().insert(Bearer { name: "alice\n".to_owned(), role });
+            request.extensions_mut().insert(Bearer { name: "alice\n".to_owned(), role, from: None });
             Peer::of(&request, NodeId(1), &Groups::default())
         };
         let alice = of(CertifiedRole::Operator).unwrap();

@@ -2,8 +2,8 @@
 
 use super::remote::LateApi;
 use super::{
-    Groups, NodeApi, Peer, Role, bans, commands, forgetting, history, keys, members, recovery, status,
-    tokens, why,
+    Groups, NodeApi, Peer, Role, allowing, bans, commands, forgetting, history, keys, members, overrides,
+    recovery, settings, status, tokens, why,
 };
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::control_server::Control;
@@ -198,5 +198,63 @@ impl Control for ControlService {
     ) -> Result<Response<v1::ForgetResponse>, Status> {
         let (api, peer) = self.admit(&request, Role::Admin)?;
         forgetting::forget(api, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn allow(
+        &self,
+        request: Request<v1::AllowRequest>,
+    ) -> Result<Response<v1::CommandResponse>, Status> {
+        let (api, peer) = self.admit(&request, Role::Operator)?;
+        allowing::add(api, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn disallow(
+        &self,
+        request: Request<v1::DisallowRequest>,
+    ) -> Result<Response<v1::CommandResponse>, Status> {
+        let (api, peer) = self.admit(&request, Role::Operator)?;
+        allowing::remove(api, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    type ListAllowedStream = allowing::AllowedStream;
+
+    async fn list_allowed(
+        &self,
+        request: Request<v1::ListAllowedRequest>,
+    ) -> Result<Response<Self::ListAllowedStream>, Status> {
+        let (api, _) = self.admit(&request, Role::Viewer)?;
+        allowing::list(api).await.map(Response::new)
+    }
+
+    async fn r#override(
+        &self,
+        request: Request<v1::OverrideRequest>,
+    ) -> Result<Response<v1::OverrideResponse>, Status> {
+        let (api, peer) = self.admit(&request, Role::Operator)?;
+        overrides::decide(api, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn trust(
+        &self,
+        request: Request<v1::TrustRequest>,
+    ) -> Result<Response<v1::CommandResponse>, Status> {
+        let (api, peer) = self.admit(&request, Role::Operator)?;
+        members::trust(api, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_settings(
+        &self,
+        request: Request<v1::ListSettingsRequest>,
+    ) -> Result<Response<v1::ListSettingsResponse>, Status> {
+        let (api, _) = self.admit(&request, Role::Viewer)?;
+        settings::list(api).await.map(Response::new)
+    }
+
+    async fn set_settings(
+        &self,
+        request: Request<v1::SetSettingsRequest>,
+    ) -> Result<Response<v1::SetSettingsResponse>, Status> {
+        let (api, peer) = self.admit(&request, Role::Admin)?;
+        settings::set(api, &peer, request.into_inner()).await.map(Response::new)
     }
 }

@@ -68,15 +68,11 @@ pub(super) async fn status(
         uptime_ms: snapshot.node.uptime_ms,
         n_bans: census.n_bans,
         n_blocked: if snapshot.is_blocking() { snapshot.inspection.n_blocked as u64 } else { 0 },
-        n_overrides: own(&snapshot).map_or(0, |member| member.n_overrides),
+        n_overrides: snapshot.inspection.n_overrides as u64,
         leader: snapshot.leader().map(|leader| snapshot.names.name(leader)).unwrap_or_default(),
         n_members: u32::try_from(snapshot.cluster.members.len()).unwrap_or(u32::MAX),
         jails: jails.into_values().collect(),
     })
-}
-
-fn own(snapshot: &Snapshot) -> Option<&MemberFacts> {
-    snapshot.cluster.members.iter().find(|member| member.node == snapshot.node.node)
 }
 
 /// Every jail that this host has, another node declares, or a ban is in.
@@ -172,7 +168,11 @@ fn member_status(snapshot: &Snapshot, member: &MemberFacts) -> v1::MemberStatus 
         applied: member.applied.map(|position| position.to_string()).unwrap_or_default(),
         enforced: member.enforced.map(|position| position.to_string()).unwrap_or_default(),
         clock_ahead_ms: member.clock_ahead_ms,
-        n_overrides: member.n_overrides,
+        n_overrides: if member.node == snapshot.node.node {
+            snapshot.inspection.n_overrides as u64
+        } else {
+            member.n_overrides
+        },
         jails: entry.record.jails.iter().map(|(name, _)| name.to_string()).collect(),
         addresses: texts(&entry.record.own),
         pending: texts(&entry.pending),

@@ -3,7 +3,7 @@
 use super::answers::{Snapshot, lift_command, until_ms};
 use super::bans::{Row, local_rows};
 use super::history::{ended_ban, unswept};
-use super::{ColdRecord, HistoryWish, NodeApi, commands, enforcement, service};
+use super::{ColdRecord, HistoryWish, NodeApi, commands, enforcement, service, settings};
 use bannkreis_core::ban_list::{Ban, BanView};
 use bannkreis_core::change::BanKey;
 use bannkreis_core::command::Op;
@@ -120,6 +120,11 @@ pub(super) async fn why(api: &dyn NodeApi, request: v1::WhyRequest) -> Result<v1
     Ok(v1::WhyResponse {
         state: Some(snapshot.state()),
         target: target.to_string(),
+        reach: if found.holding.is_empty() || snapshot.cluster.members.len() <= 1 {
+            String::new()
+        } else {
+            settings::elsewhere(snapshot.view.settings().reach).to_owned()
+        },
         lift_command: lift_all(&snapshot, target, &found),
         bans,
         inside,

@@ -8,6 +8,7 @@ use bannkreis_core::time::Timestamp;
 use bannkreis_raft::Role;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use std::net::IpAddr;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::time::ASN1Time;
 
@@ -104,6 +105,8 @@ pub struct Bearer {
     pub name: String,
     /// Never a node.
     pub role: Role,
+    /// The address that the connection comes from.
+    pub from: Option<IpAddr>,
 }
 
 /// The role of that name.

@@ -3,7 +3,7 @@
 //!
 //! Asked anew for every call, of the ban list as it is then: a node that is revoked is nobody from then on.
 
-use super::secured::Shown;
+use super::secured::{Connection, Shown};
 use crate::pki::{Bearer, Certificate};
 use bannkreis_core::ids::NodeId;
 use bannkreis_raft::{KeyFingerprint, NotAdmitted, Peer, RaftNode, Role, Standing};
@@ -22,7 +22,9 @@ pub(super) struct Identify {
 impl Interceptor for Identify {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let claimed = Peer::claimed(request.metadata());
-        let certificate = match request.extensions().get::<Shown>().cloned() {
+        let connection = request.extensions().get::<Connection>().cloned();
+        let from = connection.as_ref().and_then(|connection| connection.from);
+        let certificate = match connection.map(|connection| connection.shown) {
             Some(Shown::Certificate(certificate)) => certificate,
             Some(Shown::Nothing) => {
                 let why = "no certificate was shown: this host has to join first".to_owned();
@@ -41,7 +43,7 @@ impl Interceptor for Identify {
         let extensions = request.extensions_mut();
         extensions.insert(KeyFingerprint(certificate.fingerprint.0));
         if let Some(role) = certificate.role().filter(|role| *role != Role::Node) {
-            extensions.insert(Bearer { name: certificate.common_name.clone(), role });
+            extensions.insert(Bearer { name: certificate.common_name.clone(), role, from });
         }
         match self.admit(&certificate, claimed.map(|peer| peer.node_id)) {
             Ok(peer) => drop(extensions.insert(peer)),

@@ -3,6 +3,7 @@
 use super::connections::Listed;
 use crate::pki::Certificate;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 use tonic::transport::server::Connected;
 
-/// What the other end has shown: in the extensions of every request on the connection.
+/// What the other end has shown.
 #[derive(Clone, Debug)]
 pub(super) enum Shown {
     /// Its certificate.
@@ -27,11 +28,20 @@ pub(super) struct Secured {
     pub(super) _listed: Listed,
 }
 
-impl Connected for Secured {
-    type ConnectInfo = Shown;
+/// What is known of such a connection: in the extensions of every request on it.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    pub(super) shown: Shown,
+    /// Where it comes from.
+    pub(super) from: Option<IpAddr>,
+}
 
-    fn connect_info(&self) -> Shown {
-        self.shown.clone()
+impl Connected for Secured {
+    type ConnectInfo = Connection;
+
+    fn connect_info(&self) -> Connection {
+        let from = self.stream.get_ref().0.peer_addr();
+        Connection { shown: self.shown.clone(), from: from.ok().map(|address| address.ip().to_canonical()) }
     }
 }
 

@@ -34,12 +34,21 @@ impl Told {
     /// # Errors
     /// When the tool cannot be run or does not end.
     pub fn ask(socket: &Path, arguments: &[&str]) -> Result<Told> {
+        Told::ask_with(socket, arguments, &[])
+    }
+
+    /// The same with more environment of the tool.
+    ///
+    /// # Errors
+    /// When the tool cannot be run or does not end.
+    pub fn ask_with(socket: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Told> {
         let question = arguments.join(" ");
         let mut child = Command::new(program("bannkreis")?)
             .arg("--socket")
             .arg(socket)
             .args(arguments)
             .env("TZ", "UTC")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -35,6 +35,7 @@ impl Warden {
         self.ended_overrides.clear();
         self.notices.redate(estimated_now, now.cluster);
         self.tidied_at = self.tidied_at.min(now.cluster);
+        self.refresh_protection(now.cluster, effects);
         self.render_all(now.cluster, effects);
         for (&subnet, element) in &self.ruleset.elements {
             effects.push(Effect::Firewall(FirewallDelta::Block { subnet, element: element.clone() }));

@@ -23,6 +23,7 @@ mod served;
 
 pub use notices::{NOTICE_MS, NOTICES_PER_ORIGIN_MAX};
 pub use outbox::{OUTBOX_MAX, PROPOSALS_PER_EFFECT_MAX};
+pub use overrides::OVERRIDES_MAX;
 pub use reports::{REPORT_BATCH_MAX, REPORT_BATCH_MS, RETOLD_MAX, TOLD_PER_PEER_MAX, ToldCount};
 
 use crate::ban_list::BanView;

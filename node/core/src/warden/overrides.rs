@@ -7,6 +7,9 @@ use crate::subnet::Subnet;
 use crate::time::{Now, Timestamp, Until};
 use alloc::vec::Vec;
 
+/// A host has at most this many overrides: whoever takes an operator's word refuses more by name.
+pub const OVERRIDES_MAX: usize = 10_000;
+
 impl Warden {
     pub(super) fn on_override(
         &mut self,
@@ -24,6 +27,7 @@ impl Warden {
         };
         self.ended_overrides.remove(&subnet);
         effects.push(Effect::StoreOverride { subnet, decision });
+        self.refresh_protection(now.cluster, effects);
         // A release is an operator's word: it acts even on what this process does not know of.
         self.render(now.cluster, subnet, true, effects);
         self.render_inside(now.cluster, subnet, effects);
@@ -47,6 +51,7 @@ impl Warden {
                 self.overrides.remove(subnet);
                 effects.push(Effect::StoreOverride { subnet, decision: None });
             }
+            self.refresh_protection(now.cluster, effects);
             self.render_inside(now.cluster, subnet, effects);
         }
     }

@@ -192,13 +192,16 @@ impl Warden {
         self.local_protection(subnet).is_some() || self.view.protection(subnet, now).is_some()
     }
 
-    /// Makes the firewall's protected set equal to what protects now, and drops what is newly
-    /// protected.
+    /// Makes the firewall's protected set equal to what protects now, releases of this host included, and drops
+    /// what is newly protected.
     pub(super) fn refresh_protection(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let mut protected: BTreeSet<Subnet> = self.local_protected.iter().map(|(subnet, _)| subnet).collect();
         protected.extend(self.view.cluster_addresses().iter().map(|(subnet, _)| subnet));
         let allowed = self.view.allow_list().iter().filter(|(_, entry)| !entry.until.is_over(now));
         protected.extend(allowed.map(|(subnet, _)| subnet));
+        // Whoever is let through on this host passes also where something wider is blocked.
+        let released = self.overrides.iter().filter(|(_, held)| held.kind == OverrideKind::Release);
+        protected.extend(released.filter(|(_, held)| !held.until.is_over(now)).map(|(subnet, _)| subnet));
         if protected == self.ruleset.protected {
             return;
         }

@@ -2,6 +2,7 @@
 //!
 //! Not for whole clusters: that is the simulation's (`tests/sim`).
 
+mod announcing;
 mod applying;
 mod brought_along;
 mod generated;
@@ -10,6 +11,7 @@ mod histories;
 mod judging;
 mod known_offenders;
 mod lifting;
+mod overrides;
 mod ports;
 mod reports;
 mod rulesets;

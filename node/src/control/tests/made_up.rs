@@ -7,6 +7,7 @@ use crate::control::{
 };
 use bannkreis_core::ban_list::{BanList, BanView, Cause};
 use bannkreis_core::command::{Command, LEVEL, Op};
+use bannkreis_core::event::Override;
 use bannkreis_core::history::{HistoryEntry, entries};
 use bannkreis_core::ids::{ClusterId, NodeId, Operator, Position};
 use bannkreis_core::jail::JailName;
@@ -52,6 +53,8 @@ struct State {
     fates: VecDeque<Fate>,
     n_proposals: usize,
     n_tokens: u8,
+    /// What was decided here, beside what the inspection says.
+    overrides: BTreeMap<Subnet, Override>,
     /// What becomes of the next orders; those after them are carried out.
     order_failures: VecDeque<OrderFailure>,
     leader: NodeId,
@@ -107,6 +110,7 @@ impl MadeUp {
             fates: VecDeque::new(),
             n_proposals: 0,
             n_tokens: 0,
+            overrides: BTreeMap::new(),
             order_failures: VecDeque::new(),
             leader: NodeId(2),
             no_quorum_since: None,
@@ -130,6 +134,14 @@ impl MadeUp {
     /// Another one leads now.
     pub(super) fn lead(&self, node: NodeId) {
         self.with(|state| state.leader = node);
+    }
+
+    /// A member is reached elsewhere.
+    pub(super) fn with_address(&self, node: NodeId, address: &str) {
+        self.with(|state| {
+            let member = state.members.iter_mut().find(|member| member.node == node).unwrap();
+            member.address = address.to_owned();
+        });
     }
 
     /// A majority was heard for the last time at `since`.
@@ -239,7 +251,7 @@ impl State {
 
 /// Root, on this node.
 pub(super) fn root() -> Peer {
-    Peer { node_id: HERE, role: Role::Admin, author: "uid 0 (root)".to_owned() }
+    Peer { node_id: HERE, role: Role::Admin, author: "uid 0 (root)".to_owned(), from: None }
 }
 
 #[tonic::async_trait]
@@ -295,7 +307,20 @@ impl NodeApi for MadeUp {
     }
 
     async fn inspect(&self, _about: Option<Subnet>) -> Option<Inspection> {
-        Some(self.inspection.clone())
+        let overrides = self.with(|state| state.overrides.clone());
+        let told = self.inspection.overrides.iter().cloned();
+        let overrides: Vec<_> = told.chain(overrides).collect();
+        Some(Inspection { n_overrides: overrides.len(), overrides, ..self.inspection.clone() })
+    }
+
+    async fn override_here(&self, decisions: Vec<(Subnet, Option<Override>)>) -> Result<(), String> {
+        self.with(|state| {
+            for (subnet, decision) in decisions {
+                state.overrides.remove(&subnet);
+                state.overrides.extend(decision.map(|decision| (subnet, decision)));
+            }
+        });
+        Ok(())
     }
 
     async fn propose(&self, ops: Vec<Op>) -> Result<Committed, ProposeFailure> {

@@ -1,8 +1,11 @@
 //! Orders about members: who is meant, what is refused before anybody is asked, and what is asked again.
 
+use super::commanding::{ban, ban_request};
 use super::made_up::{HERE, MadeUp, root};
 use crate::control::{NodeApi, OrderFailure, members};
+use bannkreis_core::command::Op;
 use bannkreis_core::ids::NodeId;
+use bannkreis_core::subnet::Subnet;
 use bannkreis_proto::v1;
 use tonic::{Code, Status};
 
@@ -79,4 +82,44 @@ async fn leaving_says_what_comes_along() {
     let answer = leave(true).await.unwrap();
     assert_eq!(answer.n_bans, 0);
     assert_eq!(api.cluster().members.len(), 1);
+}
+
+#[tokio::test]
+async fn a_node_that_was_undone_is_trusted_again() {
+    let api = MadeUp::new();
+    let by_node = v1::UnbanRequest { by_node: "kerio".to_owned(), ..v1::UnbanRequest::default() };
+    let undone = crate::control::commands::unban(&api, &root(), by_node).await.unwrap();
+    assert_eq!(undone.results[0].target, "kerio");
+    assert!(undone.results[0].why.contains("`bannkreis cluster trust kerio`"), "{}", undone.results[0].why);
+    let advice = async || crate::control::status::cluster_status(&api).await.unwrap().advice.join(" ");
+    assert!(advice().await.contains("`bannkreis cluster trust kerio`"));
+    let trust = async |node: &str| {
+        let request = v1::TrustRequest { node: node.to_owned(), ..v1::TrustRequest::default() };
+        members::trust(&api, &root(), request).await
+    };
+    let trusted = trust("kerio").await.unwrap();
+    assert_eq!((trusted.results[0].target.as_str(), trusted.results[0].n_affected), ("kerio", 1));
+    assert_eq!(trusted.enforcement.len(), 3);
+    assert!(!advice().await.contains("trust"));
+    assert_eq!(trust("kerio").await.unwrap().results[0].n_affected, 0);
+    assert!(trust("mx9").await.unwrap_err().message().contains("there are: "));
+}
+
+#[tokio::test]
+async fn an_address_that_waits_is_shown_with_what_confirms_it() {
+    let api = MadeUp::new();
+    let wide = v1::BanRequest { force: true, ..ban_request(&["192.0.2.0/24"]) };
+    ban(&api, ban_request(&["203.0.113.7", "2001:db8:1::/64"])).await;
+    ban(&api, wide).await;
+    let mut record = NodeApi::view(&api).node(NodeId(2)).unwrap().record.clone();
+    record
+        .own
+        .extend(["203.0.113.7", "2001:db8:1::5", "192.0.2.9"].map(|text| text.parse::<Subnet>().unwrap()));
+    api.apply(vec![Op::NodeSeen(record)]);
+    let answer = crate::control::status::cluster_status(&api).await.unwrap();
+    let kerio = answer.members.iter().find(|member| member.name == "kerio").unwrap();
+    assert_eq!(kerio.pending, ["203.0.113.7", "2001:db8:1::5", "192.0.2.9"]);
+    let advice = answer.advice.join(" ");
+    let commands = "`bannkreis unban 203.0.113.7 2001:db8:1::5` and `bannkreis allow add 192.0.2.9`";
+    assert!(advice.contains(commands), "{advice}");
 }
