@@ -77,6 +77,8 @@ pub fn forget(
     now: Timestamp,
     bounds: &Bounds,
 ) -> Result<Forgotten, LocalStoreError> {
+    // What waits is copied by every look at the store, while nobody else can hand anything over.
+    store.flush()?;
     let oldest = now.minus_ms(view.settings().history_retention_ms);
     let mut forgotten =
         Forgotten { n_history: forget_history(store, oldest, bounds)?, ..Forgotten::default() };
@@ -98,6 +100,7 @@ pub fn forget_asked(store: &LocalStore) -> Result<usize, LocalStoreError> {
     if asked.is_empty() {
         return Ok(0);
     }
+    store.flush()?;
     for (target, upto) in &asked {
         forget_history_of(store, *target, *upto)?;
     }

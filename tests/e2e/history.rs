@@ -182,6 +182,38 @@ fn a_host_that_joins_later_says_what_all_remember_and_that_there_is_more() -> Re
     })
 }
 
+/// Alone a host blocks for as long as its jail says; when the cluster can agree again it is over, and told as that: as
+/// late, or as over at once where the first commit is dated by a clock that has just begun to run again.
+#[test]
+fn what_was_over_before_the_cluster_could_agree_on_it_is_told_by_all() -> Result<()> {
+    let hosts = |_: &_| {
+        vec![
+            plan("kopano", Tree::empty()),
+            plan("kerio", Tree::empty()),
+            plan("mx1", seeds::strict_mail_relay("2s")),
+        ]
+    };
+    in_lab("history::what_was_over_before_the_cluster_could_agree_on_it_is_told_by_all", hosts, |lab| {
+        lab.form_cluster()?;
+        for name in ["kopano", "kerio"] {
+            lab.host_mut(name).kill_9();
+        }
+        lab.host("mx1").append_log(seeds::MAIL_LOG, &[seeds::postfix_failure(CUSTOMER)])?;
+        let mail = [(CUSTOMER, lab.host("mx1").port(25, CUSTOMER))];
+        lab.attacker.wait_silent(&mail, SOON)?;
+        lab.attacker.wait_open(&mail, SOON)?;
+        for name in ["kopano", "kerio"] {
+            lab.host_mut(name).start()?;
+        }
+        for host in lab.hosts() {
+            wait_for(&format!("{} tells of it", host.name()), AFTER_ELECTION, || {
+                expect_over(host, CUSTOMER, "late").or_else(|_| expect_over(host, CUSTOMER, "expired"))
+            })?;
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn what_is_older_than_the_setting_is_gone_within_the_hour_and_evidence_of_what_holds_stays() -> Result<()> {
     let hosts = |directory: &Path| {
