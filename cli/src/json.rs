@@ -5,7 +5,7 @@
 
 use bannkreis_proto::v1::{
     BanInfo, BanKind, CommandOutcome, CommandResult, EnforcementState, MemberRole, NodeEnforcement, NodeMode,
-    NodeState,
+    NodeState, WhyPast,
 };
 use serde_json::{Value, json};
 
@@ -135,4 +135,19 @@ pub fn role(role: MemberRole) -> &'static str {
         MemberRole::Learner => "learner",
         MemberRole::Unspecified => "unknown",
     }
+}
+
+/// Bans that are over, as far as the ban list remembers them.
+#[must_use]
+pub fn past(past: &[WhyPast]) -> Value {
+    let past = past.iter().map(|past| {
+        json!({
+            "subnet": past.subnet,
+            "jail": past.jail,
+            "n_bans": past.n_bans,
+            "last_since_ms": past.last_since_ms,
+            "last_end_ms": past.last_end_ms,
+        })
+    });
+    past.collect()
 }

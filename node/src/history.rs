@@ -11,7 +11,7 @@ use bannkreis_core::ban_list::{BanList, Cause};
 use bannkreis_core::change::{Change, Outcome};
 use bannkreis_core::command::Op;
 use bannkreis_core::history::{Ending, HistoryEntry, HistoryKey, entries};
-use bannkreis_core::ids::{NodeId, Operator};
+use bannkreis_core::ids::NodeId;
 use bannkreis_core::jail::JailName;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_proto::convert::{decode_history, encode_history};
@@ -113,28 +113,12 @@ fn shortened(mut entry: HistoryEntry) -> HistoryEntry {
                 cut(&mut entry.note);
                 cut(&mut entry.author);
             }
-            if let Some(by) = operator_mut(&mut given.op) {
+            if let Some(by) = given.op.operator_mut() {
                 cut(&mut by.reason);
             }
         }
     }
     entry
-}
-
-fn operator_mut(op: &mut Op) -> Option<&mut Operator> {
-    match op {
-        Op::OperatorBan { operator, .. }
-        | Op::Unban { operator, .. }
-        | Op::Allow { operator, .. }
-        | Op::Disallow { operator, .. }
-        | Op::Import { operator, .. }
-        | Op::Trust { operator, .. }
-        | Op::Revoke { operator, .. }
-        | Op::Token { operator, .. }
-        | Op::Settings { operator, .. }
-        | Op::Forget { operator, .. } => Some(operator),
-        Op::Ban(_) | Op::Tick { .. } | Op::Sweep | Op::NodeSeen(_) | Op::RaiseLevel { .. } => None,
-    }
 }
 
 fn cut(text: &mut String) {

@@ -200,21 +200,12 @@ fn to_json(answer: &HistoryResponse, state: &NodeState) -> Value {
         fields["at_ms"] = Value::from(entry.at_ms);
         fields
     };
-    let past = answer.past.iter().map(|past| {
-        json!({
-            "subnet": past.subnet,
-            "jail": past.jail,
-            "n_bans": past.n_bans,
-            "last_since_ms": past.last_since_ms,
-            "last_end_ms": past.last_end_ms,
-        })
-    });
     json!({
         "state": json::state(state),
         "target": json::text(&answer.target),
         "entries": answer.entries.iter().map(entry).collect::<Value>(),
         "has_more": answer.has_more,
-        "past": past.collect::<Value>(),
+        "past": json::past(&answer.past),
         "retention_ms": answer.retention_ms,
     })
 }

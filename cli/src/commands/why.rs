@@ -312,15 +312,6 @@ fn to_json(answer: &WhyResponse, state: &NodeState) -> Value {
             "last_ms": failures.last_ms,
         })
     });
-    let past = answer.past.iter().map(|past| {
-        json!({
-            "subnet": past.subnet,
-            "jail": past.jail,
-            "n_bans": past.n_bans,
-            "last_since_ms": past.last_since_ms,
-            "last_end_ms": past.last_end_ms,
-        })
-    });
     json!({
         "state": json::state(state),
         "target": answer.target,
@@ -331,7 +322,7 @@ fn to_json(answer: &WhyResponse, state: &NodeState) -> Value {
         "n_inside": answer.n_inside,
         "protections": protections.collect::<Value>(),
         "failures": failures.collect::<Value>(),
-        "past": past.collect::<Value>(),
+        "past": json::past(&answer.past),
         "ended": answer.ended.iter().map(ended_json).collect::<Value>(),
         "has_more_ended": answer.has_more_ended,
         "lifted_ms": answer.lifted_ms,

@@ -4,7 +4,7 @@
 //! not wait. A command that makes no sense yields a verdict or an outcome that says so, identically
 //! on every node. What can not be decoded never gets here.
 
-use crate::ban_list::{Ban, BanList, Cause, ORIGINS_MAX, OUTCOMES_MAX, Origin, TOKENS_MAX};
+use crate::ban_list::{Ban, BanList, Cause, ORIGINS_MAX, Origin, TOKENS_MAX};
 use crate::change::{Applied, BanKey, Change, OpResult, Outcome, UnbanReason};
 use crate::command::{Command, Op};
 use crate::ids::{NodeId, Operator, Position};
@@ -43,10 +43,14 @@ impl BanList {
             self.advance(command.at);
             let cause = Cause { position, op: u32::try_from(n).unwrap_or(u32::MAX) };
             let context = Context { cause, sent: command.at };
-            if self.outcome_again(op).is_some() {
-                applied.retries.push(n);
-            }
-            let result = self.apply_op(op, &context, &mut applied.changes);
+            // An operator's command counts once: a retry gets the first answer, and another command with its id none.
+            let result = match op.operator().zip(self.outcome_again(op)) {
+                Some((operator, outcome)) => {
+                    applied.retries.push(n);
+                    OpResult::Operator { command_id: operator.command_id, outcome }
+                }
+                None => self.apply_op(op, &context, &mut applied.changes),
+            };
             applied.results.push(result);
             applied.changes_end.push(applied.changes.len());
         }
@@ -98,7 +102,7 @@ impl BanList {
         }
     }
 
-    /// An operator's command counts once: a retry gets the first answer, and another command with its id none.
+    /// An operator's command that was not given before.
     fn apply_operators(
         &mut self,
         op: &Op,
@@ -107,9 +111,6 @@ impl BanList {
         changes: &mut Vec<Change>,
     ) -> OpResult {
         let command_id = operator.command_id;
-        if let Some(outcome) = self.outcome_again(op) {
-            return OpResult::Operator { command_id, outcome };
-        }
         let outcome = match op {
             Op::OperatorBan { target, jail, ban_time, ports, force, .. } => {
                 self.operator_ban(operator, (*target, jail), *ban_time, ports, *force, context, changes)
@@ -134,11 +135,7 @@ impl BanList {
                 Outcome::Refused { why: "not an operator's command".to_string() }
             }
         };
-        let outcomes = Arc::make_mut(&mut self.outcomes);
-        if outcomes.len() >= OUTCOMES_MAX {
-            outcomes.pop_front();
-        }
-        outcomes.push_back((command_id, op_digest::of(op), outcome.clone()));
+        Arc::make_mut(&mut self.outcomes).remember(command_id, op_digest::of(op), outcome.clone());
         OpResult::Operator { command_id, outcome }
     }
 

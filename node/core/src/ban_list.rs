@@ -12,6 +12,7 @@ use crate::ids::{CommandId, NodeId, Position};
 use crate::jail::{JailName, Ports};
 use crate::node_record::NodeRecord;
 use crate::op_digest;
+use crate::outcomes::Outcomes;
 use crate::proposal::Claim;
 use crate::quota::Quota;
 use crate::settings::Settings;
@@ -21,7 +22,7 @@ use crate::subnet::Subnet;
 use crate::subnet_map::SubnetMap;
 use crate::time::{Timestamp, Until};
 use crate::voters_clocks::ClockRead;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -30,8 +31,6 @@ use alloc::vec::Vec;
 pub const BANS_MAX: usize = 4_000_000;
 /// A ban remembers this many origins; further ones extend it without being named.
 pub const ORIGINS_MAX: usize = 8;
-/// Operators' commands whose outcome is remembered; the oldest is forgotten first.
-pub const OUTCOMES_MAX: usize = 4_096;
 /// Tombstones at most; beyond it the oldest go and raise the floor.
 pub const TOMBSTONES_MAX: usize = 100_000;
 /// Join tokens at most; the one that ends first goes.
@@ -131,8 +130,7 @@ pub struct BanList {
     pub(crate) n_tombstones: usize,
     pub(crate) tombstone_floor: Tombstone,
     pub(crate) quotas: Arc<BTreeMap<NodeId, Quota>>,
-    /// With what was asked (`op_digest.rs`).
-    pub(crate) outcomes: Arc<VecDeque<(CommandId, u64, Outcome)>>,
+    pub(crate) outcomes: Arc<Outcomes>,
     pub(crate) tokens: Arc<BTreeMap<Vec<u8>, Timestamp>>,
     pub(crate) now: Timestamp,
     pub(crate) last_tick: Timestamp,
@@ -348,25 +346,20 @@ impl BanList {
     /// What came of an operator's command, if it is remembered.
     #[must_use]
     pub fn outcome(&self, command: CommandId) -> Option<&Outcome> {
-        self.remembered(command).map(|(_, outcome)| outcome)
+        self.outcomes.get(command).map(|(_, outcome)| outcome)
     }
 
     /// What comes of an operator's command that was given before: the first outcome, if it is a retry; a refusal, if
     /// its id belongs to another command. `None`: it was not given yet, or it is no operator's.
     #[must_use]
     pub fn outcome_again(&self, op: &Op) -> Option<Outcome> {
-        let (asked, outcome) = self.remembered(op.operator()?.command_id)?;
+        let (asked, outcome) = self.outcomes.get(op.operator()?.command_id)?;
         if asked == op_digest::of(op) {
             return Some(outcome.clone());
         }
         let why = "this id belongs to another command, and nothing was done: a new command needs a new id, and \
                    gets one when none is given";
         Some(Outcome::Refused { why: why.to_string() })
-    }
-
-    fn remembered(&self, command: CommandId) -> Option<(u64, &Outcome)> {
-        let found = self.outcomes.iter().rev().find(|(id, _, _)| *id == command);
-        found.map(|(_, asked, outcome)| (*asked, outcome))
     }
 
     /// Whether `claim` is about somebody who was let go after its evidence was gathered.

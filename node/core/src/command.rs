@@ -173,6 +173,23 @@ impl Op {
             Op::Ban(_) | Op::Tick { .. } | Op::Sweep | Op::NodeSeen(_) | Op::RaiseLevel { .. } => None,
         }
     }
+
+    /// The same, to change it.
+    pub fn operator_mut(&mut self) -> Option<&mut Operator> {
+        match self {
+            Op::OperatorBan { operator, .. }
+            | Op::Unban { operator, .. }
+            | Op::Allow { operator, .. }
+            | Op::Disallow { operator, .. }
+            | Op::Import { operator, .. }
+            | Op::Trust { operator, .. }
+            | Op::Revoke { operator, .. }
+            | Op::Token { operator, .. }
+            | Op::Settings { operator, .. }
+            | Op::Forget { operator, .. } => Some(operator),
+            Op::Ban(_) | Op::Tick { .. } | Op::Sweep | Op::NodeSeen(_) | Op::RaiseLevel { .. } => None,
+        }
+    }
 }
 
 /// Which bans an unban lifts.

@@ -25,6 +25,7 @@ pub mod node_clock;
 pub mod node_record;
 mod op_digest;
 mod operator;
+pub mod outcomes;
 pub mod proposal;
 pub mod quota;
 pub mod record;

@@ -122,8 +122,8 @@ impl BanList {
         });
         let quotas = self.quotas.iter().map(|(&node, &quota)| Record::Quota { node, quota });
         let outcomes = self.outcomes.iter().map(|(command_id, asked, outcome)| Record::Outcome {
-            command_id: *command_id,
-            asked: *asked,
+            command_id,
+            asked,
             outcome: outcome.clone(),
         });
         let clocks = self.voters_clocks.iter().map(|(&node, &read)| Record::Clock { node, read });
@@ -167,7 +167,7 @@ impl BanList {
                 Arc::make_mut(&mut self.quotas).insert(node, quota);
             }
             Record::Outcome { command_id, asked, outcome } => {
-                Arc::make_mut(&mut self.outcomes).push_back((command_id, asked, outcome));
+                Arc::make_mut(&mut self.outcomes).remember(command_id, asked, outcome);
             }
             Record::Clock { node, read } => {
                 if self.voters_clocks.len() < CLOCKS_MAX {

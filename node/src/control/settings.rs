@@ -187,6 +187,18 @@ fn reach(reach: Reach) -> &'static str {
     }
 }
 
+/// A setting with its value, as it is typed.
+pub(super) fn assignment(setting: &Setting) -> String {
+    let mut settings = Settings::at_birth([0; 16]);
+    settings.set(*setting);
+    let known = KNOWN.iter().map(|known| (known, (known.shown)(&settings)));
+    let mut of_its_kind = known.filter(|(known, value)| known.read(value) == Some(*setting));
+    match of_its_kind.next() {
+        Some((known, value)) => format!("{}={value}", known.key),
+        None => "something that can not be typed".to_owned(),
+    }
+}
+
 /// What a ban closes on nodes that did not see the attack, for people.
 pub(super) fn elsewhere(reach: Reach) -> &'static str {
     match reach {
@@ -295,7 +307,7 @@ fn read(
 
 #[cfg(test)]
 mod tests {
-    use super::{EVENT_KEY, KNOWN, length, read};
+    use super::{EVENT_KEY, KNOWN, assignment, length, read};
     use bannkreis_core::settings::{Setting, Settings};
     use bannkreis_proto::v1::Assignment;
     use std::collections::BTreeSet;
@@ -316,6 +328,10 @@ mod tests {
         let fields: Vec<Setting> =
             born.fields().into_iter().filter(|field| !matches!(field, Setting::EventKey(_))).collect();
         assert_eq!(typed.len(), fields.len());
+        let told: Vec<String> = typed.iter().map(assignment).collect();
+        let shown: Vec<String> =
+            KNOWN.iter().map(|known| format!("{}={}", known.key, (known.shown)(&born))).collect();
+        assert_eq!(told, shown);
         assert!(fields.iter().all(|field| typed.contains(field)), "{typed:?}");
         let keys: BTreeSet<&str> = KNOWN.iter().map(|known| known.key).collect();
         assert!(keys.len() == KNOWN.len() && !keys.contains(EVENT_KEY));

@@ -2,12 +2,12 @@
 //!
 //! Not for carrying them out, nor for finding them.
 
+use super::settings;
 use bannkreis_core::change::Outcome;
 use bannkreis_core::command::{Op, UnbanSelection};
 use bannkreis_core::history::{GivenCommand, HistoryEntry};
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::jail::JailName;
-use bannkreis_core::settings::{PrivateOffenders, Reach, Setting};
 use bannkreis_core::time::{BanTime, Timestamp, Until};
 use bannkreis_proto::v1;
 
@@ -96,7 +96,7 @@ fn words(given: &GivenCommand, name: &dyn Fn(NodeId) -> String) -> (&'static str
             ("token", format!("make a join token for {}", length(expires.ms_since(given.at))))
         }
         Op::Settings { fields, .. } => {
-            let fields: Vec<String> = fields.iter().map(setting).collect();
+            let fields: Vec<String> = fields.iter().map(settings::assignment).collect();
             let what = if fields.is_empty() { "nothing".to_owned() } else { fields.join(", ") };
             ("settings", format!("set {what}"))
         }
@@ -119,27 +119,5 @@ fn length(ms: u64) -> String {
     match whole {
         Some((unit, letter)) => format!("{}{letter}", seconds / unit),
         None => format!("{seconds}s"),
-    }
-}
-
-fn setting(setting: &Setting) -> String {
-    match setting {
-        Setting::PrivateOffenders(PrivateOffenders::Share) => "private_offenders = share".to_owned(),
-        Setting::PrivateOffenders(PrivateOffenders::Origin) => "private_offenders = origin".to_owned(),
-        Setting::Reach(Reach::Guarded) => "reach = guarded".to_owned(),
-        Setting::Reach(Reach::Ports) => "reach = ports".to_owned(),
-        Setting::Reach(Reach::Host) => "reach = host".to_owned(),
-        Setting::CountingPrefixV4(v) => format!("counting_prefix_v4 = {v}"),
-        Setting::CountingPrefixV6(v) => format!("counting_prefix_v6 = {v}"),
-        Setting::WidestPrefixV4(v) => format!("widest_prefix_v4 = {v}"),
-        Setting::WidestPrefixV6(v) => format!("widest_prefix_v6 = {v}"),
-        Setting::QuotaPerMinute(v) => format!("quota_per_minute = {v}"),
-        Setting::QuotaBurst(v) => format!("quota_burst = {v}"),
-        Setting::DampedMs(v) => format!("damped_ms = {v}"),
-        Setting::DampedLiveMax(v) => format!("damped_live_max = {v}"),
-        Setting::TombstoneRetentionMs(v) => format!("tombstone_retention_ms = {v}"),
-        Setting::HistoryRetentionMs(v) => format!("history_retention_ms = {v}"),
-        Setting::SkewMaxMs(v) => format!("skew_max_ms = {v}"),
-        Setting::EventKey(_) => "event_key".to_owned(),
     }
 }

@@ -5,7 +5,7 @@ use crate::control::HistoryWish;
 use bannkreis_core::change::{Applied, BanKey};
 use bannkreis_core::command::{Command, LEVEL, UnbanSelection};
 use bannkreis_core::history::{EndedBan, GivenCommand};
-use bannkreis_core::ids::{CommandId, Position};
+use bannkreis_core::ids::{CommandId, Operator, Position};
 use bannkreis_core::jail::{BanPolicy, Ports};
 use bannkreis_core::node_record::NodeRecord;
 use bannkreis_core::proposal::{EvidenceLine, Proposal};

@@ -4,6 +4,7 @@
 //! again for as long as its peer is a member.
 
 use super::heartbeat::{HEARTBEAT_INTERVAL, SelfFacts, decisions_to_wire};
+use super::{NOTICES_PER_MESSAGE_MAX, REPORTS_PER_MESSAGE_MAX};
 use bannkreis_core::ids::{NodeId, Position};
 use bannkreis_core::proposal::{Notice, Report};
 use bannkreis_proto::v1;
@@ -18,10 +19,6 @@ use tokio_stream::wrappers::ReceiverStream;
 
 /// Messages that wait for a slow peer; what comes when it is full is dropped for that peer.
 const QUEUE_MAX: usize = 1_024;
-/// Notices in one message.
-const NOTICES_PER_MESSAGE_MAX: usize = 1_000;
-/// Reports in one message.
-const REPORTS_PER_MESSAGE_MAX: usize = 1_000;
 /// After this pause the firewall's progress is told, so that much progress is one message.
 const NEWS_PAUSE: Duration = Duration::from_millis(2);
 /// Pause before a broken link is made again.

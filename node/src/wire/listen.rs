@@ -9,6 +9,7 @@ use super::heartbeat::PeerTable;
 use super::identify::Identify;
 use super::signing;
 use super::tls::Tls;
+use super::{NOTICES_PER_MESSAGE_MAX, REPORTS_PER_MESSAGE_MAX};
 use crate::admissions::Admissions;
 use crate::borders::Clock;
 use bannkreis_core::ids::NodeId;
@@ -24,11 +25,6 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::service::{InterceptorLayer, Routes};
 use tonic::{Request, Response, Status, Streaming};
-
-/// Notices in one message; more are a broken or hostile peer's.
-const NOTICES_PER_MESSAGE_MAX: usize = 1_000;
-/// Reports in one message; more are a broken or hostile peer's.
-const REPORTS_PER_MESSAGE_MAX: usize = 1_000;
 
 /// A bound port.
 pub struct Listener {

@@ -24,5 +24,10 @@ pub use listen::{Listener, PeersService, Security, serve};
 pub use signing::{ask_for_authority, ask_to_sign, is_voter};
 pub use tls::Tls;
 
+/// Notices in one message; more are a broken or hostile peer's.
+const NOTICES_PER_MESSAGE_MAX: usize = 1_000;
+/// Reports in one message; more are a broken or hostile peer's.
+const REPORTS_PER_MESSAGE_MAX: usize = 1_000;
+
 #[cfg(test)]
 mod tests;
