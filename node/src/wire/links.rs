@@ -1,7 +1,8 @@
 //! One stream to each peer, over which notices go at once, reports in batches, and a heartbeat every half second.
 //!
-//! Messages are one-way and may be lost; nothing depends on them but speed. A link that breaks is made
-//! again for as long as its peer is a member.
+//! Messages are one-way and may be lost. Of what a lost notice says, the Raft log brings the ban; what a lost report
+//! says does not count with the peer's own failures, until it is reached anew. A link that breaks is made again for as
+//! long as its peer is a member.
 
 use super::heartbeat::{HEARTBEAT_INTERVAL, SelfFacts, decisions_to_wire};
 use super::{NOTICES_PER_MESSAGE_MAX, REPORTS_PER_MESSAGE_MAX};
@@ -19,6 +20,11 @@ use tokio_stream::wrappers::ReceiverStream;
 
 /// Messages that wait for a slow peer; what comes when it is full is dropped for that peer.
 const QUEUE_MAX: usize = 1_024;
+/// Of these, reports take so many at most: notices always find room, and a peer that has stopped reading holds some
+/// megabytes at the most.
+const REPORTS_QUEUED_MAX: usize = 64;
+/// Messages on their way to the transport.
+const STREAM_MAX: usize = 16;
 /// After this pause the firewall's progress is told, so that much progress is one message.
 const NEWS_PAUSE: Duration = Duration::from_millis(2);
 /// Pause before a broken link is made again.
@@ -102,7 +108,9 @@ impl Links {
             let message = v1::PeerMessage { message: Some(v1::peer_message::Message::Reports(reports)) };
             for (_, link) in links.iter().filter(|(node, _)| to.is_none_or(|only| only == **node)) {
                 // A peer that is too slow counts what it has seen itself.
-                let _ = link.queue.try_send(message.clone());
+                if link.queue.capacity() > QUEUE_MAX - REPORTS_QUEUED_MAX {
+                    let _ = link.queue.try_send(message.clone());
+                }
             }
         }
     }
@@ -161,7 +169,7 @@ impl LinkRunner {
         mut client: PeersClient<tonic::transport::Channel>,
         messages: &mut mpsc::Receiver<v1::PeerMessage>,
     ) {
-        let (out, stream) = mpsc::channel(QUEUE_MAX);
+        let (out, stream) = mpsc::channel(STREAM_MAX);
         let request = self.raft.sign(ReceiverStream::new(stream), Some(self.member.node));
         let call = client.tell(request);
         let feed = async {

@@ -5,6 +5,7 @@ use crate::network::Datagram;
 use crate::plan::{Act, Order};
 use crate::world::Happening;
 use bannkreis_core::change::Outcome;
+use bannkreis_core::command::Op;
 use bannkreis_core::jail::Ports;
 use bannkreis_core::proposal::{Notice, Proposal};
 use bannkreis_core::time::{MINUTE_MS, SECOND_MS};
@@ -118,7 +119,8 @@ fn an_unban_is_retried_after_a_new_ban() {
             assert!(story.ban(0, LONG).is_some());
             // The answer was lost on the way to the operator, and comes from the list's memory.
             let retried = story.world.asks[0].op.clone();
-            story.propose(1, retried);
+            story.propose(1, retried.clone());
+            assert_eq!(story.n_committed(&retried), 2);
             assert_eq!(story.dropping(LONG, 0), [0, 1, 2], "the retry lifts nothing");
             let outcome = story.newest().outcome(story.world.asks[0].id).cloned();
             assert_eq!(outcome, Some(Outcome::Done { n_affected: 1 }));
@@ -151,7 +153,9 @@ fn a_network_is_proposed_over_a_fresh_tombstone() {
                 ports: Ports::tcp(&[22]),
                 evidence: Vec::new(),
             };
-            story.propose(0, bannkreis_core::command::Op::Ban(proposal));
+            let op = Op::Ban(proposal);
+            story.propose(0, op.clone());
+            assert_eq!(story.n_committed(&op), 1);
             assert_eq!(story.newest().bans_of(network).count(), 0);
             assert_eq!(story.dropping(LONG, 0), [] as [usize; 0]);
         },

@@ -104,6 +104,12 @@ impl Story {
         self.settle();
     }
 
+    /// How often an operation stands in the log.
+    pub(crate) fn n_committed(&self, op: &Op) -> usize {
+        let commands = self.world.raft.committed.iter().filter_map(|entry| entry.command.as_ref());
+        commands.flat_map(|command| &command.ops).filter(|committed| *committed == op).count()
+    }
+
     pub(crate) fn newest(&self) -> BanView {
         self.world.raft.history.last().cloned().expect("the history begins with the empty list")
     }

@@ -110,12 +110,14 @@ impl Warden {
         }
         let mut evidence = count.evidence.into_iter().map(|(at, line)| (now.to_cluster(at), line)).collect();
         let mut estimated = now.estimated;
+        let mut contributors = told.contributors;
         let served = match self.outbox.get(&key) {
             None => Vec::new(),
             // Nothing new: lines that were read again, perhaps by another clock. What is known already stands.
             Some(entry) if last <= entry.last_failure => {
                 (first, last, evidence) = (entry.first_failure, entry.last_failure, entry.evidence.clone());
                 estimated = self.outbox.is_estimated(&key);
+                contributors.clone_from(&entry.contributors);
                 entry.served.clone()
             }
             // The block was served, and the cluster does not know: the next one is longer all the same.
@@ -134,7 +136,7 @@ impl Warden {
             first_failure: first,
             last_failure: last,
             failures: count.failures.saturating_add(told.n_failures),
-            contributors: told.contributors,
+            contributors,
             policy: jail.policy.clone(),
             ports: jail.ports.clone(),
             until,
