@@ -1,12 +1,17 @@
-//! What can be typed, checked and turned into values. What a command does with it is in `commands`.
+//! What can be typed. How a value is read is in `values`, what a command does with it in `commands`.
+
+mod values;
 
 use crate::commands::regex::args::RegexArgs;
 use bannkreis_core::jail::JailName;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::BanTime;
-use bannkreis_filter::time_text;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use values::{
+    allow_time, assignment, ban_time, command_id, host_port, jail_name, override_time, target, token_id,
+    ttl_ms, wait_ms,
+};
 
 /// Where the node listens when nobody says otherwise.
 pub const SOCKET_DEFAULT: &str = "/run/bannkreis/control.sock";
@@ -471,83 +476,4 @@ pub struct Waiting {
     /// Repeats the command with this id, whose outcome was unknown: it is done at most once.
     #[arg(long, value_name = "ID", value_parser = command_id)]
     pub id: Option<u128>,
-}
-
-fn target(text: &str) -> Result<Subnet, String> {
-    text.parse::<Subnet>().map_err(|error| error.to_string())
-}
-
-fn jail_name(text: &str) -> Result<JailName, String> {
-    JailName::new(text).map_err(|error| error.to_string())
-}
-
-fn ban_time(text: &str) -> Result<BanTime, String> {
-    length_or_ever(text, "a ban of no length bans nobody; write e.g. 10m, or -1 for ever")
-}
-
-fn allow_time(text: &str) -> Result<BanTime, String> {
-    length_or_ever(text, "an entry of no length allows nobody; write e.g. 30d, or -1 for ever")
-}
-
-fn override_time(text: &str) -> Result<BanTime, String> {
-    length_or_ever(text, "a decision of no length decides nothing; write e.g. 2h, or -1 for ever")
-}
-
-fn length_or_ever(text: &str, when_none: &str) -> Result<BanTime, String> {
-    // fail2ban's own way to say it; any other negative number is a mistake.
-    if time_text::seconds(text)? == -1.0 {
-        return Ok(BanTime::Forever);
-    }
-    match time_text::milliseconds(text)? {
-        0 => Err(when_none.to_owned()),
-        ms => Ok(BanTime::Ms(ms)),
-    }
-}
-
-fn wait_ms(text: &str) -> Result<u64, String> {
-    match time_text::milliseconds(text)? {
-        ms if (1..=WAIT_MAX_MS).contains(&ms) => Ok(ms),
-        _ => Err(format!("`{text}` is out of bounds: write 1s to 10m")),
-    }
-}
-
-fn ttl_ms(text: &str) -> Result<u64, String> {
-    match time_text::milliseconds(text)? {
-        ms if (1_000..=TOKEN_TTL_MAX_MS).contains(&ms) => Ok(ms),
-        _ => Err(format!("`{text}` is out of bounds: write 1s to 30d")),
-    }
-}
-
-fn token_id(text: &str) -> Result<String, String> {
-    let is_hex = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hex {
-        Ok(text.to_owned())
-    } else {
-        Err("an id is hexadecimal digits, as `bannkreis token list` shows them".to_owned())
-    }
-}
-
-fn command_id(text: &str) -> Result<u128, String> {
-    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let id = if is_hex { u128::from_str_radix(text, 16).ok() } else { None };
-    id.ok_or_else(|| "an id is 32 hexadecimal digits, as the first try printed it".to_owned())
-}
-
-fn assignment(text: &str) -> Result<(String, String), String> {
-    let parts = text.split_once('=').map(|(key, value)| (key.trim(), value.trim()));
-    match parts.filter(|(key, value)| !key.is_empty() && !value.is_empty()) {
-        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-        None => Err("write KEY=VALUE, e.g. reach=ports".to_owned()),
-    }
-}
-
-fn host_port(text: &str) -> Result<String, String> {
-    let is_complete = text
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
-    if is_complete {
-        Ok(text.to_owned())
-    } else {
-        Err("write HOST:PORT, e.g. mx1.example.org:7420".to_owned())
-    }
 }

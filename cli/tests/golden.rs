@@ -173,37 +173,41 @@ fn one_is_forgotten_and_one_is_banned() {
 
 #[test]
 fn cluster_of_three_with_one_down() {
-    expect("cluster-status", Exit::Done, &cluster::show_status(&answers::cluster(), &style()));
+    expect("cluster-status", Exit::Done, &cluster::show_status(&answers::members::cluster(), &style()));
 }
 
 #[test]
 fn joined() {
-    expect("cluster-join", Exit::Done, &cluster::show_join(&answers::joined(), &style()));
+    expect("cluster-join", Exit::Done, &cluster::show_join(&answers::members::joined(), &style()));
 }
 
 #[test]
 fn status_of_a_node_that_has_lost_its_log() {
     let mut answer = answers::status();
-    answer.state = Some(answers::spectator_state());
+    answer.state = Some(answers::members::spectator_state());
     expect("status-spectator", Exit::Done, &status::show(&answer, false, &style()));
 }
 
 #[test]
 fn a_backup_is_written_and_checked() {
     let file = Path::new("/var/backups/kopano.bannkreis");
-    expect("cluster-backup", Exit::Done, &recovery::show_backup(&answers::backup(), file, &style()));
-    expect("cluster-backup-check", Exit::Done, &recovery::show_restore(&answers::checked(), file, &style()));
+    expect("cluster-backup", Exit::Done, &recovery::show_backup(&answers::members::backup(), file, &style()));
+    expect(
+        "cluster-backup-check",
+        Exit::Done,
+        &recovery::show_restore(&answers::members::checked(), file, &style()),
+    );
 }
 
 #[test]
 fn a_new_life_is_told_before_it_is_begun() {
     let file = Path::new("/var/backups/kopano.bannkreis");
-    let planned = |is_done| answers::restored(is_done);
+    let planned = |is_done| answers::members::restored(is_done);
     expect("cluster-restore-plan", Exit::Refused, &recovery::show_restore(&planned(false), file, &style()));
     expect("cluster-restore", Exit::Done, &recovery::show_restore(&planned(true), file, &style()));
-    let plan = recovery::show_recover(&answers::recovered(false), " --now now", &style());
+    let plan = recovery::show_recover(&answers::members::recovered(false), " --now now", &style());
     expect("cluster-recover-plan", Exit::Refused, &plan);
-    let done = recovery::show_recover(&answers::recovered(true), "", &style());
+    let done = recovery::show_recover(&answers::members::recovered(true), "", &style());
     expect("cluster-recover", Exit::Done, &done);
 }
 
@@ -215,10 +219,10 @@ fn orders_about_members() {
         ("cluster-demote", MemberOrder::Demote),
         ("cluster-transfer-leader", MemberOrder::TransferLeader),
     ] {
-        expect(name, Exit::Done, &members::show_order(order, &answers::ordered(), &style()));
+        expect(name, Exit::Done, &members::show_order(order, &answers::members::ordered(), &style()));
     }
     expect("cluster-trust", Exit::Done, &members::show_trust(&answers::orders::trusted(), &style()));
-    expect("cluster-leave", Exit::Done, &members::show_leave(&answers::left(), &style()));
+    expect("cluster-leave", Exit::Done, &members::show_leave(&answers::members::left(), &style()));
 }
 
 #[test]
@@ -244,30 +248,34 @@ fn settings_are_shown_and_changed() {
 
 #[test]
 fn certificates() {
-    expect("pki-show", Exit::Done, &pki::show_certificates(&answers::certificates(), &style()));
+    expect("pki-show", Exit::Done, &pki::show_certificates(&answers::keys::certificates(), &style()));
     let insecure = ShowCertificatesResponse {
         mode: "insecure".to_owned(),
         has_authority: false,
         own: None,
         authorities: Vec::new(),
         renew_at_ms: None,
-        ..answers::certificates()
+        ..answers::keys::certificates()
     };
     expect("pki-show-insecure", Exit::Done, &pki::show_certificates(&insecure, &style()));
-    expect("pki-issue", Exit::Done, &pki::show_issued(&answers::issued(), Path::new("./Alice"), &style()));
+    expect(
+        "pki-issue",
+        Exit::Done,
+        &pki::show_issued(&answers::keys::issued(), Path::new("./Alice"), &style()),
+    );
 }
 
 #[test]
 fn tokens_are_made_listed_and_taken_back() {
-    expect("token-create", Exit::Done, &token::show_created(&answers::created_token(), &style()));
-    let uncertain = token::show_created(&answers::uncertain_token(), &style());
+    expect("token-create", Exit::Done, &token::show_created(&answers::keys::created_token(), &style()));
+    let uncertain = token::show_created(&answers::keys::uncertain_token(), &style());
     expect("token-create-unknown", Exit::Unknown, &uncertain);
-    let uncertain = token::show_revoked(&answers::uncertainly_revoked_token(), &style());
+    let uncertain = token::show_revoked(&answers::keys::uncertainly_revoked_token(), &style());
     expect("token-revoke-unknown", Exit::Unknown, &uncertain);
-    expect("token-list", Exit::Done, &token::show_list(&answers::tokens(), &style()));
-    let none = ListTokensResponse { tokens: Vec::new(), ..answers::tokens() };
+    expect("token-list", Exit::Done, &token::show_list(&answers::keys::tokens(), &style()));
+    let none = ListTokensResponse { tokens: Vec::new(), ..answers::keys::tokens() };
     expect("token-list-none", Exit::Done, &token::show_list(&none, &style()));
-    expect("token-revoke", Exit::Done, &token::show_revoked(&answers::revoked_token(), &style()));
+    expect("token-revoke", Exit::Done, &token::show_revoked(&answers::keys::revoked_token(), &style()));
 }
 
 #[test]
