@@ -1,14 +1,12 @@
 //! A node that changes clusters holds what it had until the new cluster does, and not what that has lifted.
 
-use crate::generated::{BEGIN, command, jail_name, list, offender_number, position};
+use crate::generated::{BEGIN, command, failure, jail, jail_name, list, offender_number, position};
 use bannkreis_core::allow_list::AllowEntry;
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::command::{Op, UnbanSelection};
 use bannkreis_core::event::{Configuration, Effect, Event};
-use bannkreis_core::event_id::LineDigest;
-use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
-use bannkreis_core::jail::{BanPolicy, Jail, Ports, Scope};
+use bannkreis_core::jail::Ports;
 use bannkreis_core::ruleset::FirewallDelta;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{BanTime, MINUTE_MS, Now, SECOND_MS, Until};
@@ -48,19 +46,6 @@ fn former() -> BanList {
     former
 }
 
-fn jail() -> Jail {
-    Jail {
-        name: jail_name(0),
-        max_retry: 1,
-        find_time_ms: 600 * SECOND_MS,
-        policy: BanPolicy::fixed(BanTime::Ms(60 * MINUTE_MS)),
-        ports: Ports::tcp(&[22]),
-        max_matches: 1,
-        scope: Scope::Cluster,
-        ignore: Vec::new(),
-    }
-}
-
 struct Joining {
     warden: Warden,
     cluster: BanList,
@@ -72,7 +57,10 @@ impl Joining {
         let (cluster, index) = list();
         let warden = Warden::new(NODE, BanList::new(*cluster.settings()).view(), Vec::new(), Vec::new());
         let mut joining = Joining { warden, cluster, index };
-        joining.step(Event::Configured(Configuration { jails: vec![jail()], ..Configuration::default() }));
+        joining.step(Event::Configured(Configuration {
+            jails: vec![jail(1, 60 * MINUTE_MS)],
+            ..Configuration::default()
+        }));
         joining
     }
 
@@ -144,22 +132,15 @@ fn its_allow_entries_protect_until_the_cluster_has_them() {
     let mut joining = Joining::new();
     joining.bring_along();
     joining.applied(ban(2));
-    let failure = Failure {
-        jail: jail_name(0),
-        offender: offender_number(2),
-        at: BEGIN,
-        evidence: "line".into(),
-        line: LineDigest::default(),
-        user: None,
-        source: SourceId(0),
-        position: SourcePosition(0),
-        replayed: false,
-    };
+    let failure = failure(offender_number(2), BEGIN);
     let effects = joining.step(Event::Failures(vec![failure]));
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Notify(_))), "{effects:?}");
     assert!(!joining.blocks().contains(&offender_number(2)));
     // The configuration is read again.
-    joining.step(Event::Configured(Configuration { jails: vec![jail()], ..Configuration::default() }));
+    joining.step(Event::Configured(Configuration {
+        jails: vec![jail(1, 60 * MINUTE_MS)],
+        ..Configuration::default()
+    }));
     assert!(joining.warden.ruleset().protected.contains(&offender_number(2)));
     joining.step(Event::CaughtUp);
     assert_eq!(joining.blocks(), [offender_number(2)]);

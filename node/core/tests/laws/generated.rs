@@ -3,8 +3,10 @@
 use bannkreis_core::allow_list::AllowEntry;
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::command::{Command, LEVEL, Op, UnbanSelection};
+use bannkreis_core::event_id::LineDigest;
+use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
 use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
-use bannkreis_core::jail::{BanPolicy, Growth, JailName, PortRange, Ports, Protocol};
+use bannkreis_core::jail::{BanPolicy, Growth, Jail, JailName, PortRange, Ports, Protocol, Scope};
 use bannkreis_core::node_record::NodeRecord;
 use bannkreis_core::proposal::Proposal;
 use bannkreis_core::settings::{Setting, Settings};
@@ -39,6 +41,35 @@ pub(crate) fn list() -> (BanList, u64) {
 
 pub(crate) fn jail_name(n: u8) -> JailName {
     JailName::new(["ssh", "mail"][usize::from(n % 2)]).expect("a valid name")
+}
+
+/// A jail that bans for so long at the failure with this number.
+pub(crate) fn jail(max_retry: u32, ban_ms: u64) -> Jail {
+    Jail {
+        name: jail_name(0),
+        max_retry,
+        find_time_ms: 600 * SECOND_MS,
+        policy: BanPolicy::fixed(BanTime::Ms(ban_ms)),
+        ports: Ports::tcp(&[22]),
+        max_matches: 3,
+        scope: Scope::Cluster,
+        ignore: Vec::new(),
+    }
+}
+
+/// A failure in that jail; later ones stand further on in the log.
+pub(crate) fn failure(offender: Subnet, at: Timestamp) -> Failure {
+    Failure {
+        jail: jail_name(0),
+        offender,
+        at,
+        evidence: "line".into(),
+        line: LineDigest::default(),
+        user: None,
+        source: SourceId(0),
+        position: SourcePosition(at.0),
+        replayed: false,
+    }
 }
 
 /// Six hosts that share networks, of both families.

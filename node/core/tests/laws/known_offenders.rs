@@ -1,15 +1,14 @@
 //! Whoever was banned before is banned sooner and longer, also on a node that nobody answers: each offence
 //! counts, whether the cluster has heard of it or not.
 
-use crate::generated::{BEGIN, MEMBERS, command, jail_name, list, offender_number, position};
+use crate::generated::{BEGIN, MEMBERS, command, failure, jail, jail_name, list, offender_number, position};
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::command::Op;
 use bannkreis_core::event::{Configuration, Effect, Event, SERVED_OFFENCES_MAX};
-use bannkreis_core::event_id::LineDigest;
-use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
+use bannkreis_core::failure::{Failure, SourcePosition};
 use bannkreis_core::ids::NodeId;
-use bannkreis_core::jail::{BanPolicy, Growth, Jail, Ports, Scope};
+use bannkreis_core::jail::{BanPolicy, Growth, Jail};
 use bannkreis_core::proposal::Proposal;
 use bannkreis_core::time::{BanTime, Now, SECOND_MS, Timestamp, Until};
 use bannkreis_core::warden::Warden;
@@ -35,16 +34,8 @@ impl Host {
         };
         let table_ms = (0..20).map(|n| (BAN_S * SECOND_MS) << n).collect();
         let growth = Growth { table_ms, max_ms: Some(600 * SECOND_MS), rnd_ms: 0, overall_jails: false };
-        let jail = Jail {
-            name: jail_name(0),
-            max_retry,
-            find_time_ms: 600 * SECOND_MS,
-            policy: BanPolicy { ban_time: BanTime::Ms(BAN_S * SECOND_MS), growth: Some(growth) },
-            ports: Ports::tcp(&[22]),
-            max_matches: 3,
-            scope: Scope::Cluster,
-            ignore: Vec::new(),
-        };
+        let policy = BanPolicy { ban_time: BanTime::Ms(BAN_S * SECOND_MS), growth: Some(growth) };
+        let jail = Jail { policy, ..jail(max_retry, BAN_S * SECOND_MS) };
         host.step(Event::Configured(Configuration { jails: vec![jail], ..Configuration::default() }));
         host.step(Event::CaughtUp);
         host
@@ -60,17 +51,7 @@ impl Host {
     fn fail_until_blocked(&mut self) -> (u32, Timestamp) {
         for n in 1.. {
             self.at = self.at.plus_ms(SECOND_MS);
-            let failure = Failure {
-                jail: jail_name(0),
-                offender: offender_number(0),
-                at: self.at,
-                evidence: "line".into(),
-                line: LineDigest::default(),
-                user: None,
-                source: SourceId(0),
-                position: SourcePosition(self.at.0),
-                replayed: false,
-            };
+            let failure = failure(offender_number(0), self.at);
             self.step(Event::Failures(vec![failure]));
             if let Some(element) = self.warden.ruleset().elements.get(&offender_number(0)) {
                 return (n, element.until.at().expect("a ban with an end"));
@@ -178,15 +159,9 @@ fn lines_that_are_read_again_by_another_clock_do_not_end_a_block() {
     let jump_ms = 365 * 24 * 3_600 * SECOND_MS;
     for n in 0..3 {
         let failure = Failure {
-            jail: jail_name(0),
-            offender: offender_number(0),
-            at: failed_at.minus_ms(jump_ms + n),
-            evidence: "line".into(),
-            line: LineDigest::default(),
-            user: None,
-            source: SourceId(0),
             position: SourcePosition(n),
             replayed: true,
+            ..failure(offender_number(0), failed_at.minus_ms(jump_ms + n))
         };
         host.step(Event::Failures(vec![failure]));
     }

@@ -1,15 +1,14 @@
 //! What an operator lifts is lifted for good, and nothing else is.
 
-use crate::generated::{BEGIN, command, jail_name, list, offender_number, position};
+use crate::generated::{BEGIN, command, failure, jail, jail_name, list, offender_number, position};
 use bannkreis_core::allow_list::AllowEntry;
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::command::{Op, UnbanSelection};
 use bannkreis_core::event::{Configuration, Effect, Event, OutboxEntry, Override, OverrideKind};
-use bannkreis_core::event_id::LineDigest;
-use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
+use bannkreis_core::failure::{Failure, SourcePosition};
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
-use bannkreis_core::jail::{BanPolicy, Jail, Ports, Scope};
+use bannkreis_core::jail::{BanPolicy, Ports};
 use bannkreis_core::judge::NotSharedReason;
 use bannkreis_core::proposal::Proposal;
 use bannkreis_core::time::{BanTime, DAY_MS, Now, SECOND_MS, Timestamp, Until};
@@ -47,27 +46,8 @@ fn undoing_one_node_leaves_what_another_saw_itself() {
     let (mut list, index) = list();
     let mut warden = Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new());
     let now = Now { cluster: BEGIN, wall: BEGIN, estimated: false };
-    let jail = Jail {
-        name: jail_name(0),
-        max_retry: 1,
-        find_time_ms: 600 * SECOND_MS,
-        policy: BanPolicy::fixed(BanTime::Ms(BAN_MS)),
-        ports: Ports::tcp(&[22]),
-        max_matches: 1,
-        scope: Scope::Cluster,
-        ignore: Vec::new(),
-    };
-    let failure = Failure {
-        jail: jail_name(0),
-        offender: offender_number(0),
-        at: BEGIN,
-        evidence: "line".into(),
-        line: LineDigest::default(),
-        user: None,
-        source: SourceId(0),
-        position: SourcePosition(0),
-        replayed: false,
-    };
+    let jail = jail(1, BAN_MS);
+    let failure = failure(offender_number(0), BEGIN);
     let mut effects = Vec::new();
     let configuration = Configuration { jails: vec![jail], ..Configuration::default() };
     for event in [Event::Configured(configuration), Event::CaughtUp, Event::Failures(vec![failure])] {
@@ -98,30 +78,11 @@ fn undoing_one_node_leaves_what_another_saw_itself() {
 fn an_unban_that_is_heard_of_late_voids_only_what_came_before_it() {
     let (mut list, index) = list();
     let mut warden = Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new());
-    let jail = Jail {
-        name: jail_name(0),
-        max_retry: 3,
-        find_time_ms: 600 * SECOND_MS,
-        policy: BanPolicy::fixed(BanTime::Ms(BAN_MS)),
-        ports: Ports::tcp(&[22]),
-        max_matches: 3,
-        scope: Scope::Cluster,
-        ignore: Vec::new(),
-    };
+    let jail = jail(3, BAN_MS);
     let mut effects = Vec::new();
     let mut fails_at = |warden: &mut Warden, s: u64| {
         let at = BEGIN.plus_ms(s * SECOND_MS);
-        let failure = Failure {
-            jail: jail_name(0),
-            offender: offender_number(0),
-            at,
-            evidence: "line".into(),
-            line: LineDigest::default(),
-            user: None,
-            source: SourceId(0),
-            position: SourcePosition(s),
-            replayed: false,
-        };
+        let failure = Failure { position: SourcePosition(s), ..failure(offender_number(0), at) };
         let now = Now { cluster: at, wall: at, estimated: false };
         warden.step(now, Event::Failures(vec![failure]), &mut effects);
         warden.ruleset().elements.contains_key(&offender_number(0))

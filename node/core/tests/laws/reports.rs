@@ -1,17 +1,17 @@
 //! Failures counted across hosts: an attacker who stays below maxretry on each of them, and what must not count.
 
-use crate::generated::{BEGIN, command, jail_name, offender_number, position};
+use crate::generated::{BEGIN, command, failure, jail, jail_name, offender_number, position};
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::command::{Op, UnbanSelection};
 use bannkreis_core::event::{Configuration, Effect, Event};
 use bannkreis_core::event_id::LineDigest;
-use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
+use bannkreis_core::failure::Failure;
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
-use bannkreis_core::jail::{BanPolicy, Jail, Ports, Scope};
+use bannkreis_core::jail::{Jail, Scope};
 use bannkreis_core::node_record::NodeRecord;
 use bannkreis_core::proposal::{Proposal, Report, ReportedFailure};
 use bannkreis_core::settings::Settings;
-use bannkreis_core::time::{BanTime, MINUTE_MS, Now, SECOND_MS, Timestamp};
+use bannkreis_core::time::{MINUTE_MS, Now, SECOND_MS, Timestamp};
 use bannkreis_core::warden::{REPORT_BATCH_MS, TOLD_PER_PEER_MAX, Warden};
 use std::collections::BTreeSet;
 
@@ -32,7 +32,7 @@ struct Circle {
 
 impl Circle {
     fn new(n_hosts: u64) -> Circle {
-        Circle::of(n_hosts, &jail(Scope::Cluster))
+        Circle::of(n_hosts, &jail_of(Scope::Cluster))
     }
 
     fn of(n_hosts: u64, jail: &Jail) -> Circle {
@@ -78,17 +78,7 @@ impl Circle {
 
     /// A line about offender 0 in `host`'s log.
     fn fail(&mut self, host: usize, line: LineDigest) {
-        let failure = Failure {
-            jail: jail_name(0),
-            offender: offender_number(0),
-            at: self.at,
-            evidence: "line".into(),
-            line,
-            user: None,
-            source: SourceId(0),
-            position: SourcePosition(self.at.0),
-            replayed: false,
-        };
+        let failure = Failure { line, ..failure(offender_number(0), self.at) };
         self.step(host, Event::Failures(vec![failure]));
     }
 
@@ -142,17 +132,8 @@ impl Circle {
     }
 }
 
-fn jail(scope: Scope) -> Jail {
-    Jail {
-        name: jail_name(0),
-        max_retry: MAX_RETRY,
-        find_time_ms: FIND_TIME_MS,
-        policy: BanPolicy::fixed(BanTime::Ms(BAN_MS)),
-        ports: Ports::tcp(&[22]),
-        max_matches: 3,
-        scope,
-        ignore: Vec::new(),
-    }
+fn jail_of(scope: Scope) -> Jail {
+    Jail { scope, ..jail(MAX_RETRY, BAN_MS) }
 }
 
 fn unban() -> Op {
@@ -308,7 +289,7 @@ fn three_of(report: &Report) -> Report {
 
 #[test]
 fn a_local_jail_tells_nothing_and_believes_nothing() {
-    let mut circle = Circle::of(2, &jail(Scope::Local));
+    let mut circle = Circle::of(2, &jail_of(Scope::Local));
     circle.fail(0, LineDigest::default());
     circle.wait(SECOND_MS);
     assert!(circle.told.is_empty());
@@ -340,7 +321,7 @@ fn only_trusted_members_are_believed_and_only_about_whom_may_be_banned() {
 fn a_host_on_trial_tells_nothing_and_blocks_nothing() {
     let mut circle = Circle::new(2);
     let configuration =
-        Configuration { jails: vec![jail(Scope::Cluster)], observe: true, ..Configuration::default() };
+        Configuration { jails: vec![jail_of(Scope::Cluster)], observe: true, ..Configuration::default() };
     circle.step(0, Event::Configured(configuration));
     circle.fail(0, LineDigest::default());
     circle.wait(SECOND_MS);

@@ -1,17 +1,15 @@
 //! Hosts of IPv4 behind a NAT64 translator: one network of IPv6 holds all of them, and each is counted and protected
 //! as its IPv4 address is.
 
-use crate::generated::{BEGIN, command, jail_name, list, position};
+use crate::generated::{BEGIN, command, failure, jail, list, position};
 use bannkreis_core::allow_list::AllowEntry;
 use bannkreis_core::command::Op;
 use bannkreis_core::event::{Configuration, Event};
-use bannkreis_core::event_id::LineDigest;
-use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
-use bannkreis_core::jail::{BanPolicy, Jail, Ports, Scope};
+use bannkreis_core::jail::Jail;
 use bannkreis_core::settings::Settings;
 use bannkreis_core::subnet::Subnet;
-use bannkreis_core::time::{BanTime, Now, SECOND_MS, Until};
+use bannkreis_core::time::{Now, SECOND_MS, Until};
 use bannkreis_core::warden::Warden;
 
 /// 45.0.0.9 behind the translator.
@@ -21,17 +19,8 @@ fn subnet(text: &str) -> Subnet {
     text.parse().expect("a subnet")
 }
 
-fn jail(ignore: &[&str]) -> Jail {
-    Jail {
-        name: jail_name(0),
-        max_retry: 1,
-        find_time_ms: 600 * SECOND_MS,
-        policy: BanPolicy::fixed(BanTime::Ms(60 * SECOND_MS)),
-        ports: Ports::tcp(&[22]),
-        max_matches: 1,
-        scope: Scope::Cluster,
-        ignore: ignore.iter().copied().map(subnet).collect(),
-    }
+fn jail_that_ignores(ignore: &[&str]) -> Jail {
+    Jail { ignore: ignore.iter().copied().map(subnet).collect(), ..jail(1, 60 * SECOND_MS) }
 }
 
 /// What a warden blocks after one failure of [`TRANSLATED`].
@@ -47,18 +36,8 @@ fn blocked(ignore: &[&str], allowed: Option<&str>) -> Vec<Subnet> {
     }
     let mut warden = Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new());
     let now = Now { cluster: BEGIN, wall: BEGIN, estimated: false };
-    let configuration = Configuration { jails: vec![jail(ignore)], ..Configuration::default() };
-    let failure = Failure {
-        jail: jail_name(0),
-        offender: subnet(TRANSLATED),
-        at: BEGIN,
-        evidence: "line".into(),
-        line: LineDigest::default(),
-        user: None,
-        source: SourceId(0),
-        position: SourcePosition(0),
-        replayed: false,
-    };
+    let configuration = Configuration { jails: vec![jail_that_ignores(ignore)], ..Configuration::default() };
+    let failure = failure(subnet(TRANSLATED), BEGIN);
     for event in [Event::Configured(configuration), Event::CaughtUp, Event::Failures(vec![failure])] {
         warden.step(now, event, &mut Vec::new());
     }

@@ -1,11 +1,10 @@
 //! The warden's ruleset, kept up by small changes, always equals one computed from nothing: from its
 //! view, its outbox, its peers' notices and its overrides, in the plainest way.
 
-use crate::generated::{BEGIN, command, jail_name, list, offender_number, op, position};
+use crate::generated::{BEGIN, command, failure, jail_name, list, offender_number, op, position};
 use bannkreis_core::command::Op;
 use bannkreis_core::event::{Configuration, Effect, Event, Override, OverrideKind};
-use bannkreis_core::event_id::LineDigest;
-use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
+use bannkreis_core::failure::{Failure, SourcePosition};
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::jail::{BanPolicy, Jail, JailName, Ports, Scope};
 use bannkreis_core::proposal::Notice;
@@ -180,14 +179,8 @@ fn run(inputs: Vec<(u64, Input)>) -> Result<(), TestCaseError> {
         let event = match input {
             Input::Fail { jail, offender } => Event::Failures(vec![Failure {
                 jail: jail_name(jail),
-                offender: offender_number(offender),
-                at,
-                evidence: "line".into(),
-                line: LineDigest::default(),
-                user: None,
-                source: SourceId(0),
                 position: SourcePosition(n as u64),
-                replayed: false,
+                ..failure(offender_number(offender), at)
             }]),
             Input::Apply(op) => {
                 index += 1;
