@@ -109,7 +109,9 @@ impl Running {
         let host = &host.read_again();
         let store = lasting.store.clone();
         let clock = Arc::new(SystemClock::new());
-        let listener = Listener::bind(config.listen).await.map_err(StartupError)?;
+        let listener = Listener::bind(config.listen)
+            .await
+            .map_err(|why| StartupError(format!("{}: {why}", config.places.of("listen"))))?;
         let mut setup = startup::read_jails(config)?;
         let (firewall, mut warnings) = startup::open_firewall(config)?;
         warnings.append(&mut setup.warnings);

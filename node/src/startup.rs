@@ -117,7 +117,7 @@ pub fn open_firewall(config: &NodeConfig) -> Result<(Box<dyn Firewall>, Vec<Stri
             let none = bannkreis_firewall::open(BackendChoice::None).map_err(StartupError::of)?;
             Ok((none, vec![warning]))
         }
-        Err(error) => Err(StartupError::of(error)),
+        Err(error) => Err(StartupError(format!("{}: {error}", config.places.of("backend")))),
     }
 }
 
@@ -191,11 +191,15 @@ pub fn sources_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) ->
     let mut filters = Vec::new();
     for jail in jails {
         let mut read = Vec::new();
+        let reader = match &jail.log_place {
+            Some(place) => format!("{place}: jail [{}]", jail.jail.name),
+            None => format!("jail [{}]", jail.jail.name),
+        };
         for LogFile { path, is_tail } in jail.logs {
             let next = SourceId(u32::try_from(ids.len()).unwrap_or(u32::MAX));
             let id = *ids.entry(path.clone()).or_insert_with(|| {
                 let start = start_of(&path, &kept, catch_up);
-                specs.push(SourceSpec { id: next, path, start, is_tail });
+                specs.push(SourceSpec { id: next, path, reader: reader.clone(), start, is_tail });
                 next
             });
             readers.push(Reader { jail: jail.jail.name.clone(), source: id });

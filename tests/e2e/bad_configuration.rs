@@ -21,6 +21,8 @@ const HOST: &str = "mx1";
 const SOON: Duration = Duration::from_secs(10);
 /// What is before the settings of a test in the configuration.
 const FIRST_LINE_OF_SETTINGS: usize = 7;
+/// Where the configuration says on which port the node listens.
+const LISTEN_PLACE: &str = "config.toml:5: listen = ";
 /// A jail that works, beside the one with the mistake.
 const GOOD_JAIL: &str = "[postfix]\nenabled = true\n\n";
 /// A jail's lines without its name and filter.
@@ -37,7 +39,8 @@ enum Then {
 
 #[test]
 fn an_unknown_key_is_named_with_its_line() -> Result<()> {
-    let wanted = ["colour", "config.toml", &FIRST_LINE_OF_SETTINGS.to_string()];
+    let place = format!("config.toml:{FIRST_LINE_OF_SETTINGS}");
+    let wanted = ["colour", &place, "remove it, or write one of"];
     check("an_unknown_key_is_named_with_its_line", Tree::empty(), "colour = \"blue\"\n", |lab| {
         said_once(lab, CapabilitySet::empty(), Then::Ends, &wanted)
     })
@@ -51,7 +54,12 @@ fn a_port_in_use_is_named() -> Result<()> {
             .host(HOST)
             .netns()
             .run(|| net::TcpListener::bind(&address).context(|| format!("cannot listen on {address}")))?;
-        said_once(lab, CapabilitySet::empty(), Then::Ends, &[&address, "another process", "listen"])
+        said_once(
+            lab,
+            CapabilitySet::empty(),
+            Then::Ends,
+            &[&address, "another process", LISTEN_PLACE, "set another port"],
+        )
     })
 }
 
@@ -59,7 +67,12 @@ fn a_port_in_use_is_named() -> Result<()> {
 fn without_the_right_to_change_the_firewall_a_node_that_must_ends() -> Result<()> {
     let name = "without_the_right_to_change_the_firewall_a_node_that_must_ends";
     check(name, Tree::empty(), "backend = \"nftables\"\n", |lab| {
-        said_once(lab, CapabilitySet::NET_ADMIN, Then::Ends, &["CAP_NET_ADMIN", "nftables"])
+        said_once(
+            lab,
+            CapabilitySet::NET_ADMIN,
+            Then::Ends,
+            &["config.toml:7", "CAP_NET_ADMIN", "nftables", "run as root"],
+        )
     })
 }
 
@@ -67,7 +80,12 @@ fn without_the_right_to_change_the_firewall_a_node_that_must_ends() -> Result<()
 fn without_the_right_to_change_the_firewall_a_node_says_that_it_blocks_nothing() -> Result<()> {
     let name = "without_the_right_to_change_the_firewall_a_node_says_that_it_blocks_nothing";
     check(name, Tree::empty(), "", |lab| {
-        said_once(lab, CapabilitySet::NET_ADMIN, Then::GoesOn, &["CAP_NET_ADMIN", "NOTHING IS BLOCKED"])
+        said_once(
+            lab,
+            CapabilitySet::NET_ADMIN,
+            Then::GoesOn,
+            &["CAP_NET_ADMIN", "NOTHING IS BLOCKED", "run as root"],
+        )
     })
 }
 
@@ -76,7 +94,12 @@ fn a_missing_filter_costs_its_jail() -> Result<()> {
     let jail = format!("{GOOD_JAIL}[mail-x]\nfilter = nosuch\n{MAIL_JAIL}");
     let tree = Tree::empty().with("jail.local", &jail).with_log(MAIL_LOG);
     check("a_missing_filter_costs_its_jail", tree, "", |lab| {
-        said_once(lab, CapabilitySet::empty(), Then::GoesOn, &["mail-x", "nosuch", "jail.local", "filter.d"])
+        said_once(
+            lab,
+            CapabilitySet::empty(),
+            Then::GoesOn,
+            &["mail-x", "nosuch", "jail.local:5", "filter.d", "correct the name"],
+        )
     })
 }
 
@@ -87,7 +110,12 @@ fn a_broken_regex_is_named_with_its_line() -> Result<()> {
     let tree =
         Tree::empty().with("jail.local", &jail).with("filter.d/broken.conf", filter).with_log(MAIL_LOG);
     check("a_broken_regex_is_named_with_its_line", tree, "", |lab| {
-        said_once(lab, CapabilitySet::empty(), Then::GoesOn, &["mail-x", "broken.conf:3", "failregex"])
+        said_once(
+            lab,
+            CapabilitySet::empty(),
+            Then::GoesOn,
+            &["mail-x", "broken.conf:3", "failregex", "closing parenthesis", "bannkreis regex"],
+        )
     })
 }
 
@@ -100,7 +128,12 @@ fn an_unreadable_log_is_named() -> Result<()> {
             .context(|| format!("cannot change {}", path.display()))?;
         // Root reads everything, unless it may not.
         let without = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
-        said_once(lab, without, Then::GoesOn, &["/var/log/mail.log", "denied"])
+        said_once(
+            lab,
+            without,
+            Then::GoesOn,
+            &["jail [postfix]", "/var/log/mail.log", "denied", "read access"],
+        )
     })
 }
 
@@ -110,7 +143,12 @@ fn a_jail_without_a_log_is_left_out_with_a_warning() -> Result<()> {
         format!("{GOOD_JAIL}[mail-x]\nfilter = postfix\nenabled = true\nlogpath = /var/log/nothing.log\n");
     let tree = Tree::empty().with("jail.local", &jail).with_log(MAIL_LOG);
     check("a_jail_without_a_log_is_left_out_with_a_warning", tree, "", |lab| {
-        said_once(lab, CapabilitySet::empty(), Then::GoesOn, &["mail-x", "/var/log/nothing.log"])
+        said_once(
+            lab,
+            CapabilitySet::empty(),
+            Then::GoesOn,
+            &["mail-x", "/var/log/nothing.log", "set its logpath"],
+        )
     })
 }
 

@@ -84,7 +84,10 @@ impl Filter {
             let compiled = if over_lines { Pattern::over_lines } else { Pattern::new };
             compiled(written, names).map_err(|why| FilterError {
                 option,
-                problem: format!("{option} `{written}` does not compile: {why}"),
+                problem: format!(
+                    "{option} `{written}` does not compile: {why}; correct it, and try it with `bannkreis regex \
+                     LINE REGEX`"
+                ),
             })
         };
         let all = |option, list: &[String]| -> Result<Vec<Pattern>, FilterError> {

@@ -76,6 +76,14 @@ pub struct ReadJail {
     pub remarks: Vec<Remark>,
 }
 
+impl ReadJail {
+    /// The line that says which logs it reads.
+    #[must_use]
+    pub fn log_place(&self) -> Option<&Place> {
+        self.settings.iter().find(|setting| setting.option == "logpath")?.places.first()
+    }
+}
+
 /// Makes a jail of what its options say.
 ///
 /// # Errors

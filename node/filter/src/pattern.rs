@@ -250,12 +250,17 @@ fn parse(python: &str, end: TextEnd) -> Result<Parsed, String> {
     {
         return Ok(parsed);
     }
-    Exact::backtracking(source).map_err(|error| last_line(&error))
+    Exact::backtracking(source).map_err(|error| reason(&error))
 }
 
-/// The engines explain themselves over several lines with a drawing; the last one has the reason.
-fn last_line(error: &str) -> String {
-    error.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or(error).to_owned()
+/// What an engine finds wrong. They explain themselves over several lines with a drawing, of which the last has the
+/// reason, and count positions in the expression as it was given to them, which nobody has written.
+fn reason(error: &str) -> String {
+    let last = error.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or(error);
+    match last.strip_prefix("Parsing error at position ").and_then(|rest| rest.split_once(": ")) {
+        Some((_, why)) => why.to_owned(),
+        None => last.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -109,8 +109,7 @@ pub fn instead_of_log(path: &str) -> Option<String> {
 #[must_use]
 pub fn log_remarks(jail: &ReadJail) -> Vec<Remark> {
     let Logs::Files(paths) = &jail.logs else { return Vec::new() };
-    let set = jail.settings.iter().find(|setting| setting.option == "logpath");
-    let place = set.and_then(|setting| setting.places.first()).cloned();
+    let place = jail.log_place().cloned();
     let others = paths
         .iter()
         .filter_map(|path| Some(unsupported::not_a_log(&path.glob, &instead_of_log(&path.glob)?)));

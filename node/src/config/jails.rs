@@ -34,6 +34,8 @@ pub struct LoadedJail {
     pub filter: Filter,
     /// What it reads: at least one file that is there, each once.
     pub logs: Vec<LogFile>,
+    /// The line that says so, as `file:line`.
+    pub log_place: Option<String>,
     /// `usedns`.
     pub use_dns: UseDns,
     /// `ignorecommand`.
@@ -80,6 +82,7 @@ pub fn load(config_dir: &Path) -> Result<LoadedJails, ReadError> {
 fn with_logs(read: ReadJail, warnings: &mut Vec<String>) -> Result<LoadedJail, String> {
     let name = read.jail.name.clone();
     let remarks = log_remarks(&read);
+    let log_place = read.log_place().map(ToString::to_string);
     let patterns = match read.logs {
         Logs::Files(patterns) => patterns,
         Logs::Journal(_) => {
@@ -117,6 +120,7 @@ fn with_logs(read: ReadJail, warnings: &mut Vec<String>) -> Result<LoadedJail, S
         jail: read.jail,
         filter: read.filter,
         logs,
+        log_place,
         use_dns: read.use_dns,
         ignore_command: read.ignore_command,
         ignore_names: read.ignore_names,

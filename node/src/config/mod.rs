@@ -199,7 +199,30 @@ pub struct NodeConfig {
     pub log: LogConfig,
     /// The clockwork of the cluster.
     pub raft: RaftConfig,
+    /// Where the settings that are not the defaults stand.
+    pub places: Places,
 }
+
+/// Where each setting stands that somebody has set. Two configurations are equal whichever way their values came:
+/// all places are.
+#[derive(Clone, Debug, Default)]
+pub struct Places(BTreeMap<&'static str, String>);
+
+impl Places {
+    /// As `file:line` or `environment variable NAME`; a setting that nobody has set stands in the defaults.
+    #[must_use]
+    pub fn of(&self, key: &str) -> &str {
+        self.0.get(key).map_or("the defaults", String::as_str)
+    }
+}
+
+impl PartialEq for Places {
+    fn eq(&self, _: &Places) -> bool {
+        true
+    }
+}
+
+impl Eq for Places {}
 
 /// What is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -246,6 +269,7 @@ impl NodeConfig {
             catch_up: false,
             log: LogConfig::default(),
             raft: RaftConfig { heartbeat_ms: 400, election_min_ms: 1_000, election_max_ms: 2_000 },
+            places: Places::default(),
         }
     }
 
@@ -273,7 +297,7 @@ impl NodeConfig {
                 return Err(ConfigError { place: path.display().to_string(), problem });
             }
         };
-        let mut reader = Reader { config: NodeConfig::defaults(hostname), places: BTreeMap::new() };
+        let mut reader = Reader { config: NodeConfig::defaults(hostname) };
         for (key, place, given) in document::values(path, &text)? {
             reader.set(&key, place, &given)?;
         }
@@ -308,7 +332,6 @@ impl NodeConfig {
 
 struct Reader {
     config: NodeConfig,
-    places: BTreeMap<&'static str, String>,
 }
 
 impl Reader {
@@ -322,7 +345,7 @@ impl Reader {
         let Setting { key, allowed, set, .. } = setting;
         match set(&mut self.config, given) {
             Ok(()) => {
-                self.places.insert(key, place);
+                self.config.places.0.insert(key, place);
                 Ok(())
             }
             Err(why) => {
@@ -334,12 +357,12 @@ impl Reader {
 
     /// What can only be checked when everything is known.
     fn finish(self) -> Result<NodeConfig, ConfigError> {
-        let place = |key: &str| self.places.get(key).cloned().unwrap_or_else(|| "the configuration".into());
-        let NodeConfig { raft, .. } = &self.config;
+        let NodeConfig { raft, places, .. } = &self.config;
+        let place = |key: &str| places.of(key).to_owned();
         let RaftConfig { heartbeat_ms, election_min_ms, election_max_ms } = *raft;
         if election_min_ms < 2 * heartbeat_ms || election_max_ms <= election_min_ms {
             let keys = ["raft.election_min_ms", "raft.election_max_ms", "raft.heartbeat_ms"];
-            let given = keys.into_iter().find(|key| self.places.contains_key(key)).unwrap_or(keys[0]);
+            let given = keys.into_iter().find(|key| places.0.contains_key(key)).unwrap_or(keys[0]);
             let problem = format!(
                 "raft.heartbeat_ms = {heartbeat_ms}, raft.election_min_ms = {election_min_ms} and \
                  raft.election_max_ms = {election_max_ms} do not go together; election_min_ms must be at least \

@@ -278,9 +278,9 @@ impl FollowedPath {
         let error = outcome.err().map(|error| described(&error));
         let mut state = self.shared.lock();
         if state.error != error {
-            let path = self.shared.path.display();
+            let (reader, path) = (&self.shared.reader, self.shared.path.display());
             match &error {
-                Some(error) => tracing::warn!("{path} can not be read: {error}"),
+                Some(error) => tracing::warn!("{reader} can not read {path}: {error}"),
                 None => tracing::info!("{path} can be read again"),
             }
             state.error = error;

@@ -39,6 +39,8 @@ pub struct SourceSpec {
     pub id: SourceId,
     /// The file's name. The file itself need not exist yet; it may be a symbolic link.
     pub path: PathBuf,
+    /// Who wants it read, for people: the first jail that does, and where that is written.
+    pub reader: String,
     /// Where to begin.
     pub start: Start,
     /// fail2ban's `tail` behind a logpath: whatever `start` says, lines that are there already are

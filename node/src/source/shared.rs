@@ -2,6 +2,7 @@
 //!
 //! The lock is held for a few instructions, never while reading or handing over.
 
+use super::SourceSpec;
 use super::position_table::PositionTable;
 use bannkreis_core::failure::{SourceId, SourcePosition};
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub struct SourceStatus {
 pub(super) struct SharedSource {
     pub(super) id: SourceId,
     pub(super) path: PathBuf,
+    pub(super) reader: String,
     state: Mutex<SharedState>,
 }
 
@@ -40,9 +42,14 @@ pub(super) struct SharedState {
 
 impl SharedSource {
     /// A source that will hand over its first line at `start`.
-    pub(super) fn new(id: SourceId, path: PathBuf, start: SourcePosition) -> SharedSource {
+    pub(super) fn new(spec: &SourceSpec, start: SourcePosition) -> SharedSource {
         let state = SharedState { table: PositionTable::new(start), n_lines: 0, error: None };
-        SharedSource { id, path, state: Mutex::new(state) }
+        SharedSource {
+            id: spec.id,
+            path: spec.path.clone(),
+            reader: spec.reader.clone(),
+            state: Mutex::new(state),
+        }
     }
 
     /// Nothing panics while holding the lock, so a poisoned one still holds true values.

@@ -73,7 +73,7 @@ impl FileSources {
             .into_iter()
             .enumerate()
             .map(|(index, spec)| {
-                let shared = SharedSource::new(spec.id, spec.path.clone(), start_position(&spec));
+                let shared = SharedSource::new(&spec, start_position(&spec));
                 let mut path = FollowedPath::new(index, Arc::new(shared));
                 path.open(&spec, &reading, &mut watcher);
                 path

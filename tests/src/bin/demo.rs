@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bannkreis_tests::lab::Lab;
+use bannkreis_tests::lab::programs::program;
 use bannkreis_tests::lab::sandbox::{self, CannotEnter, Sandbox};
 use bannkreis_tests::story::{self, Broken, Sentence};
 
@@ -165,11 +166,13 @@ fn hold_open(lab: &Lab) {
     } else {
         "nsenter --target"
     };
+    // The nodes have been started from there already.
+    let tool = program("bannkreis").unwrap_or_else(|_| "bannkreis".into());
     for host in lab.hosts() {
         if let Some(pid) = host.pid() {
             say(&format!("  {}:", host.name()));
             say(&format!("    {enter} {pid} --net nft list table inet bannkreis"));
-            say(&format!("    bannkreis --socket {} bans", host.file("run/control.sock").display()));
+            say(&format!("    {} --socket {} bans", tool.display(), host.file("run/control.sock").display()));
         }
     }
     let me = std::process::id();

@@ -4,6 +4,7 @@
 //! reading: getting inside, the wires, the hosts with their daemons, what they answer, the attacker
 //! with its measurements, and waiting.
 
+mod directory;
 pub mod sandbox;
 
 pub mod netns;

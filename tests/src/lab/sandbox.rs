@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use rustix::process::{Signal, getgid, getuid, set_parent_process_death_signal};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
-use tempfile::TempDir;
 
 use crate::failed::{Context, Failed, Result};
+use crate::lab::directory::LabDirectory;
 use crate::lab::wait::wait_for;
 
 /// In the environment of the second run: the directory it may fill. It is removed afterwards.
@@ -45,7 +45,7 @@ pub fn is_of_own_user() -> bool {
 /// The second run. Killed with this process and with this value.
 pub struct Sandbox {
     child: Child,
-    directory: TempDir,
+    directory: LabDirectory,
 }
 
 /// Why there is no second run.
@@ -150,15 +150,12 @@ fn is_refusal(error: &io::Error) -> bool {
         || matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EUSERS | libc::EINVAL | libc::ENOSYS))
 }
 
-fn prepare(parent: Option<&Path>) -> Result<(PathBuf, TempDir)> {
+fn prepare(parent: Option<&Path>) -> Result<(PathBuf, LabDirectory)> {
     let program = std::env::current_exe().context(|| "cannot find this program's own file".to_owned())?;
     let parent = std::env::var_os(DIRECTORY_VARIABLE)
         .map(PathBuf::from)
         .or_else(|| parent.map(Path::to_owned))
         .unwrap_or_else(std::env::temp_dir);
-    let directory = tempfile::Builder::new()
-        .prefix("bannkreis-lab-")
-        .tempdir_in(&parent)
-        .context(|| format!("cannot make a directory for the lab in {}", parent.display()))?;
-    Ok((program, directory))
+    LabDirectory::remove_abandoned(&parent);
+    Ok((program, LabDirectory::make(&parent)?))
 }

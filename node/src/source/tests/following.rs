@@ -45,6 +45,7 @@ fn catching_up_replays_what_was_there_unless_the_source_is_a_tail() {
     logs.start_spec(SourceSpec {
         id: SOURCE,
         path: logs.path("log"),
+        reader: READER.to_owned(),
         start: Start::Beginning,
         is_tail: true,
     });
@@ -70,7 +71,13 @@ fn long_lines_are_cut_and_the_next_line_is_whole() {
 fn a_file_may_appear_later_and_so_may_its_directory() {
     let mut logs = Logs::new();
     let path = logs.path("a/b/log");
-    logs.start_spec(SourceSpec { id: SOURCE, path: path.clone(), start: Start::End, is_tail: false });
+    logs.start_spec(SourceSpec {
+        id: SOURCE,
+        path: path.clone(),
+        reader: READER.to_owned(),
+        start: Start::End,
+        is_tail: false,
+    });
     assert_eq!(logs.handle().status()[0].size_bytes, None);
     fs::create_dir_all(path.parent().expect("a/b")).expect("mkdir");
     logs.append("a/b/log", "first\n");
@@ -129,6 +136,7 @@ fn two_sources_may_read_one_file() {
     let specs = ["log", "other"].iter().zip(0..).map(|(name, n)| SourceSpec {
         id: SourceId(n),
         path: logs.path(name),
+        reader: READER.to_owned(),
         start: Start::End,
         is_tail: false,
     });

@@ -112,6 +112,8 @@ fn lines_of(block: &LogBlock<'_>) -> Vec<LogLine> {
 }
 
 const SOURCE: SourceId = SourceId(7);
+/// Who reads it.
+const READER: &str = "jail [sshd]";
 
 /// A directory with the log file `log`, and at most one running source that follows it.
 struct Logs {
@@ -153,7 +155,13 @@ impl Logs {
     }
 
     fn start(&mut self, start: Start) {
-        self.start_spec(SourceSpec { id: SOURCE, path: self.path("log"), start, is_tail: false });
+        self.start_spec(SourceSpec {
+            id: SOURCE,
+            path: self.path("log"),
+            reader: READER.to_owned(),
+            start,
+            is_tail: false,
+        });
     }
 
     fn start_spec(&mut self, spec: SourceSpec) {
