@@ -203,6 +203,9 @@ pub struct AllowAddArgs {
     /// Who or what that is, for those who read the list later.
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
+    /// Also whole networks.
+    #[arg(long)]
+    pub force: bool,
     /// How it is waited for.
     #[command(flatten)]
     pub waiting: Waiting,
@@ -217,6 +220,9 @@ pub struct AllowRemoveArgs {
     /// Why, for those who ask later.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+    /// Also when that shuts you out.
+    #[arg(long)]
+    pub force: bool,
     /// How it is waited for.
     #[command(flatten)]
     pub waiting: Waiting,
@@ -462,6 +468,9 @@ pub struct UnbanArgs {
     /// With --local: take back that it is let through.
     #[arg(long, requires = "local", conflicts_with_all = ["length", "reason"])]
     pub end: bool,
+    /// With --local: also whole networks, and when that shuts you out.
+    #[arg(long, requires = "local")]
+    pub force: bool,
     /// How it is waited for.
     #[command(flatten)]
     pub waiting: Waiting,

@@ -90,7 +90,13 @@ pub fn enforcement(nodes: &[NodeEnforcement]) -> Value {
             EnforcementState::Unreachable => "unreachable",
             EnforcementState::NotEnforcing => "not_enforcing",
         };
-        json!({ "node_id": node.node_id, "name": node.name, "state": state, "enforced": text(&node.enforced) })
+        json!({
+            "node_id": node.node_id,
+            "name": node.name,
+            "state": state,
+            "enforced": text(&node.enforced),
+            "n_overrides": node.n_overrides,
+        })
     };
     nodes.iter().map(entry).collect()
 }

@@ -5,8 +5,8 @@
 use crate::app::Lives;
 use crate::borders::Clock;
 use crate::control::{
-    BackupFacts, ClusterFacts, ColdRecord, Committed, DecisionFacts, HistoryFound, HistoryWish, Inspection,
-    IssuedCertificate, KeyFacts, MemberFacts, MemberOrder, NewLife, NewToken, NodeApi, NodeFacts,
+    About, BackupFacts, ClusterFacts, ColdRecord, Committed, DecisionFacts, HistoryFound, HistoryWish,
+    Inspection, IssuedCertificate, KeyFacts, MemberFacts, MemberOrder, NewLife, NewToken, NodeApi, NodeFacts,
     OrderFailure, ProposeFailure, RecoverWish, Role, SourceFacts,
 };
 use crate::history;
@@ -93,7 +93,7 @@ impl NodeApi for Door {
         }
     }
 
-    async fn inspect(&self, about: Option<Subnet>) -> Option<Inspection> {
+    async fn inspect(&self, about: About) -> Option<Inspection> {
         let events = self.running().events.clone();
         let asked = tokio::task::spawn_blocking(move || {
             events.ask(move |warden, now| Inspection::of(warden, now, about))

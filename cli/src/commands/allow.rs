@@ -9,6 +9,7 @@ use crate::run::Shown;
 use crate::state;
 use crate::table::{Cell, Column, Table};
 use crate::text::{Style, Tone, counted, length, shown};
+use crate::works_from;
 use bannkreis_core::time::BanTime;
 use bannkreis_proto::v1::{
     AllowInfo, AllowRequest, CommandResponse, CommandResult, DisallowRequest, ListAllowedRequest, NodeState,
@@ -32,6 +33,7 @@ pub async fn add(client: &mut Client, args: &AllowAddArgs, style: &Style) -> Res
         note: args.note.clone().unwrap_or_default(),
         wait_ms: args.waiting.wait,
         command_id: format!("{id:032x}"),
+        force: args.force,
     };
     let limit = Duration::from_millis(args.waiting.wait) + GRACE;
     let answer = client::within(limit, client.allow(request)).await;
@@ -50,6 +52,8 @@ pub async fn remove(client: &mut Client, args: &AllowRemoveArgs, style: &Style) 
         reason: args.reason.clone().unwrap_or_default(),
         wait_ms: args.waiting.wait,
         command_id: format!("{id:032x}"),
+        force: args.force,
+        works_from: works_from::addresses(),
     };
     let limit = Duration::from_millis(args.waiting.wait) + GRACE;
     let answer = client::within(limit, client.disallow(request)).await;

@@ -46,5 +46,7 @@ pub fn show(answer: &BanResponse, style: &Style) -> Shown {
         1 => "banned".to_owned(),
         n => format!("banned ({})", counted(n, "ban", "bans")),
     };
-    outcome::show("ban", &state, &answer.results, &answer.enforcement, done, style)
+    let mut shown = outcome::show("ban", &state, &answer.results, &answer.enforcement, done, style);
+    shown.text.push_str(&outcome::overriding_lines(&state, &answer.enforcement, style));
+    shown
 }

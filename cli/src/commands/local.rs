@@ -21,10 +21,8 @@ use serde_json::{Value, json};
 /// When there is no answer, or the request as a whole is refused.
 pub async fn ban(client: &mut Client, args: &BanArgs, style: &Style) -> Result<Shown, Failure> {
     let order = if args.end { OverrideOrder::EndBlock } else { OverrideOrder::Block };
-    let mut request = request(order, &args.targets, args.length, args.reason.as_deref())?;
-    request.force = args.force;
-    request.works_from = works_from::addresses();
-    ask(client, request, style).await
+    let reason = args.reason.as_deref();
+    ask(client, request(order, &args.targets, args.length, reason, args.force)?, style).await
 }
 
 /// Has addresses let through on this host, or takes that back, and shows what came of it.
@@ -33,7 +31,8 @@ pub async fn ban(client: &mut Client, args: &BanArgs, style: &Style) -> Result<S
 /// When there is no answer, or the request as a whole is refused.
 pub async fn unban(client: &mut Client, args: &UnbanArgs, style: &Style) -> Result<Shown, Failure> {
     let order = if args.end { OverrideOrder::EndRelease } else { OverrideOrder::Release };
-    ask(client, request(order, &args.targets, args.length, args.reason.as_deref())?, style).await
+    let reason = args.reason.as_deref();
+    ask(client, request(order, &args.targets, args.length, reason, args.force)?, style).await
 }
 
 fn request(
@@ -41,6 +40,7 @@ fn request(
     targets: &[Subnet],
     length: Option<BanTime>,
     reason: Option<&str>,
+    force: bool,
 ) -> Result<OverrideRequest, Failure> {
     super::check_n_targets(targets.len())?;
     Ok(OverrideRequest {
@@ -51,7 +51,8 @@ fn request(
             BanTime::Forever => Length::ForEver(true),
         }),
         reason: reason.unwrap_or_default().to_owned(),
-        ..OverrideRequest::default()
+        force,
+        works_from: works_from::addresses(),
     })
 }
 

@@ -121,6 +121,20 @@ fn line_of(result: &CommandResult, done: &impl Fn(&CommandResult) -> String) -> 
     }
 }
 
+/// Whose operators decided something for their host alone, which goes before the ban list there. What of that the
+/// answering node itself has, it says in its own words.
+pub(crate) fn overriding_lines(answered: &NodeState, nodes: &[NodeEnforcement], style: &Style) -> String {
+    let others = nodes.iter().filter(|node| node.n_overrides > 0 && node.node_id != answered.node_id);
+    let mut text = String::new();
+    for node in others {
+        let (name, n) = (shown(&node.name), counted(node.n_overrides, "override", "overrides"));
+        let line =
+            format!("{name} has {n} of its own, which go first there: `bannkreis bans` on {name} lists them");
+        style.push_line(&mut text, Tone::Plain, 0, &line);
+    }
+    text
+}
+
 /// Who enforces, and who does not yet.
 pub(crate) fn enforcement_lines(nodes: &[NodeEnforcement], style: &Style) -> String {
     let names = |wanted: EnforcementState| -> Vec<&str> {

@@ -39,5 +39,7 @@ pub fn show(answer: &UnbanResponse, style: &Style) -> Shown {
         0 => "was not banned".to_owned(),
         n => format!("unbanned ({} lifted)", counted(n, "ban", "bans")),
     };
-    outcome::show("unban", &state, &answer.results, &answer.enforcement, done, style)
+    let mut shown = outcome::show("unban", &state, &answer.results, &answer.enforcement, done, style);
+    shown.text.push_str(&outcome::overriding_lines(&state, &answer.enforcement, style));
+    shown
 }

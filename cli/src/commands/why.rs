@@ -76,6 +76,7 @@ pub fn show(answer: &WhyResponse, style: &Style) -> Shown {
     }
     if answer.bans.iter().any(|why| kind_of(why) == BanKind::Ban) {
         page.text.push_str(&outcome::enforcement_lines(&answer.enforcement, style));
+        page.text.push_str(&outcome::overriding_lines(&state, &answer.enforcement, style));
     } else if answer.is_blocked_here && !answer.bans.is_empty() {
         let name = shown(&state.name);
         let others = "the cluster's ban list does not hold it, and what other nodes do is not known here";

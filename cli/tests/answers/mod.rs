@@ -100,6 +100,7 @@ fn enforcement(mx1: EnforcementState) -> Vec<NodeEnforcement> {
         name: name.to_owned(),
         state: state.into(),
         enforced: if state == EnforcementState::Enforced { "1.421" } else { "1.377" }.to_owned(),
+        n_overrides: if name == "mx1" && state == EnforcementState::Unreachable { 2 } else { 0 },
     };
     vec![
         node("b", "kerio", EnforcementState::Enforced),

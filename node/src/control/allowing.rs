@@ -3,7 +3,8 @@
 //! Not for `ignoreip`, which is a host's own, nor for releases on one host only (`overrides`).
 
 use super::answers::{Snapshot, until_ms};
-use super::commands::{self, Given};
+use super::commands::{self, Given, Order};
+use super::guards::Guards;
 use super::{NodeApi, Peer, enforcement, remaining, service};
 use bannkreis_core::allow_list::AllowEntry;
 use bannkreis_core::command::Op;
@@ -37,13 +38,19 @@ pub(super) async fn add(
         None => Until::Forever,
     };
     let given = Given::by(peer, &request.command_id, "")?;
-    let op = |(n, &subnet): (usize, &Subnet)| {
+    let guards = Guards::of(&before, &[], peer.from)?;
+    let mut orders = Vec::with_capacity(targets.len());
+    for (n, &target) in targets.iter().enumerate() {
         let (note, author) = (request.note.clone(), peer.author.clone());
-        let entry = AllowEntry { subnet, note, author, node: peer.node_id, until };
-        Op::Allow { operator: given.operator(n), entry }
-    };
-    let ops: Vec<Op> = targets.iter().enumerate().map(op).collect();
-    let mut answer = carry_out(api, &ops, &targets, deadline).await?;
+        let entry = AllowEntry { subnet: target, note, author, node: peer.node_id, until };
+        let op = Op::Allow { operator: given.operator(n), entry };
+        let objection = match request.force {
+            true => None,
+            false => guards.too_wide_to_pass(target, "inside it lifted on all nodes").await?,
+        };
+        orders.push(Order { op, objection });
+    }
+    let mut answer = carry_out(api, &orders, &targets, deadline).await?;
     for (result, &target) in answer.results.iter_mut().zip(&targets) {
         if result.outcome() != v1::CommandOutcome::Done {
             continue;
@@ -66,13 +73,21 @@ pub(super) async fn remove(
     let deadline = commands::deadline(request.wait_ms)?;
     let targets = named(&request.targets)?;
     let given = Given::by(peer, &request.command_id, &request.reason)?;
-    let op = |(n, &subnet): (usize, &Subnet)| Op::Disallow { operator: given.operator(n), subnet };
-    let ops: Vec<Op> = targets.iter().enumerate().map(op).collect();
-    let mut answer = carry_out(api, &ops, &targets, deadline).await?;
+    let before = Snapshot::take_counts(api).await?;
+    let guards = Guards::of(&before, &request.works_from, peer.from)?;
+    let order = |(n, &target): (usize, &Subnet)| Order {
+        op: Op::Disallow { operator: given.operator(n), subnet: target },
+        objection: (!request.force).then(|| guards.shuts_out(target, &targets)).flatten(),
+    };
+    let orders: Vec<Order> = targets.iter().enumerate().map(order).collect();
+    let mut answer = carry_out(api, &orders, &targets, deadline).await?;
     let (view, now) = (api.view(), api.now().cluster);
     let live = |(subnet, entry): (Subnet, &AllowEntry)| (!entry.until.is_over(now)).then_some(subnet);
     for (result, &target) in answer.results.iter_mut().zip(&targets) {
         let around = view.allow_list().holding(target).filter_map(live).find(|outer| *outer != target);
+        if view.allow_list().get(target).is_some() {
+            continue;
+        }
         let inside = || view.allow_list().inside(target).filter_map(live).find(|inner| *inner != target);
         match (result.outcome(), around) {
             (v1::CommandOutcome::Done, Some(outer)) => {
@@ -104,21 +119,23 @@ fn named(texts: &[String]) -> Result<Vec<Subnet>, Status> {
     }
 }
 
-/// Has the operations carried out and waits for the kernels. Names the bans that are wider than a target: they stand,
-/// and only an entry lets the target's packets pass.
+/// Has the operations carried out that nothing speaks against, and waits for the kernels. Names the bans that are wider
+/// than a target: they stand, and only an entry lets the target's packets pass.
 async fn carry_out(
     api: &dyn NodeApi,
-    ops: &[Op],
+    orders: &[Order],
     targets: &[Subnet],
     deadline: Instant,
 ) -> Result<v1::CommandResponse, Status> {
-    let (settled, position) = commands::commit(api, ops, deadline).await;
+    let (settled, position) = commands::carry_out(api, orders, deadline).await;
     enforcement::wait(api, position, deadline).await;
     let after = Snapshot::take_counts(api).await?;
-    let outcomes = ops.iter().zip(targets).zip(settled);
-    let mut results: Vec<v1::CommandResult> =
-        outcomes.map(|((op, target), settled)| commands::result(target.to_string(), op, settled)).collect();
-    let (view, now, about) = (after.view.clone(), after.now.cluster, targets.to_vec());
+    let outcomes = orders.iter().zip(targets).zip(settled);
+    let mut results: Vec<v1::CommandResult> = outcomes
+        .map(|((order, target), settled)| commands::result(target.to_string(), &order.op, settled))
+        .collect();
+    let about = targets.to_vec();
+    let (view, now) = (after.view.clone(), after.now.cluster);
     let remaining = service::on_worker(move || remaining::of(&view, now, &about, false)).await?;
     for (result, (bans, n_bans)) in results.iter_mut().zip(remaining) {
         if result.outcome() == v1::CommandOutcome::Done {
@@ -128,7 +145,7 @@ async fn carry_out(
     Ok(v1::CommandResponse {
         state: Some(after.state()),
         results,
-        enforcement: enforcement::list(&after.cluster, &after.names, position),
+        enforcement: enforcement::list(&after, position),
     })
 }
 

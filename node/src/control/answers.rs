@@ -1,7 +1,7 @@
 //! From core types to the words and messages of answers: names, ends, commands to type, and the state that
 //! every answer begins with.
 
-use super::{ClusterFacts, Inspection, NodeApi, NodeFacts};
+use super::{About, ClusterFacts, Inspection, MemberFacts, NodeApi, NodeFacts};
 use bannkreis_core::ban_list::{Ban, BanList};
 use bannkreis_core::change::BanKey;
 use bannkreis_core::event::OverrideKind;
@@ -11,11 +11,7 @@ use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{Now, Until};
 use bannkreis_proto::v1;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use tonic::Status;
-
-/// Asked about when only the host's counts matter: nothing is ever counted or banned there.
-const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Nodes by name, for people.
 #[derive(Clone, Debug, Default)]
@@ -73,8 +69,8 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Everything at this moment; of the warden's knowledge what concerns `about`, or all of it.
-    pub(super) async fn take(api: &dyn NodeApi, about: Option<Subnet>) -> Result<Snapshot, Status> {
+    /// Everything at this moment; of the warden's knowledge what is `about` somebody asked for.
+    pub(super) async fn take(api: &dyn NodeApi, about: About) -> Result<Snapshot, Status> {
         let inspection = api.inspect(about).await;
         let inspection = inspection
             .ok_or_else(|| Status::unavailable("bannkreisd is stopping: ask again when it runs"))?;
@@ -85,7 +81,7 @@ impl Snapshot {
 
     /// Everything but what the warden knows of single offenders.
     pub(super) async fn take_counts(api: &dyn NodeApi) -> Result<Snapshot, Status> {
-        Snapshot::take(api, Some(Subnet::host(NOBODY))).await
+        Snapshot::take(api, About::Nobody).await
     }
 
     /// Whether what the warden wants blocked is really blocked on this host.
@@ -96,6 +92,12 @@ impl Snapshot {
     /// Who leads. Without a quorum nobody does: a leader that lost it goes on trying, and decides nothing.
     pub(super) fn leader(&self) -> Option<NodeId> {
         self.cluster.leader.filter(|_| self.cluster.no_quorum_since.is_none())
+    }
+
+    /// How many decisions of operators for its host alone a member has.
+    pub(super) fn n_overrides(&self, member: &MemberFacts) -> u64 {
+        let is_self = member.node == self.node.node;
+        if is_self { self.inspection.n_overrides as u64 } else { member.n_overrides }
     }
 
     /// What every answer begins with.
@@ -123,6 +125,14 @@ impl Snapshot {
             warnings: self.node.warnings.clone(),
             halted: self.node.halted.clone().unwrap_or_default(),
             apart: self.node.apart.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Why packets of `subnet` pass although an operator had it blocked on this host, if so.
+    pub(super) fn passes_here(&self, subnet: Subnet) -> String {
+        match self.view.protection(subnet, self.now.cluster) {
+            Some(protection) => format!("{subnet} {protection}"),
+            None => self.not_blocked_here(subnet),
         }
     }
 

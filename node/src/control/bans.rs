@@ -3,7 +3,7 @@
 
 use super::answers::{Snapshot, until_ms};
 use super::commands;
-use super::{NodeApi, answers};
+use super::{About, NodeApi, answers};
 use bannkreis_core::ban_list::Ban;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::event::{OutboxEntry, Override, OverrideKind};
@@ -83,6 +83,10 @@ impl Row<'_> {
                     until_ms: until_ms(decision.until),
                     origins: vec![origin(snapshot, here, decision.until)],
                     note: format!("{}: {reason}", decision.author),
+                    not_blocked_here: match decision.kind {
+                        OverrideKind::Block => snapshot.passes_here(*subnet),
+                        OverrideKind::Release => String::new(),
+                    },
                     lift_command: answers::end_command(*subnet, decision.kind),
                     ..v1::BanInfo::default()
                 }
@@ -156,7 +160,7 @@ pub(super) async fn list(
     api: &dyn NodeApi,
     request: v1::ListBansRequest,
 ) -> Result<ReceiverStream<Result<v1::ListBansResponse, Status>>, Status> {
-    let snapshot = Snapshot::take(api, None).await?;
+    let snapshot = Snapshot::take(api, About::Everybody).await?;
     let jail = commands::known_jail(&snapshot, &request.jail)?;
     let node = match request.node.as_str() {
         "" => None,

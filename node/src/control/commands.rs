@@ -6,10 +6,11 @@
 
 use super::answers::Snapshot;
 use super::guards::{Guards, Objection};
-use super::{NodeApi, Peer, ProposeFailure, enforcement, remaining};
+use super::{About, NodeApi, Peer, ProposeFailure, enforcement, overrides, remaining};
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::{BanKey, OpResult, Outcome};
 use bannkreis_core::command::{Op, UnbanSelection};
+use bannkreis_core::event::OverrideKind;
 use bannkreis_core::ids::{CommandId, Operator, Position};
 use bannkreis_core::jail::{JailName, Ports};
 use bannkreis_core::subnet::Subnet;
@@ -47,6 +48,12 @@ pub(super) enum Settled {
     NotNow { why: String },
 }
 
+/// An operation, and what speaks against it.
+pub(super) struct Order {
+    pub(super) op: Op,
+    pub(super) objection: Option<String>,
+}
+
 /// Executes `ban`.
 pub(super) async fn ban(
     api: &dyn NodeApi,
@@ -72,52 +79,41 @@ pub(super) async fn ban(
     };
     let guards = Guards::of(&before, &request.works_from, peer.from)?;
     let given = Given::by(peer, &request.command_id, &request.reason)?;
-    let op = |n, target| Op::OperatorBan {
-        operator: given.operator(n),
-        target,
-        jail: jail.clone(),
-        ban_time,
-        ports: ports.clone(),
-        force: request.force,
-    };
-    let ops: Vec<Op> = targets.iter().enumerate().map(|(n, &target)| op(n, target)).collect();
-    let refused: Vec<Option<String>> = targets
-        .iter()
-        .map(|target| match guards.objection(*target) {
+    let order = |(n, &target): (usize, &Subnet)| {
+        let objection = match guards.objection(target) {
             Some(Objection::UnlessForced(why)) => (!request.force).then_some(why),
             Some(Objection::Never(why)) => Some(why),
             None => None,
-        })
-        .collect();
-    let good: Vec<Op> =
-        ops.iter().zip(&refused).filter(|(_, refused)| refused.is_none()).map(|(op, _)| op.clone()).collect();
-    let (settled, position) = commit(api, &good, deadline).await;
+        };
+        let (jail, ports) = (jail.clone(), ports.clone());
+        let operator = given.operator(n);
+        let op = Op::OperatorBan { operator, target, jail, ban_time, ports, force: request.force };
+        Order { op, objection }
+    };
+    let orders: Vec<Order> = targets.iter().enumerate().map(order).collect();
+    let (settled, position) = carry_out(api, &orders, deadline).await;
     enforcement::wait(api, position, deadline).await;
-    let after = Snapshot::take_counts(api).await?;
+    let after = Snapshot::take(api, About::Decisions).await?;
     let is_longer = |subnet| {
         let ban = after.view.live(&BanKey { subnet, jail: jail.clone() }, after.now.cluster);
         ban.is_some_and(|ban| ban.until > ban_time.from(after.now.cluster))
     };
-    let mut settled = settled.into_iter();
-    let results = ops.iter().zip(&targets).zip(refused).filter_map(|((op, &target), refused)| {
-        let settled = match refused {
-            Some(why) => Settled::Refused { why },
-            None => settled.next()?,
-        };
-        let mut result = result(target.to_string(), op, settled);
+    let results = orders.iter().zip(&targets).zip(settled).map(|((order, &target), settled)| {
+        let mut result = result(target.to_string(), &order.op, settled);
         if result.outcome() == v1::CommandOutcome::Done {
             let longer = is_longer(target).then(|| {
                 format!("it is banned for longer already, and that stays; `bannkreis why {target}` shows it")
             });
             let passing = guards.held(target).map(|held| format!("it holds {held}: packets from there pass"));
-            result.why = longer.into_iter().chain(passing).collect::<Vec<_>>().join("; ");
+            let released = overrides::standing_against(&after, Some(target), OverrideKind::Release);
+            result.why = longer.into_iter().chain(passing).chain(released).collect::<Vec<_>>().join("; ");
         }
-        Some(result)
+        result
     });
     Ok(v1::BanResponse {
         state: Some(after.state()),
         results: results.collect(),
-        enforcement: enforcement::list(&after.cluster, &after.names, position),
+        enforcement: enforcement::list(&after, position),
     })
 }
 
@@ -139,7 +135,7 @@ pub(super) async fn unban(
     let ops: Vec<Op> = selections.into_iter().enumerate().map(op).collect();
     let (settled, position) = commit(api, &ops, deadline).await;
     enforcement::wait(api, position, deadline).await;
-    let after = Snapshot::take_counts(api).await?;
+    let after = Snapshot::take(api, About::Decisions).await?;
     let mut results: Vec<v1::CommandResult> = ops
         .iter()
         .zip(settled)
@@ -149,13 +145,24 @@ pub(super) async fn unban(
         })
         .collect();
     for (result, op) in results.iter_mut().zip(&ops) {
-        let Op::Unban { selection: UnbanSelection::ByNode { node, .. }, .. } = op else { continue };
-        let name = after.names.name(*node);
-        result.target.clone_from(&name);
-        if result.outcome() == v1::CommandOutcome::Done {
-            result.why = format!(
-                "nothing of {name} is shared any more; when it is right again: `bannkreis cluster trust {name}`"
-            );
+        let is_done = result.outcome() == v1::CommandOutcome::Done;
+        let Op::Unban { selection, .. } = op else { continue };
+        let asked = match selection {
+            UnbanSelection::ByNode { node, .. } => {
+                let name = after.names.name(*node);
+                result.target.clone_from(&name);
+                if is_done {
+                    result.why = format!(
+                        "nothing of {name} is shared any more; when it is right again: `bannkreis cluster trust {name}`"
+                    );
+                }
+                continue;
+            }
+            UnbanSelection::Target { target, .. } => Some(*target),
+            UnbanSelection::All { .. } => None,
+        };
+        if is_done && jail.is_none() {
+            result.why = overrides::standing_against(&after, asked, OverrideKind::Block).unwrap_or_default();
         }
     }
     let (view, now) = (after.view.clone(), after.now.cluster);
@@ -170,7 +177,7 @@ pub(super) async fn unban(
     Ok(v1::UnbanResponse {
         state: Some(after.state()),
         results,
-        enforcement: enforcement::list(&after.cluster, &after.names, position),
+        enforcement: enforcement::list(&after, position),
     })
 }
 
@@ -379,6 +386,22 @@ pub(super) async fn commit(
         }
         tokio::time::sleep_until(deadline.min(Instant::now() + RETRY_INTERVAL)).await;
     }
+}
+
+/// Has carried out what nothing speaks against. Gives one outcome per order, and the position as [`commit`] does.
+pub(super) async fn carry_out(
+    api: &dyn NodeApi,
+    orders: &[Order],
+    deadline: Instant,
+) -> (Vec<Settled>, Option<Position>) {
+    let good = orders.iter().filter(|order| order.objection.is_none()).map(|order| order.op.clone());
+    let (settled, position) = commit(api, &good.collect::<Vec<Op>>(), deadline).await;
+    let mut settled = settled.into_iter();
+    let outcome = |order: &Order| match &order.objection {
+        Some(why) => Some(Settled::Refused { why: why.clone() }),
+        None => settled.next(),
+    };
+    (orders.iter().filter_map(outcome).collect(), position)
 }
 
 fn settled(result: OpResult) -> Settled {

@@ -1,7 +1,7 @@
 //! Which nodes' kernels do what the ban list says, and waiting until all of them do.
 
-use super::answers::NodeNames;
-use super::{ClusterFacts, MemberFacts, NodeApi};
+use super::answers::Snapshot;
+use super::{MemberFacts, NodeApi};
 use bannkreis_core::ids::Position;
 use bannkreis_proto::v1::{EnforcementState, NodeEnforcement};
 use std::time::Duration;
@@ -26,20 +26,18 @@ fn state_of(member: &MemberFacts, position: Position) -> EnforcementState {
 
 /// One entry per member, sorted by name. None at all when it is about nothing that stands in the Raft log: what
 /// other nodes do about that is not known.
-pub(super) fn list(
-    cluster: &ClusterFacts,
-    names: &NodeNames,
-    position: Option<Position>,
-) -> Vec<NodeEnforcement> {
+pub(super) fn list(snapshot: &Snapshot, position: Option<Position>) -> Vec<NodeEnforcement> {
     let Some(position) = position else { return Vec::new() };
-    let mut nodes: Vec<NodeEnforcement> = cluster
+    let mut nodes: Vec<NodeEnforcement> = snapshot
+        .cluster
         .members
         .iter()
         .map(|member| NodeEnforcement {
             node_id: member.node.to_string(),
-            name: names.name(member.node),
+            name: snapshot.names.name(member.node),
             state: state_of(member, position).into(),
             enforced: member.enforced.map(|position| position.to_string()).unwrap_or_default(),
+            n_overrides: snapshot.n_overrides(member),
         })
         .collect();
     nodes.sort_by(|a, b| (&a.name, &a.node_id).cmp(&(&b.name, &b.node_id)));

@@ -1,10 +1,11 @@
-//! What keeps operators from shutting themselves out: looks at whom the target of a `ban` holds, before anything is
-//! done.
+//! What keeps operators from shutting themselves out, or everybody in: looks at whom a command's target holds, before
+//! anything is done.
 //!
 //! It decides nothing that the nodes must agree on, and `--force` passes it by. What must never be blocked whatever
 //! anybody says is protected elsewhere: by the ban list when it applies a command, and by the kernel's own rules.
 
-use super::answers::Snapshot;
+use super::answers::{Snapshot, lift_command};
+use bannkreis_core::change::BanKey;
 use bannkreis_core::judge::Protection;
 use bannkreis_core::settings::Settings;
 use bannkreis_core::subnet::Subnet;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tonic::Status;
 
-/// Wider prefixes than this are somebody's whole network, and banned by `--force` only.
+/// Wider prefixes than this are somebody's whole network, and banned or let through by `--force` only.
 const WIDEST_V4: u8 = 24;
 /// The same for IPv6: a /64 is one customer.
 const WIDEST_V6: u8 = 64;
@@ -119,6 +120,52 @@ impl<'s> Guards<'s> {
         Some(Objection::UnlessForced(format!("{reasons}; {way_in}--force if you mean it")))
     }
 
+    /// What speaks against letting `target` through, where that is a whole network; `consequence` says what becomes of
+    /// its bans.
+    pub(super) async fn too_wide_to_pass(
+        &self,
+        target: Subnet,
+        consequence: &str,
+    ) -> Result<Option<String>, Status> {
+        let widest = widest(self.snapshot.view.settings(), target);
+        if target.prefix_len() >= widest {
+            return Ok(None);
+        }
+        let (view, now) = (self.snapshot.view.clone(), self.snapshot.now.cluster);
+        let count = move || view.bans_inside(target).filter(|(_, ban)| !ban.until.is_over(now)).count();
+        let bans = match super::service::on_worker(count).await? {
+            1 => "1 ban".to_owned(),
+            n => format!("{n} bans"),
+        };
+        Ok(Some(format!(
+            "{target} is wider than /{widest}: nobody in it would be blocked, and {bans} {consequence}; --force if you \
+             mean it"
+        )))
+    }
+
+    /// What speaks against taking away what lets `target` through: whoever works from there is banned. `without`: the
+    /// entries of the allow list that go.
+    pub(super) fn shuts_out(&self, target: Subnet, without: &[Subnet]) -> Option<String> {
+        let (view, now) = (&self.snapshot.view, self.snapshot.now.cluster);
+        let passes = |own: Subnet| match view.protection(own, now) {
+            Some(Protection::AllowList) => view
+                .allow_list()
+                .holding(own)
+                .any(|(entry, held)| !held.until.is_over(now) && !without.contains(&entry)),
+            Some(_) => true,
+            None => false,
+        };
+        let ban = |own: Subnet| view.bans_holding(own).find(|(_, ban)| !ban.until.is_over(now));
+        let mut own = self.works_from.iter().copied().filter(|own| target.contains(*own) && !passes(*own));
+        let (own, (key, _)) = own.find_map(|own| Some((own, ban(own)?)))?;
+        let BanKey { subnet, jail } = key;
+        Some(format!(
+            "{own}, from which you work, is held by the ban of {subnet} in jail {jail}: you would shut yourself out; `{}` \
+             first, or --force if you mean it",
+            lift_command(*subnet, Some(jail))
+        ))
+    }
+
     /// Who of the cluster is in `target` and passes although it is banned, for people.
     pub(super) fn held(&self, target: Subnet) -> Option<String> {
         let mut held = self.protected.iter().filter(|(address, _)| target.contains(**address));
@@ -170,7 +217,7 @@ impl<'s> Guards<'s> {
     }
 }
 
-/// Prefixes shorter than this are banned by `--force` only. Where a whole network counts as one offender, it is nothing
+/// Prefixes shorter than this are banned or let through by `--force` only. Where a whole network counts as one offender, it is nothing
 /// special to ban one.
 fn widest(settings: &Settings, target: Subnet) -> u8 {
     let usual = if target.is_v4() { WIDEST_V4 } else { WIDEST_V6 };

@@ -14,6 +14,19 @@ use bannkreis_core::time::{Now, Timestamp};
 use bannkreis_core::warden::{JailCounts, LocalProtection, ToldCount, Warden};
 use std::collections::BTreeMap;
 
+/// Whose affairs an [`Inspection`] is about. Jails and how many there are of everything it holds always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// Nobody's.
+    Nobody,
+    /// Nobody's, but all that operators decided for this host.
+    Decisions,
+    /// Whoever has an address in common with this.
+    One(Subnet),
+    /// Everybody's.
+    Everybody,
+}
+
 /// A host's own knowledge: about everybody, or about one subnet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inspection {
@@ -67,11 +80,15 @@ pub struct InspectedFailures {
 }
 
 impl Inspection {
-    /// What `warden` knows: with `about`, only what has an address in common with it. Blocks that are over at
-    /// `now` are left out.
+    /// What `warden` knows, as far as it is `about` somebody who was asked for. Blocks that are over at `now` are left
+    /// out.
     #[must_use]
-    pub fn of(warden: &Warden, now: Now, about: Option<Subnet>) -> Inspection {
-        let concerns = |subnet: Subnet| about.is_none_or(|asked| asked.intersects(subnet));
+    pub fn of(warden: &Warden, now: Now, about: About) -> Inspection {
+        let concerns = |subnet: Subnet| match about {
+            About::Nobody | About::Decisions => false,
+            About::One(asked) => asked.intersects(subnet),
+            About::Everybody => true,
+        };
         let jails = warden.jails().map(|(jail, counts)| InspectedJail {
             jail: jail.clone(),
             counts,
@@ -103,12 +120,12 @@ impl Inspection {
                 .collect(),
             n_overrides: overrides().count(),
             overrides: overrides()
-                .filter(|(subnet, _)| concerns(*subnet))
+                .filter(|(subnet, _)| about == About::Decisions || concerns(*subnet))
                 .map(|(subnet, decision)| (subnet, decision.clone()))
                 .collect(),
             ..Inspection::default()
         };
-        if let Some(asked) = about {
+        if let About::One(asked) = about {
             inspection.look_at(warden, now, asked);
         }
         inspection

@@ -81,7 +81,7 @@ pub(super) async fn trust(
     Ok(v1::CommandResponse {
         state: Some(after.state()),
         results: results.collect(),
-        enforcement: enforcement::list(&after.cluster, &after.names, position),
+        enforcement: enforcement::list(&after, position),
     })
 }
 

@@ -40,7 +40,7 @@ mod why;
 
 pub use bannkreis_raft::BackupFacts;
 pub use history::{HistoryFact, HistoryFound, HistoryWish};
-pub use inspection::Inspection;
+pub use inspection::{About, Inspection};
 pub use peer::{Groups, Peer, Role};
 pub use recovery::{NewLife, NewTime, RecoverWish};
 pub use socket::{ControlSocket, SocketError};
@@ -73,7 +73,7 @@ pub trait NodeApi: Send + Sync + 'static {
 
     /// Asks the warden: [`Inspection::of`] on the warden's thread. `about` as there. `None` when the daemon
     /// is stopping.
-    async fn inspect(&self, about: Option<Subnet>) -> Option<Inspection>;
+    async fn inspect(&self, about: About) -> Option<Inspection>;
 
     /// Takes these operator's decisions for this host only, or takes them back, and returns when the kernel does so
     /// and the disk has them. The error is a sentence; what it is about may hold until the next restart.

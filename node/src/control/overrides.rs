@@ -6,7 +6,7 @@
 use super::answers::{Snapshot, end_command, until_ms};
 use super::commands;
 use super::guards::{Guards, Objection};
-use super::{NodeApi, Peer};
+use super::{About, NodeApi, Peer};
 use bannkreis_core::event::{Override, OverrideKind};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{DAY_MS, Until};
@@ -17,6 +17,31 @@ use tonic::Status;
 
 /// How long it holds when nobody says.
 const OVERRIDE_MS_DEFAULT: u64 = DAY_MS;
+
+/// The decisions for this host of `kind` that stand against what a command to the cluster has done about `target`
+/// (`None`: everybody), as a sentence.
+pub(super) fn standing_against(
+    snapshot: &Snapshot,
+    target: Option<Subnet>,
+    kind: OverrideKind,
+) -> Option<String> {
+    let about = |subnet: &Subnet| target.is_none_or(|target| target.intersects(*subnet));
+    let overrides = snapshot.inspection.overrides.iter();
+    let mut standing =
+        overrides.filter(|(subnet, held)| held.kind == kind && about(subnet)).map(|(subnet, _)| *subnet);
+    let first = standing.next()?;
+    let name = &snapshot.node.name;
+    let what = match kind {
+        OverrideKind::Block => format!("{first} stays blocked on {name}"),
+        OverrideKind::Release => format!("{first} is let through on {name}"),
+    };
+    let others = match standing.count() {
+        0 => String::new(),
+        n => format!(", and {n} more: `bannkreis bans` lists them"),
+    };
+    let command = end_command(first, kind);
+    Some(format!("{what} by an operator's decision for that host only, which `{command}` takes back{others}"))
+}
 
 /// What becomes of one target.
 enum Fate {
@@ -36,8 +61,8 @@ pub(super) async fn decide(
         return Err(Status::invalid_argument("nobody is named: name an address or a prefix"));
     }
     commands::bounded("reason", &request.reason)?;
-    // All of it: the table is bounded, and what it holds already counts.
-    let before = Snapshot::take(api, None).await?;
+    // The table is bounded, and what it holds already counts.
+    let before = Snapshot::take(api, About::Decisions).await?;
     let until = match request.length {
         Some(Length::OverrideMs(0)) => {
             return Err(Status::invalid_argument("a decision of no length decides nothing"));
@@ -52,7 +77,7 @@ pub(super) async fn decide(
     let mut fates: Vec<(Subnet, Fate)> = Vec::with_capacity(typed.len());
     for target in typed {
         let target = deciding.meant(target);
-        let mut fate = deciding.fate(target)?;
+        let mut fate = deciding.fate(target).await?;
         if matches!(fate, Fate::Decided(_)) && deciding.held(target).is_none() {
             n_held += 1;
             if n_held > OVERRIDES_MAX {
@@ -110,6 +135,13 @@ impl Deciding<'_> {
         overrides.find(|(subnet, _)| *subnet == target).map(|(_, held)| held)
     }
 
+    /// What holds all of `target` and more, and is let through.
+    fn released_around(&self, target: Subnet) -> Option<Subnet> {
+        let overrides = self.before.inspection.overrides.iter();
+        let released = overrides.filter(|(_, held)| held.kind == OverrideKind::Release);
+        released.map(|(outer, _)| *outer).find(|outer| *outer != target && outer.contains(target))
+    }
+
     /// Whom an order about `typed` is about: a host of IPv6 is banned by its counting prefix, so it is let through by
     /// it too, unless something was decided about that host alone.
     fn meant(&self, typed: Subnet) -> Subnet {
@@ -120,7 +152,7 @@ impl Deciding<'_> {
         typed
     }
 
-    fn fate(&self, target: Subnet) -> Result<Fate, Status> {
+    async fn fate(&self, target: Subnet) -> Result<Fate, Status> {
         let held = self.held(target).map(|held| held.kind);
         Ok(match (self.order, held) {
             (OverrideOrder::Block, _) => match self.objection(target) {
@@ -130,8 +162,20 @@ impl Deciding<'_> {
             (OverrideOrder::Release | OverrideOrder::EndBlock, Some(OverrideKind::Block)) => {
                 Fate::Ended(OverrideKind::Block)
             }
-            (OverrideOrder::Release, _) => Fate::Decided(OverrideKind::Release),
-            (OverrideOrder::EndRelease, Some(OverrideKind::Release)) => Fate::Ended(OverrideKind::Release),
+            (OverrideOrder::Release, _) => {
+                let too_wide = self.guards.too_wide_to_pass(target, "inside it not enforced here").await?;
+                match too_wide.filter(|_| !self.force) {
+                    Some(why) => Fate::Refused(why),
+                    None => Fate::Decided(OverrideKind::Release),
+                }
+            }
+            (OverrideOrder::EndRelease, Some(OverrideKind::Release)) => {
+                let shuts_out = || self.guards.shuts_out(target, &[]);
+                match if self.force || self.released_around(target).is_some() { None } else { shuts_out() } {
+                    Some(why) => Fate::Refused(why),
+                    None => Fate::Ended(OverrideKind::Release),
+                }
+            }
             (OverrideOrder::EndBlock | OverrideOrder::EndRelease, Some(kind)) => Fate::Refused(format!(
                 "what was decided about {target} on this host is the opposite; to take that back: `{}`",
                 end_command(target, kind)
@@ -170,22 +214,21 @@ impl Deciding<'_> {
             let mut bans = snapshot.view.bans_holding(target).filter(|(_, ban)| !ban.until.is_over(now));
             bans.next().map(|(key, _)| key.subnet)
         };
-        let around = || {
-            let overrides = snapshot.inspection.overrides.iter();
-            let release = overrides.filter(|(_, held)| held.kind == OverrideKind::Release);
-            release.map(|(outer, _)| *outer).find(|outer| *outer != target && outer.contains(target))
-        };
         match fate {
             Fate::Refused(_) => String::new(),
-            Fate::Decided(OverrideKind::Block) => match around() {
+            Fate::Decided(OverrideKind::Block) => match self.released_around(target) {
                 Some(outer) => format!(
                     "it passes all the same, because {outer} is let through on this host; to end that: `{}`",
                     end_command(outer, OverrideKind::Release)
                 ),
-                None if n_others > 0 && has_quorum && banned().is_none() => {
-                    format!("`bannkreis ban {target}` bans it on the other nodes as well")
+                None => {
+                    let passing = self.guards.held(target);
+                    let passing = passing.map(|held| format!("it holds {held}: packets from there pass"));
+                    let is_elsewhere = n_others > 0 && has_quorum && banned().is_none();
+                    let elsewhere = is_elsewhere
+                        .then(|| format!("`bannkreis ban {target}` bans it on the other nodes as well"));
+                    passing.into_iter().chain(elsewhere).collect::<Vec<_>>().join("; ")
                 }
-                None => String::new(),
             },
             Fate::Decided(OverrideKind::Release) => match banned() {
                 Some(subnet) if n_others > 0 && has_quorum => {

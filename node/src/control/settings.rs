@@ -251,7 +251,7 @@ pub(super) async fn set(
     Ok(v1::SetSettingsResponse {
         state: Some(after.state()),
         results: results.collect(),
-        enforcement: enforcement::list(&after.cluster, &after.names, position),
+        enforcement: enforcement::list(&after, position),
         settings: set.map(|known| known.info(after.view.settings(), before.view.settings())).collect(),
     })
 }

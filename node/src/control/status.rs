@@ -168,11 +168,7 @@ fn member_status(snapshot: &Snapshot, member: &MemberFacts) -> v1::MemberStatus 
         applied: member.applied.map(|position| position.to_string()).unwrap_or_default(),
         enforced: member.enforced.map(|position| position.to_string()).unwrap_or_default(),
         clock_ahead_ms: member.clock_ahead_ms,
-        n_overrides: if member.node == snapshot.node.node {
-            snapshot.inspection.n_overrides as u64
-        } else {
-            member.n_overrides
-        },
+        n_overrides: snapshot.n_overrides(member),
         jails: entry.record.jails.iter().map(|(name, _)| name.to_string()).collect(),
         addresses: texts(&entry.record.own),
         pending: texts(&entry.pending),

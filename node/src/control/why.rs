@@ -3,7 +3,7 @@
 use super::answers::{Snapshot, lift_command, until_ms};
 use super::bans::{Row, local_rows};
 use super::history::{ended_ban, unswept};
-use super::{ColdRecord, HistoryWish, NodeApi, commands, enforcement, service, settings};
+use super::{About, ColdRecord, HistoryWish, NodeApi, commands, enforcement, service, settings};
 use bannkreis_core::ban_list::{Ban, BanView};
 use bannkreis_core::change::BanKey;
 use bannkreis_core::command::Op;
@@ -72,7 +72,7 @@ fn find(view: &BanView, target: Subnet, now: Timestamp) -> Found {
 /// Answers `why`.
 pub(super) async fn why(api: &dyn NodeApi, request: v1::WhyRequest) -> Result<v1::WhyResponse, Status> {
     let target = commands::subnet(&request.target)?;
-    let snapshot = Snapshot::take(api, Some(target)).await?;
+    let snapshot = Snapshot::take(api, About::One(target)).await?;
     let (view, now) = (snapshot.view.clone(), snapshot.now.cluster);
     let found = service::on_worker(move || find(&view, target, now)).await?;
 
@@ -135,7 +135,7 @@ pub(super) async fn why(api: &dyn NodeApi, request: v1::WhyRequest) -> Result<v1
         ended: last_ended,
         has_more_ended,
         lifted_ms: found.lifted.map(|(_, at)| at.0),
-        enforcement: enforcement::list(&snapshot.cluster, &snapshot.names, position),
+        enforcement: enforcement::list(&snapshot, position),
         is_blocked_here: snapshot.is_blocking() && snapshot.inspection.is_blocked,
     })
 }

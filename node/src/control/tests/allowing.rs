@@ -94,6 +94,48 @@ async fn what_is_removed_is_named_exactly_and_brings_no_ban_back() {
 }
 
 #[tokio::test]
+async fn everybody_is_let_through_by_force_only() {
+    let api = MadeUp::new();
+    ban(&api, ban_request(&["192.0.2.7", "198.51.100.70"])).await;
+    let everybody = ["0.0.0.0/0", "::/0", "::ffff:0:0/96", "192.0.0.0/16"];
+    let answer = add(&api, allow_request(&everybody)).await;
+    for result in &answer.results {
+        assert_eq!(result.outcome(), CommandOutcome::Refused);
+        assert!(result.why.contains("--force if you mean it"), "{}", result.why);
+    }
+    assert!(answer.results[0].why.contains("0.0.0.0/0 is wider than /24"), "{}", answer.results[0].why);
+    assert!(answer.results[0].why.contains("2 bans inside it lifted"), "{}", answer.results[0].why);
+    assert!(answer.results[3].why.contains("1 ban inside"), "{}", answer.results[3].why);
+    assert!(api.is_banned("192.0.2.7", "operator") && api.n_proposals() == 1);
+    let forced = v1::AllowRequest { force: true, ..allow_request(&["192.0.0.0/16"]) };
+    assert_eq!(add(&api, forced).await.results[0].n_affected, 1);
+    assert!(!api.is_banned("192.0.2.7", "operator") && api.is_banned("198.51.100.70", "operator"));
+}
+
+#[tokio::test]
+async fn nobody_takes_away_what_keeps_them_a_way_in_unless_they_say_so() {
+    let api = MadeUp::new();
+    add(&api, allow_request(&["192.0.2.7", "192.0.2.0/25"])).await;
+    ban(&api, v1::BanRequest { force: true, ..ban_request(&["192.0.2.0/24"]) }).await;
+    let from = |targets: &[&str], force| v1::DisallowRequest {
+        targets: texts(targets),
+        works_from: texts(&["192.0.2.7"]),
+        force,
+        ..v1::DisallowRequest::default()
+    };
+    let told = async |request| allowing::remove(&api, &root(), request).await.unwrap().results[0].clone();
+    // One of two entries may go; both at once, and then the last one, not.
+    let both = told(from(&["192.0.2.7", "192.0.2.0/25"], false)).await;
+    assert_eq!(both.outcome(), CommandOutcome::Refused);
+    assert!(both.why.contains("held by the ban of 192.0.2.0/24 in jail operator"), "{}", both.why);
+    assert!(both.why.contains("`bannkreis unban 192.0.2.0/24 --jail operator` first"), "{}", both.why);
+    assert!(!both.why.contains("allow list"), "{}", both.why);
+    assert_eq!(told(from(&["192.0.2.0/25"], false)).await.outcome(), CommandOutcome::Done);
+    assert_eq!(told(from(&["192.0.2.7"], false)).await.outcome(), CommandOutcome::Refused);
+    assert_eq!(told(from(&["192.0.2.7"], true)).await.outcome(), CommandOutcome::Done);
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused_before_anything_is_proposed() {
     let api = MadeUp::new();
     let cases = [

@@ -1,7 +1,7 @@
 //! A node whose cluster answers as a test wants it.
 
 use crate::control::{
-    BackupFacts, CertificateFacts, ClusterFacts, ColdRecord, Committed, HistoryFact, HistoryFound,
+    About, BackupFacts, CertificateFacts, ClusterFacts, ColdRecord, Committed, HistoryFact, HistoryFound,
     HistoryWish, Inspection, IssuedCertificate, KeyFacts, MemberFacts, MemberOrder, NewLife, NewToken,
     NodeApi, NodeFacts, OrderFailure, Peer, ProposeFailure, RecoverWish, Role,
 };
@@ -306,7 +306,7 @@ impl NodeApi for MadeUp {
         })
     }
 
-    async fn inspect(&self, _about: Option<Subnet>) -> Option<Inspection> {
+    async fn inspect(&self, _about: About) -> Option<Inspection> {
         let overrides = self.with(|state| state.overrides.clone());
         let told = self.inspection.overrides.iter().cloned();
         let overrides: Vec<_> = told.chain(overrides).collect();

@@ -2,7 +2,7 @@
 
 use super::commanding::{ban, ban_request};
 use super::made_up::{HERE, MadeUp, NOW, root};
-use crate::control::{Inspection, NodeApi, bans, overrides};
+use crate::control::{About, Inspection, NodeApi, allowing, bans, commands, overrides};
 use bannkreis_core::event::{Override, OverrideKind};
 use bannkreis_core::time::{DAY_MS, HOUR_MS, Until};
 use bannkreis_core::warden::OVERRIDES_MAX;
@@ -36,7 +36,7 @@ async fn told(api: &MadeUp, order: OverrideOrder, target: &str) -> (String, Stri
 }
 
 async fn held(api: &MadeUp) -> Vec<(String, OverrideKind, Until)> {
-    let inspection = api.inspect(None).await.unwrap();
+    let inspection = api.inspect(About::Everybody).await.unwrap();
     inspection.overrides.iter().map(|(subnet, held)| (subnet.to_string(), held.kind, held.until)).collect()
 }
 
@@ -104,6 +104,8 @@ async fn nobody_shuts_themselves_out_here_either() {
     };
     assert!(decide(&api, from(false, "192.0.2.0/24")).await.why.contains("from which you work"));
     assert_eq!(decide(&api, from(true, "192.0.2.0/24")).await.did, "block");
+    let cluster = decide(&api, from(true, "198.51.100.0/24")).await;
+    assert!(cluster.did == "block" && cluster.why.contains("packets from there pass"), "{}", cluster.why);
     assert!(decide(&api, from(true, "198.51.100.2")).await.why.contains("an address of kerio: never banned"));
     let full = (0..OVERRIDES_MAX).map(|n| {
         let address = std::net::Ipv4Addr::from(0x0a00_0000 + u32::try_from(n).unwrap());
@@ -117,6 +119,64 @@ async fn nobody_shuts_themselves_out_here_either() {
     let api = MadeUp::knowing(Inspection { overrides: full.collect(), ..Inspection::default() });
     assert!(decide(&api, request(BLOCK, "192.0.2.7")).await.why.contains("10000 overrides already"));
     assert_eq!(decide(&api, request(RELEASE, "10.0.0.7")).await.did, "end_block");
+}
+
+#[tokio::test]
+async fn everybody_passes_here_by_force_only_and_nobody_takes_back_their_own_way_in() {
+    let api = MadeUp::new();
+    ban(&api, ban_request(&["192.0.2.0/24"])).await;
+    let from = |order, force, target| v1::OverrideRequest {
+        force,
+        works_from: vec!["192.0.2.7".to_owned()],
+        ..request(order, target)
+    };
+    let refused = decide(&api, from(RELEASE, false, "0.0.0.0/0")).await;
+    assert!(refused.why.contains("1 ban inside it not enforced here; --force"), "{}", refused.why);
+    assert_eq!(decide(&api, from(RELEASE, false, "192.0.2.7")).await.did, "release");
+    let refused = decide(&api, from(OverrideOrder::EndRelease, false, "192.0.2.7")).await;
+    assert!(refused.did.is_empty() && refused.why.contains("shut yourself out"), "{}", refused.why);
+    // Whoever passes by another decision loses nothing.
+    assert_eq!(decide(&api, from(RELEASE, true, "192.0.0.0/16")).await.did, "release");
+    assert_eq!(decide(&api, from(OverrideOrder::EndRelease, false, "192.0.2.7")).await.did, "end_release");
+    let last = from(OverrideOrder::EndRelease, false, "192.0.0.0/16");
+    assert!(decide(&api, last.clone()).await.did.is_empty());
+    assert_eq!(decide(&api, v1::OverrideRequest { force: true, ..last }).await.did, "end_release");
+}
+
+#[tokio::test]
+async fn a_command_to_the_cluster_names_what_was_decided_here() {
+    let api = MadeUp::new();
+    ban(&api, ban_request(&["203.0.113.7", "203.0.113.8"])).await;
+    for target in ["203.0.113.7", "203.0.113.9"] {
+        told(&api, BLOCK, target).await;
+    }
+    told(&api, RELEASE, "192.0.2.9").await;
+    let unban = async |targets: &[&str], all| {
+        let targets = targets.iter().map(ToString::to_string).collect();
+        let request = v1::UnbanRequest { targets, all, ..v1::UnbanRequest::default() };
+        let answer = commands::unban(&api, &root(), request).await.unwrap();
+        (answer.results[0].why.clone(), answer.enforcement)
+    };
+    let (why, enforcement) = unban(&["203.0.113.7"], false).await;
+    assert!(why.starts_with("203.0.113.7 stays blocked on kopano"), "{why}");
+    assert!(why.contains("`bannkreis unban 203.0.113.7 --local`") && !why.contains("more"), "{why}");
+    assert_eq!(enforcement.iter().map(|node| node.n_overrides).collect::<Vec<_>>(), [0, 3, 0]);
+    assert_eq!(unban(&["203.0.113.8"], false).await.0, "");
+    assert!(unban(&[], true).await.0.contains("1 more: `bannkreis bans` lists them"));
+    let answer = ban(&api, ban_request(&["192.0.2.0/28"])).await;
+    assert!(answer.results[0].why.contains("192.0.2.9 is let through on kopano"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_block_that_the_allow_list_goes_before_is_listed_so() {
+    let api = MadeUp::new();
+    told(&api, BLOCK, "203.0.113.7").await;
+    let targets = vec!["203.0.113.7".to_owned()];
+    let allow = v1::AllowRequest { targets, ..v1::AllowRequest::default() };
+    allowing::add(&api, &root(), allow).await.unwrap();
+    let parts: Vec<_> = bans::list(&api, v1::ListBansRequest::default()).await.unwrap().collect().await;
+    let rows: Vec<v1::BanInfo> = parts.into_iter().flat_map(|part| part.unwrap().bans).collect();
+    assert_eq!(rows[0].not_blocked_here, "203.0.113.7 is on the allow list");
 }
 
 #[tokio::test]
