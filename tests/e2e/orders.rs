@@ -19,6 +19,7 @@ const SOON: Duration = Duration::from_secs(5);
 
 const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 1));
 const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 2));
+const THIRD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 3));
 
 /// What the host's tool says, which does what it is told.
 fn told(host: &Host, arguments: &[&str]) -> Result<String> {
@@ -210,9 +211,11 @@ fn a_node_that_is_not_trusted_blocks_alone_until_it_is_trusted_again() -> Result
         says(&status, "kopano is not trusted since its bans were undone")?;
         lab.attacker.expect_open(&[(OTHER, kerio.port(25, OTHER))])?;
         says(&told(kerio, &["cluster", "trust", "kopano"])?, "kopano: trusted again")?;
-        // What it still blocks by its own logs is shared as well.
-        wait_blocked(lab, OTHER, &["kerio", "mx1"], true)?;
-        lab.attacker.expect_open(&[(ONE, kerio.port(25, ONE))])
+        // What comes is shared. What it has blocked meanwhile, perhaps by mistake, stays its own.
+        attack(THIRD)?;
+        wait_blocked(lab, THIRD, &["kerio", "mx1"], true)?;
+        lab.attacker.expect_silent(&[(OTHER, kopano.port(443, OTHER))])?;
+        lab.attacker.expect_open(&[(ONE, kerio.port(25, ONE)), (OTHER, kerio.port(25, OTHER))])
     })
 }
 

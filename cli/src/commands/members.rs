@@ -79,10 +79,13 @@ pub async fn trust(client: &mut Client, args: &TrustArgs, style: &Style) -> Resu
 #[must_use]
 pub fn show_trust(answer: &CommandResponse, style: &Style) -> Shown {
     let state = state_of(answer.state.as_ref());
-    let done = |result: &CommandResult| match result.n_affected {
+    let done = |result: &CommandResult| {
+        match result.n_affected {
         0 => "was trusted all along".to_owned(),
-        _ => "trusted again; what it brings in from now on is shared, and what was undone stays undone"
+        _ => "trusted again; what it brings in from now on is shared. What was undone stays undone, and what it has blocked \
+              meanwhile it keeps to itself"
             .to_owned(),
+    }
     };
     outcome::show("cluster trust", &state, &answer.results, &answer.enforcement, done, style)
 }

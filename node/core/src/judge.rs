@@ -86,7 +86,7 @@ impl fmt::Display for NotSharedReason {
             NotSharedReason::PrivateOffender => "private addresses are banned by their origin only",
             NotSharedReason::TooWide => "the prefix is wider than an automatic ban may be",
             NotSharedReason::OverTombstone => "somebody inside was let go less than a day ago",
-            NotSharedReason::Untrusted => "this node is not trusted since its bans were undone",
+            NotSharedReason::Untrusted => "this node was not trusted then: its bans had been undone",
             NotSharedReason::NotMember => "this node is no member of the cluster",
             NotSharedReason::TooOld => "it is older than what the cluster remembers",
             NotSharedReason::Full => "the ban list is full",

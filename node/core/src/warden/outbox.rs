@@ -312,11 +312,11 @@ impl Warden {
         }
     }
 
-    /// What this node had to keep for itself (no member yet, not trusted, a full bucket) would be taken
-    /// now: ask again.
+    /// What this node had to keep for itself (no member yet, a full bucket) would be taken now: ask again. Not what it
+    /// blocked while it was not trusted: whoever trusts it again speaks of what comes.
     fn reopen(&mut self, key: &BanKey, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(item) = self.outbox.items.get_mut(key) else { return };
-        if item.entry.local.take().is_some() {
+        if item.entry.local.take_if(|why| *why != NotSharedReason::Untrusted).is_some() {
             let entry = Some(Box::new(item.entry.clone()));
             self.outbox.schedule(key, now);
             effects.push(Effect::StoreOutbox { key: key.clone(), entry });

@@ -75,6 +75,38 @@ fn undoing_one_node_leaves_what_another_saw_itself() {
 }
 
 #[test]
+fn what_a_node_blocks_while_it_is_not_trusted_stays_its_own() {
+    let (mut list, index) = list();
+    let mut warden = Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new());
+    let mut step = |at: Timestamp, event: Event| {
+        let mut effects = Vec::new();
+        warden.step(Now { cluster: at, wall: at, estimated: false }, event, &mut effects);
+        let local = warden.outbox().map(|entry| entry.local).collect::<Vec<_>>();
+        let is_asked = effects.iter().any(|effect| matches!(effect, Effect::Propose { .. }));
+        (local, is_asked)
+    };
+    let configuration = Configuration { jails: vec![jail(1, BAN_MS)], ..Configuration::default() };
+    for event in [Event::Configured(configuration), Event::CaughtUp, Event::Leader { known: true }] {
+        step(BEGIN, event);
+    }
+    let mut apply = |n: u64, op: Op| {
+        let changes = list.apply(position(index + n), &command(BEGIN, vec![op])).changes;
+        Event::Applied { view: list.view(), changes }
+    };
+    let selection = UnbanSelection::ByNode { node: NodeId(1), since: Timestamp::ZERO };
+    step(BEGIN, apply(1, Op::Unban { operator: operator(1), selection }));
+    let at = BEGIN.plus_ms(SECOND_MS);
+    let meanwhile = step(at, Event::Failures(vec![failure(offender_number(0), at)]));
+    assert_eq!(meanwhile, (vec![Some(NotSharedReason::Untrusted)], false));
+    let trusted = step(at, apply(2, Op::Trust { operator: operator(2), node: NodeId(1) }));
+    assert_eq!(trusted, (vec![Some(NotSharedReason::Untrusted)], false));
+    // What comes is shared, whether it has blocked the offender before or not.
+    let at = at.plus_ms(SECOND_MS);
+    let again = step(at, Event::Failures(vec![failure(offender_number(0), at)]));
+    assert_eq!(again, (vec![None], true));
+}
+
+#[test]
 fn an_unban_that_is_heard_of_late_voids_only_what_came_before_it() {
     let (mut list, index) = list();
     let mut warden = Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new());
