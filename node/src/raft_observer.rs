@@ -16,7 +16,7 @@ use bannkreis_core::event::Event;
 use bannkreis_core::judge::Verdict;
 use bannkreis_core::time::Timestamp;
 use bannkreis_proto::convert::{decode_ops, encode_ops};
-use bannkreis_raft::{AppliedBatch, AppliedEntry, Observer};
+use bannkreis_raft::{AppliedBatch, AppliedEntry, Keeping, Observer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -75,6 +75,15 @@ impl Observer for RaftObserver {
     fn installed(&mut self, view: BanView) {
         self.clock.observe(view.now(), None);
         self.events.applied(&view, Event::Installed { view: view.clone() });
+    }
+
+    fn keeping(&mut self) -> Keeping {
+        let store = self.store.clone();
+        Arc::new(move || {
+            if let Err(error) = store.flush() {
+                tracing::error!("what has happened may not be kept for `why` and `history`: {error}");
+            }
+        })
     }
 }
 

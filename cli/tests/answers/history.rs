@@ -148,7 +148,7 @@ pub(crate) fn history() -> HistoryResponse {
 
 /// One is forgotten, one is banned.
 pub(crate) fn forgotten() -> ForgetResponse {
-    let why = "192.0.2.8 is banned in jail kerio-auth, and of a ban that holds nothing is forgotten: `bannkreis unban \
+    let why = "of a ban that holds nothing is forgotten, and 192.0.2.8 is banned in jail kerio-auth: `bannkreis unban \
                192.0.2.8` first";
     ForgetResponse {
         state: Some(state()),

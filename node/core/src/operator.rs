@@ -14,6 +14,7 @@ use crate::jail::{JailName, Ports};
 use crate::shards::SHARD_GROUPS;
 use crate::subnet::Subnet;
 use crate::time::{BanTime, Timestamp, Until};
+use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -266,14 +267,10 @@ impl BanList {
     pub(crate) fn forget(&mut self, target: Subnet, changes: &mut Vec<Change>) -> Outcome {
         let target = if target.is_host() { self.settings.counting_subnet(target) } else { target };
         let now = self.now;
-        if let Some((key, _)) = self.bans_inside(target).find(|(_, ban)| !ban.until.is_over(now)) {
-            let BanKey { subnet, jail } = key;
-            return Outcome::Refused {
-                why: format!(
-                    "{subnet} is banned in jail {jail}, and of a ban that holds nothing is forgotten: `bannkreis unban \
-                     {target}` first"
-                ),
-            };
+        if self.bans_inside(target).any(|(_, ban)| !ban.until.is_over(now)) {
+            // The answer is remembered, and must not say of whom.
+            let why = "of a ban that holds nothing is forgotten";
+            return Outcome::Refused { why: why.to_owned() };
         }
         let over: Vec<BanKey> = self.bans_inside(target).map(|(key, _)| key.clone()).collect();
         for key in over {

@@ -74,7 +74,7 @@ pub use import::import_ops;
 pub use level::Release;
 pub use log_tail::with_log_tail;
 pub use membership::{JoinError, JoinInfo, join_info};
-pub use observer::{AppliedBatch, AppliedEntry, NoObserver, Observer};
+pub use observer::{AppliedBatch, AppliedEntry, Keeping, NoObserver, Observer};
 pub use options::{RaftOptions, Store, Timing};
 pub use orders::{Order, OrderError};
 pub use peer::{Connect, ConnectError, KeyFingerprint, NotAdmitted, Peer, Role};

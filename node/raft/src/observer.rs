@@ -20,7 +20,15 @@ pub trait Observer: Send + Sync + 'static {
     /// The state was replaced by a snapshot's. Also called once when the node starts, with the
     /// state of its newest snapshot, before newer entries are applied again.
     fn installed(&mut self, view: BanView);
+    /// Gives what is called, on a thread that may wait, before a snapshot takes the place of all entries so far: they
+    /// are not applied again after it, so what the observer keeps of them must be on the disk.
+    fn keeping(&mut self) -> Keeping {
+        Arc::new(|| ())
+    }
 }
+
+/// Waits until what an observer was told of is on the disk, or can not be put there, which is the observer's to say.
+pub type Keeping = Arc<dyn Fn() + Send + Sync>;
 
 /// Entries that were applied together.
 #[derive(Clone, Debug)]

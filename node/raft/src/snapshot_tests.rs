@@ -112,3 +112,46 @@ fn what_was_left_unfinished_goes() {
     assert!(newest(dir.path(), 1, LEVEL).unwrap().is_none());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
+
+/// Notes how many snapshots there are when it is asked to have kept everything.
+struct Keeper {
+    dir: std::path::PathBuf,
+    found: std::sync::Arc<std::sync::Mutex<Vec<usize>>>,
+}
+
+impl crate::Observer for Keeper {
+    fn applied(&mut self, _batch: crate::AppliedBatch) {}
+
+    fn installed(&mut self, _view: bannkreis_core::ban_list::BanView) {}
+
+    fn keeping(&mut self) -> crate::Keeping {
+        let (dir, found) = (self.dir.clone(), self.found.clone());
+        std::sync::Arc::new(move || found.lock().unwrap().push(complete(&dir).unwrap().len()))
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_of_entries_is_on_the_disk_before_a_snapshot_takes_their_place() {
+    use openraft::RaftSnapshotBuilder;
+    use openraft::storage::RaftStateMachine;
+    let dir = tempfile::tempdir().unwrap();
+    let found = std::sync::Arc::<std::sync::Mutex<Vec<usize>>>::default();
+    let keeper = Keeper { dir: dir.path().to_path_buf(), found: found.clone() };
+    let time = std::sync::Arc::new(crate::cluster_time::ClusterTime::new(std::sync::Arc::new(|| 0)));
+    let mut machine = crate::state_machine::StateMachine::open(
+        dir.path().to_path_buf(),
+        1,
+        Box::new(keeper),
+        time,
+        Default::default(),
+    )
+    .unwrap();
+    machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
+    assert_eq!((found.lock().unwrap().clone(), complete(dir.path()).unwrap().len()), (vec![0], 1));
+    // The same with one that comes from another node.
+    let other = tempfile::tempdir().unwrap();
+    let list = list_with(1, Position { generation: 1, index: 20 });
+    let file = write(other.path(), 1, &meta(20), &list).unwrap();
+    machine.install_snapshot(&meta(20), file).await.unwrap();
+    assert_eq!((found.lock().unwrap().clone(), complete(dir.path()).unwrap().len()), (vec![0, 1], 2));
+}

@@ -21,7 +21,7 @@ use crate::identity::{Identity, IdentityError, Stage};
 use crate::level::Halted;
 use crate::log_store::LogStore;
 use crate::network::{Network, Peers};
-use crate::observer::{AppliedBatch, Observer};
+use crate::observer::{AppliedBatch, Keeping, Observer};
 use crate::options::{RaftOptions, SNAPSHOTS_DIR, Store, Timing};
 use crate::peer::Sender;
 use crate::progress::{self, Progress};
@@ -271,6 +271,10 @@ impl Observer for Shared {
 
     fn installed(&mut self, view: BanView) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).installed(view);
+    }
+
+    fn keeping(&mut self) -> Keeping {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keeping()
     }
 }
 

@@ -14,7 +14,7 @@
 
 use crate::cluster_time::ClusterTime;
 use crate::level::{Halt, Halted, Release};
-use crate::observer::{AppliedBatch, AppliedEntry, Observer};
+use crate::observer::{AppliedBatch, AppliedEntry, Keeping, Observer};
 use crate::snapshot::{self, SnapshotFile};
 use crate::types::{Answer, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use bannkreis_core::ban_list::{BanList, BanView};
@@ -219,7 +219,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
-        SnapshotBuilder { view: self.list.view(), meta, snapshots: self.snapshots.clone() }
+        let keeping = self.observer.keeping();
+        SnapshotBuilder { view: self.list.view(), meta, snapshots: self.snapshots.clone(), keeping }
     }
 
     async fn install_snapshot(
@@ -229,7 +230,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     ) -> Result<(), io::Error> {
         let (snapshots, announced) = (self.snapshots.clone(), meta.clone());
         let level_max = self.release.level_max;
+        let keeping = self.observer.keeping();
         let loaded = tokio::task::spawn_blocking(move || {
+            keeping();
             let (header, list) = snapshot::load(&received.file, level_max)?;
             snapshot::check_announced(&header, &announced, snapshots.generation)?;
             let kept = snapshot::keep(&snapshots.dir, &received, &header)?;
@@ -256,6 +259,7 @@ pub(crate) struct SnapshotBuilder {
     view: BanView,
     meta: SnapshotMeta,
     snapshots: Arc<Snapshots>,
+    keeping: Keeping,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
@@ -263,7 +267,9 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let (view, meta, snapshots) = (self.view.clone(), self.meta.clone(), self.snapshots.clone());
+        let keeping = self.keeping.clone();
         let written = tokio::task::spawn_blocking(move || {
+            keeping();
             let file = snapshot::write(&snapshots.dir, snapshots.generation, &meta, &view)?;
             snapshots.set_current(meta.clone(), file.clone());
             Ok::<_, io::Error>(Snapshot { meta, snapshot: file })

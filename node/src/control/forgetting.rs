@@ -5,6 +5,8 @@
 use super::answers::Snapshot;
 use super::commands::{Given, commit, deadline, result, targets};
 use super::{NodeApi, Peer};
+use bannkreis_core::ban_list::Ban;
+use bannkreis_core::change::BanKey;
 use bannkreis_core::command::Op;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_proto::v1;
@@ -29,6 +31,16 @@ pub(super) async fn forget(
     let (settled, _) = commit(api, &ops, deadline).await;
     let after = Snapshot::take_counts(api).await?;
     let results = ops.iter().zip(&targets).zip(settled);
-    let results = results.map(|((op, target), settled)| result(target.to_string(), op, settled));
+    let results = results.map(|((op, target), settled)| {
+        let mut result = result(target.to_string(), op, settled);
+        if result.outcome() == v1::CommandOutcome::Refused {
+            let live = |(_, ban): &(&BanKey, &Ban)| !ban.until.is_over(after.now.cluster);
+            if let Some((BanKey { subnet, jail }, _)) = after.view.bans_inside(*target).find(live) {
+                let command = format!("`bannkreis unban {target}` first");
+                result.why.push_str(&format!(", and {subnet} is banned in jail {jail}: {command}"));
+            }
+        }
+        result
+    });
     Ok(v1::ForgetResponse { state: Some(after.state()), results: results.collect() })
 }
