@@ -274,11 +274,7 @@ async fn count(events: LoopHandle, counts: Arc<OwnCounts>) {
         beat.tick().await;
         let events = events.clone();
         let asked = tokio::task::spawn_blocking(move || {
-            events.ask(|warden, now| {
-                let n_own = warden.outbox().filter(|entry| entry.local.is_none()).count();
-                let n_waiting = n_own + warden.brought_along(now.cluster).count();
-                (n_waiting, warden.overrides().len())
-            })
+            events.ask(|warden, now| (warden.n_waiting(now.cluster), warden.overrides().len()))
         });
         let Ok(Some((n_waiting, n_overrides))) = asked.await else { return };
         counts.n_waiting.store(u32::try_from(n_waiting).unwrap_or(u32::MAX), Ordering::Relaxed);

@@ -100,8 +100,7 @@ impl Inspection {
         let mut inspection = Inspection {
             jails: jails.collect(),
             n_blocked: warden.ruleset().elements.len(),
-            n_waiting: warden.outbox().filter(|entry| entry.local.is_none()).count()
-                + warden.brought_along(now.cluster).count(),
+            n_waiting: warden.n_waiting(now.cluster),
             outbox: warden
                 .outbox()
                 .filter(live)

@@ -98,11 +98,15 @@ impl Warden {
         told: ToldCount,
         effects: &mut Vec<Effect>,
     ) {
-        self.counts.entry(jail.name.clone()).or_default().n_blocked += 1;
+        let key = BanKey { subnet: offender, jail: jail.name.clone() };
+        // Whoever goes on failing behind a block is blocked once.
+        let is_blocked = self.outbox.get(&key).is_some_and(|entry| !entry.until.is_over(now.cluster));
+        if !is_blocked && self.view.live(&key, now.cluster).is_none() {
+            self.counts.entry(jail.name.clone()).or_default().n_blocked += 1;
+        }
         if self.observe {
             return;
         }
-        let key = BanKey { subnet: offender, jail: jail.name.clone() };
         let (mut first, mut last) = (now.to_cluster(count.first), now.to_cluster(count.last));
         if told.n_failures > 0 {
             first = first.min(now.to_cluster(told.first));

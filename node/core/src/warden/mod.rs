@@ -68,7 +68,7 @@ pub enum LocalProtection {
 pub struct JailCounts {
     /// Failures counted.
     pub n_failures: u64,
-    /// Offenders that reached maxretry.
+    /// Offenders that reached maxretry and were not blocked already.
     pub n_blocked: u64,
 }
 
@@ -286,6 +286,14 @@ impl Warden {
     /// Proposals without a settled answer, and blocks that are this node's alone.
     pub fn outbox(&self) -> impl Iterator<Item = &OutboxEntry> {
         self.outbox.entries()
+    }
+
+    /// How many blocks of this node wait for the cluster's answer, those of its former life included. A ban that was cut
+    /// short for quota has its answer, and is asked about again near its end.
+    #[must_use]
+    pub fn n_waiting(&self, now: Timestamp) -> usize {
+        let is_open = |entry: &&OutboxEntry| entry.local.is_none() && self.view.live(&entry.key, now).is_none();
+        self.outbox().filter(is_open).count() + self.brought_along(now).count()
     }
 
     /// Peers' notices that block here now: which, from whom, until when.

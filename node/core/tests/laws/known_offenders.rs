@@ -7,9 +7,10 @@ use bannkreis_core::change::BanKey;
 use bannkreis_core::command::Op;
 use bannkreis_core::event::{Configuration, Effect, Event, SERVED_OFFENCES_MAX};
 use bannkreis_core::failure::{Failure, SourcePosition};
-use bannkreis_core::ids::NodeId;
+use bannkreis_core::ids::{CommandId, NodeId, Operator};
 use bannkreis_core::jail::{BanPolicy, Growth, Jail};
 use bannkreis_core::proposal::Proposal;
+use bannkreis_core::settings::Setting;
 use bannkreis_core::time::{BanTime, Now, SECOND_MS, Timestamp, Until};
 use bannkreis_core::warden::Warden;
 
@@ -114,6 +115,48 @@ fn known_offenders_are_banned_sooner_and_longer() {
     // Failures of weight 1, 2, 3 and 5 against a maxretry of five.
     assert_eq!(seen, [(5, 60), (3, 120), (2, 240), (1, 480)]);
     assert_eq!(host.count(), Some(4));
+}
+
+#[test]
+fn whoever_goes_on_failing_behind_a_block_is_blocked_once() {
+    let mut host = Host::new(1);
+    let n_blocked = |host: &Host| host.warden.jails().map(|(_, counts)| counts.n_blocked).sum::<u64>();
+    let (_, until) = host.fail_until_blocked();
+    for _ in 0..3 {
+        host.at = host.at.plus_ms(SECOND_MS);
+        host.step(Event::Failures(vec![failure(offender_number(0), host.at)]));
+    }
+    assert_eq!((n_blocked(&host), host.warden.n_waiting(host.at)), (1, 1));
+    // The same when it is the cluster's ban.
+    host.find_leader();
+    host.step(Event::Failures(vec![failure(offender_number(0), host.at)]));
+    assert_eq!((n_blocked(&host), host.warden.n_waiting(host.at)), (1, 0));
+    host.wait_until(until.plus_ms(60 * SECOND_MS));
+    host.fail_until_blocked();
+    assert_eq!(n_blocked(&host), 2);
+}
+
+#[test]
+fn a_ban_that_was_cut_short_for_quota_waits_for_nobody() {
+    let mut host = Host::new(1);
+    let fields = vec![Setting::QuotaBurst(0), Setting::QuotaPerMinute(0), Setting::DampedMs(30 * SECOND_MS)];
+    let operator = Operator {
+        command_id: CommandId(1),
+        node: NodeId(1),
+        author: String::new(),
+        reason: String::new(),
+    };
+    host.index += 1;
+    let op = Op::Settings { operator, fields };
+    let changes = host.list.apply(position(host.index), &command(host.at, vec![op])).changes;
+    host.step(Event::Applied { view: host.list.view(), changes });
+    let (_, until) = host.fail_until_blocked();
+    host.find_leader();
+    let key = BanKey { subnet: offender_number(0), jail: jail_name(0) };
+    let damped = host.list.live(&key, host.at).expect("a ban that was cut short");
+    assert!(damped.damped_by == Some(NodeId(1)) && damped.until < Until::At(until));
+    // It will be asked about again, and is answered all the same.
+    assert_eq!((host.warden.outbox().count(), host.warden.n_waiting(host.at)), (1, 0));
 }
 
 #[test]
