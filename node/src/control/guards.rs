@@ -103,7 +103,11 @@ impl<'s> Guards<'s> {
         let mut way_in = String::new();
         let own = self.works_from.iter().filter(|own| target.contains(**own) && !self.passes(**own));
         for own in own.take(1) {
-            reasons.push(format!("{target} holds {own}, from which you work: you would shut yourself out"));
+            let working = match *own == target {
+                true => format!("you work from {own}"),
+                false => format!("{target} holds {own}, from which you work"),
+            };
+            reasons.push(format!("{working}: you would shut yourself out"));
             way_in = format!("`bannkreis allow add {own}` keeps you a way in; ");
         }
         if let Some(held) = self.held(target) {
@@ -111,7 +115,10 @@ impl<'s> Guards<'s> {
         }
         let reached = self.reached_at.iter().filter(|(address, _)| target.contains(**address));
         for (address, name) in reached.filter(|(address, _)| !self.passes(**address)).take(NAMED_MAX) {
-            reasons.push(format!("{target} holds {address}, where the nodes reach {name}"));
+            reasons.push(match *address == target {
+                true => format!("{address} is where the nodes reach {name}"),
+                false => format!("{target} holds {address}, where the nodes reach {name}"),
+            });
         }
         if reasons.is_empty() {
             return None;

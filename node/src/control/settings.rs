@@ -77,13 +77,13 @@ const KNOWN: &[Known] = &[
     },
     Known {
         key: "widest_prefix_v4",
-        meaning: "wider networks of IPv4 are banned by an operator's --force only",
+        meaning: "no log bans a wider network of IPv4; `ban` asks for --force beyond it, and beyond /24 always",
         values: Values::Prefix { min: 8, max: 32, setting: Setting::WidestPrefixV4 },
         shown: |settings| settings.widest_prefix_v4.to_string(),
     },
     Known {
         key: "widest_prefix_v6",
-        meaning: "wider networks of IPv6 are banned by an operator's --force only",
+        meaning: "no log bans a wider network of IPv6; `ban` asks for --force beyond it, and beyond /64 always",
         values: Values::Prefix { min: 16, max: 128, setting: Setting::WidestPrefixV6 },
         shown: |settings| settings.widest_prefix_v6.to_string(),
     },

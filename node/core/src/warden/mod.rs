@@ -292,7 +292,8 @@ impl Warden {
     /// short for quota has its answer, and is asked about again near its end.
     #[must_use]
     pub fn n_waiting(&self, now: Timestamp) -> usize {
-        let is_open = |entry: &&OutboxEntry| entry.local.is_none() && self.view.live(&entry.key, now).is_none();
+        let is_open =
+            |entry: &&OutboxEntry| entry.local.is_none() && self.view.live(&entry.key, now).is_none();
         self.outbox().filter(is_open).count() + self.brought_along(now).count()
     }
 

@@ -140,12 +140,8 @@ fn whoever_goes_on_failing_behind_a_block_is_blocked_once() {
 fn a_ban_that_was_cut_short_for_quota_waits_for_nobody() {
     let mut host = Host::new(1);
     let fields = vec![Setting::QuotaBurst(0), Setting::QuotaPerMinute(0), Setting::DampedMs(30 * SECOND_MS)];
-    let operator = Operator {
-        command_id: CommandId(1),
-        node: NodeId(1),
-        author: String::new(),
-        reason: String::new(),
-    };
+    let operator =
+        Operator { command_id: CommandId(1), node: NodeId(1), author: String::new(), reason: String::new() };
     host.index += 1;
     let op = Op::Settings { operator, fields };
     let changes = host.list.apply(position(host.index), &command(host.at, vec![op])).changes;

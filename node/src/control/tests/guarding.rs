@@ -33,9 +33,12 @@ async fn refuses(api: &MadeUp, request: v1::BanRequest, part: &str) {
 #[tokio::test]
 async fn the_address_that_one_works_from_is_banned_by_force_only() {
     let api = MadeUp::new();
-    for target in ["192.0.2.7", "192.0.2.0/24"] {
+    for (target, part) in [
+        ("192.0.2.7", "you work from 192.0.2.7: you would"),
+        ("192.0.2.0/24", "holds 192.0.2.7, from which you work: you would"),
+    ] {
         let request = works_from(&["203.0.113.1", "192.0.2.7"], ban_request(&[target]));
-        refuses(&api, request, "holds 192.0.2.7, from which you work").await;
+        refuses(&api, request, part).await;
     }
     // By the connection, for whoever asks from another host.
     let elsewhere = Peer { from: Some("2001:db8::7".parse().unwrap()), ..root() };
@@ -85,7 +88,8 @@ async fn what_belongs_to_the_cluster_is_named_and_passes_even_by_force() {
     assert!(is_done && why.contains("packets from there pass"), "{why}");
     // A node is reached at an address that it does not know as its own.
     api.with_address(HERE, "192.0.2.80:7420");
-    refuses(&api, ban_request(&["192.0.2.80"]), "192.0.2.80, where the nodes reach kopano").await;
+    refuses(&api, ban_request(&["192.0.2.80"]), "192.0.2.80 is where the nodes reach kopano").await;
+    refuses(&api, ban_request(&["192.0.2.80/30"]), "holds 192.0.2.80, where the nodes reach kopano").await;
 }
 
 #[tokio::test]
