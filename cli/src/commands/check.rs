@@ -7,6 +7,9 @@ use crate::run::Shown;
 use crate::table::{Cell, Column, Table};
 use crate::text::{COLUMNS, Style, Tone, counted, length, shown, wrapped};
 use bannkreis_core::jail::{Growth, Scope};
+use bannkreis_core::judge::is_never_bannable;
+use bannkreis_core::settings::customer_prefix;
+use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::BanTime;
 use bannkreis_filter::action_text::ActionText;
 use bannkreis_filter::filter::UseDns;
@@ -17,6 +20,7 @@ use bannkreis_filter::this_host::{DirTree, log_files, log_remarks, service_port}
 use bannkreis_filter::tree::ConfigTree;
 use bannkreis_filter::unsupported::Remark;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// So many ban times of those who come back are shown.
@@ -93,6 +97,14 @@ fn to_text(reading: &Reading, config_dir: &str, n_files: &dyn Fn(&str) -> usize,
         text.push('\n');
         text.push_str(&jail_text(jail, config_dir, n_files, style));
     }
+    let ignored_here = ignored_here(reading);
+    if !ignored_here.is_empty() {
+        let told = "ignoreip protects on this host alone: other hosts may ban and block what it names. So that none does:";
+        text.push('\n');
+        style.push_line(&mut text, Tone::Plain, 0, told);
+        // Never broken: it is there to be cut and pasted.
+        text.push_str(&format!("  {}\n", allow_command(&ignored_here)));
+    }
     let warnings = reading.warnings();
     if !warnings.is_empty() {
         text.push_str(&format!("\n{}\n", style.paint(Tone::Bold, "Warnings")));
@@ -107,6 +119,20 @@ fn to_text(reading: &Reading, config_dir: &str, n_files: &dyn Fn(&str) -> usize,
         style.push_line(&mut text, Tone::Bad, 2, &shown(&error.to_string()));
     }
     text
+}
+
+/// What the jails ignore and could ban, each once.
+fn ignored_here(reading: &Reading) -> BTreeSet<Subnet> {
+    let ignored = reading.jails.iter().flat_map(|read| read.jail.ignore.iter().copied());
+    ignored.filter(|subnet| !is_never_bannable(*subnet)).collect()
+}
+
+/// What to type so that no host bans from there.
+fn allow_command(subnets: &BTreeSet<Subnet>) -> String {
+    let is_network = |subnet: &Subnet| subnet.prefix_len() < customer_prefix(*subnet);
+    let force = if subnets.iter().any(is_network) { " --force" } else { "" };
+    let subnets: Vec<String> = subnets.iter().map(ToString::to_string).collect();
+    format!("bannkreis allow add {} --note ignoreip{force}", subnets.join(" "))
 }
 
 fn jail_text(read: &ReadJail, config_dir: &str, n_files: &dyn Fn(&str) -> usize, style: &Style) -> String {
@@ -244,6 +270,7 @@ fn to_json(reading: &Reading, config_dir: &str, n_files: &dyn Fn(&str) -> usize,
     let errors = reading.errors.iter().map(|error| {
         json!({ "jail": error.jail, "place": error.place.as_ref().map(place_json), "problem": error.problem })
     });
+    let ignored_here = ignored_here(reading);
     json!({
         "exit_code": exit.code(),
         "config_dir": config_dir,
@@ -251,6 +278,7 @@ fn to_json(reading: &Reading, config_dir: &str, n_files: &dyn Fn(&str) -> usize,
         "layers": reading.files.iter().map(|file| Layer::of_file(file).as_str()).collect::<Vec<_>>(),
         "jails": reading.jails.iter().map(|jail| jail_json(jail, n_files)).collect::<Value>(),
         "disabled": reading.disabled,
+        "allow_command": (!ignored_here.is_empty()).then(|| allow_command(&ignored_here)),
         "warnings": reading.warnings().into_iter().map(remark_json).collect::<Value>(),
         "errors": errors.collect::<Value>(),
     })

@@ -107,6 +107,13 @@ pub struct Settings {
     pub event_key: [u8; 16],
 }
 
+/// The widest prefix that may be one customer's: /24 in IPv4, /64 in IPv6. Wider ones are somebody's whole network, and
+/// whoever bans one or lets one through is asked whether they mean it.
+#[must_use]
+pub fn customer_prefix(subnet: crate::subnet::Subnet) -> u8 {
+    if subnet.is_v4() { 24 } else { 64 }
+}
+
 impl Settings {
     /// The settings of a new cluster with this event key. For new clusters only: an existing one
     /// has its own in the replicated state.

@@ -7,16 +7,12 @@
 use super::answers::{Snapshot, lift_command};
 use bannkreis_core::change::BanKey;
 use bannkreis_core::judge::Protection;
-use bannkreis_core::settings::Settings;
+use bannkreis_core::settings::{Settings, customer_prefix};
 use bannkreis_core::subnet::Subnet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tonic::Status;
 
-/// Wider prefixes than this are somebody's whole network, and banned or let through by `--force` only.
-const WIDEST_V4: u8 = 24;
-/// The same for IPv6: a /64 is one customer.
-const WIDEST_V6: u8 = 64;
 /// So many addresses that a target holds are named.
 const NAMED_MAX: usize = 5;
 /// From so many addresses an operator may work at once; more are refused.
@@ -227,6 +223,5 @@ impl<'s> Guards<'s> {
 /// Prefixes shorter than this are banned or let through by `--force` only. Where a whole network counts as one offender, it is nothing
 /// special to ban one.
 fn widest(settings: &Settings, target: Subnet) -> u8 {
-    let usual = if target.is_v4() { WIDEST_V4 } else { WIDEST_V6 };
-    usual.min(settings.counting_prefix(target)).max(settings.widest_prefix(target))
+    customer_prefix(target).min(settings.counting_prefix(target)).max(settings.widest_prefix(target))
 }
