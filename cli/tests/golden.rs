@@ -284,7 +284,7 @@ fn check_says_how_each_jail_runs() {
         .with(
             "jail.local",
             "[DEFAULT]\nignoreip = 172.16.0.0/16\n\n[mail]\nenabled = true\nfilter = mail\n\
-             logpath = /var/log/mail.log\n          /var/log/mail.old\nport = smtp,465\nmaxretry = 3\n\
+             logpath = /var/log/mail.log\n          /var/log/mail.old\nport = smtp,465\nmaxretry = 3\nreach = host\n\
              bantime = 1w\nbantime.increment = true\nbantime.maxtime = 5w\n\
              ignorecommand = /usr/local/bin/known <ip>\nbantimes = 1h\niptables-multiport[name=HTTP, port=\"80,443\"]\n\n\
              [broken]\nenabled = true\nfilter = nowhere\nlogpath = /var/log/x.log\n",

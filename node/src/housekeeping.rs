@@ -16,9 +16,11 @@ use crate::security;
 use crate::spectating;
 use crate::wire::{HEARTBEAT_INTERVAL, Links, Member, PeerTable, Security};
 use bannkreis_core::ban_list::BanList;
-use bannkreis_core::command::{LEVEL, Op};
+use bannkreis_core::command::{LEVEL, LEVEL_REACHES, Op};
 use bannkreis_core::event::Event;
+use bannkreis_core::jail::JailName;
 use bannkreis_core::node_record::{NODE_ADDRESSES_MAX, NodeRecord, NodeRole};
+use bannkreis_core::reach::Reach;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_raft::RaftNode;
 use std::sync::Arc;
@@ -173,7 +175,9 @@ async fn announce(
     mut host: HostFacts,
     configuring: Arc<Configuring>,
 ) {
+    let reaches = std::mem::take(&mut record.reaches);
     loop {
+        set_reaches(&mut record, &reaches, raft.view().level());
         if let Some(changed) = look_again(&host, &configuring).await {
             host = changed;
             set_addresses(&mut record, &host);
@@ -195,6 +199,7 @@ async fn announce(
         let is_enough = is_known || raft.status().halted.is_some();
         let pause = match known {
             Announced::Pending if is_enough => PENDING_INTERVAL,
+            _ if record.reaches.len() < reaches.len() => RETRY_PAUSE,
             _ if is_enough => ANNOUNCE_INTERVAL,
             _ => RETRY_PAUSE,
         };
@@ -326,7 +331,7 @@ async fn catch_up(
     events: LoopHandle,
     clock: Arc<SystemClock>,
     state_dir: std::path::PathBuf,
-    record: NodeRecord,
+    mut record: NodeRecord,
 ) {
     joining::ask(&raft, &state_dir, |why| asking.note(why)).await;
     asking.ask().await;
@@ -340,6 +345,8 @@ async fn catch_up(
         return;
     }
     send(&events, Event::CaughtUp).await;
+    let reaches = std::mem::take(&mut record.reaches);
+    set_reaches(&mut record, &reaches, raft.view().level());
     match learn_time(&raft, record).await {
         Ok(()) => clock.settle(),
         Err(why) => {
@@ -369,19 +376,29 @@ async fn send(events: &LoopHandle, event: Event) {
     let _ = tokio::task::spawn_blocking(move || events.send(event)).await;
 }
 
+/// Says of the reach of its jails only what every member can read.
+fn set_reaches(record: &mut NodeRecord, reaches: &[(JailName, Reach)], level: u32) {
+    record.reaches = if level >= LEVEL_REACHES { reaches.to_vec() } else { Vec::new() };
+}
+
 async fn record_of(running: &Running, config: &NodeConfig, host: &HostFacts) -> NodeRecord {
     let events = running.events.clone();
     let asked = tokio::task::spawn_blocking(move || {
         events.ask(|warden, _| {
-            warden.jails().map(|(jail, _)| (jail.name.clone(), jail.ports.clone())).collect::<Vec<_>>()
+            warden
+                .jails()
+                .map(|(jail, _)| (jail.name.clone(), jail.ports.clone(), jail.reach))
+                .collect::<Vec<_>>()
         })
     });
+    let jails = asked.await.ok().flatten().unwrap_or_default();
     let mut record = NodeRecord {
         node: running.raft.node_id(),
         name: config.name.clone(),
         address: config.advertised(),
         key_fingerprint: security::fingerprint(&running.security),
-        jails: asked.await.ok().flatten().unwrap_or_default(),
+        reaches: jails.iter().filter_map(|(name, _, reach)| Some((name.clone(), (*reach)?))).collect(),
+        jails: jails.into_iter().map(|(name, ports, _)| (name, ports)).collect(),
         level_max: LEVEL,
         role: if running.is_witness { NodeRole::Witness } else { NodeRole::Full },
         ..NodeRecord::default()

@@ -241,11 +241,31 @@ fn a_setting_changes_what_every_node_closes() -> Result<()> {
         // It is answered when it is enforced.
         lab.attacker.expect_silent(&closed(&[443]))?;
         lab.attacker.expect_open(&closed(&[25, 465, 587]))?;
-        says(&told(kopano, &["why", "203.0.113.1"])?, "the same ports are closed (reach = ports)")?;
+        says(&told(kopano, &["why", "203.0.113.1"])?, "on kerio and mx1 (reach = ports)")?;
         says(&told(kopano, &["cluster", "settings"])?, "reach ports guarded guarded, ports, host")?;
         let refused = kerio.cli(&["cluster", "settings", "set", "skew_max=2h"])?;
         says(&refused.stderr, "`2h` is no value for skew_max: write one of 1s to 1h")?;
         let refused = kerio.cli(&["cluster", "settings", "set", "event_key=00"])?;
         says(&refused.stderr, "never changes")
+    })
+}
+
+#[test]
+fn a_jail_says_what_its_bans_close_on_other_hosts() -> Result<()> {
+    let name = "orders::a_jail_says_what_its_bans_close_on_other_hosts";
+    let hosts = |_: &Path| {
+        let narrow = seeds::kopano().with("jail.d/narrow.local", "[kopano-webapp]\nreach = ports\n");
+        [("kopano", narrow), ("kerio", seeds::kerio())].map(|(name, tree)| plan(name, tree)).into()
+    };
+    in_lab(name, hosts, |lab| {
+        lab.form_cluster()?;
+        let (kopano, kerio) = (lab.host("kopano"), lab.host("kerio"));
+        let lines: Vec<String> = (0..10).map(|_| seeds::kopano_failure(ONE, "nobody")).collect();
+        kopano.append_log(seeds::APACHE_ERROR_LOG, &lines)?;
+        wait_for("kerio knows what kopano says of its jail", SOON, || {
+            says(&told(kerio, &["why", "203.0.113.1"])?, "on kerio (reach = ports)")
+        })?;
+        lab.attacker.wait_silent(&[(ONE, kerio.port(443, ONE))], SOON)?;
+        lab.attacker.expect_open(&[(ONE, kerio.port(25, ONE))])
     })
 }

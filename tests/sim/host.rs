@@ -464,6 +464,7 @@ impl World {
                 own: vec![Subnet::host(own_address(index))],
                 gateways: vec![Subnet::host(gateway())],
                 resolvers: Vec::new(),
+                reaches: Vec::new(),
                 jails: jails.map(|jail| (jail.jail(index).name, jail.jail(index).ports)).collect(),
                 level_max: LEVEL,
                 role: if is_witness { NodeRole::Witness } else { NodeRole::Full },

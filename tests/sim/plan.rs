@@ -4,7 +4,8 @@
 use crate::clock::WORLD_BEGINS_MS;
 use crate::random::Random;
 use bannkreis_core::jail::{BanPolicy, Growth, Jail, JailName, Ports, Scope};
-use bannkreis_core::settings::{PrivateOffenders, Reach, Settings};
+use bannkreis_core::reach::Reach;
+use bannkreis_core::settings::{PrivateOffenders, Settings};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{BanTime, SECOND_MS};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -127,6 +128,7 @@ impl JailPlan {
             ports: Ports::tcp(self.ports(node)),
             max_matches: 3,
             scope: Scope::Cluster,
+            reach: None,
             ignore: ignored_on(node).map(Subnet::host).into_iter().collect(),
         }
     }

@@ -8,6 +8,7 @@ use crate::table::{Cell, Column, Table};
 use crate::text::{COLUMNS, Style, Tone, counted, length, shown, wrapped};
 use bannkreis_core::jail::{Growth, Scope};
 use bannkreis_core::judge::is_never_bannable;
+use bannkreis_core::reach::Reach;
 use bannkreis_core::settings::customer_prefix;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::BanTime;
@@ -187,6 +188,14 @@ fn jail_text(read: &ReadJail, config_dir: &str, n_files: &dyn Fn(&str) -> usize,
     if jail.scope == Scope::Local {
         line("counts", Tone::Plain, "on this host alone");
     }
+    if let Some(reach) = jail.reach {
+        let elsewhere = match reach {
+            Reach::Guarded => "what it closes here, and what other hosts' own jails guard there",
+            Reach::Ports => "what it closes here, on other hosts as well",
+            Reach::Host => "everything on other hosts",
+        };
+        line("reaches", Tone::Plain, elsewhere);
+    }
     text.push_str(&settings_text(&read.settings, config_dir, style));
     text
 }
@@ -318,6 +327,7 @@ fn jail_json(read: &ReadJail, n_files: &dyn Fn(&str) -> usize) -> Value {
         "use_dns": use_dns_word(read.use_dns),
         "actions": read.actions.iter().map(action_json).collect::<Value>(),
         "is_counted_with_peers": jail.scope == Scope::Cluster,
+        "reach": jail.reach.map(Reach::as_str),
         "settings": read.settings.iter().map(setting).collect::<Value>(),
     })
 }

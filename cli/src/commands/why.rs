@@ -11,7 +11,7 @@ use crate::state;
 use crate::text::{Style, Tone, counted, length, listed, shown};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_proto::v1::{
-    BanInfo, BanKind, EndedBan, NodeState, WhyBan, WhyEvidence, WhyPast, WhyProtection, WhyRequest,
+    BanInfo, BanKind, Closing, EndedBan, NodeState, WhyBan, WhyEvidence, WhyPast, WhyProtection, WhyRequest,
     WhyResponse,
 };
 use serde_json::{Value, json};
@@ -82,9 +82,6 @@ pub fn show(answer: &WhyResponse, style: &Style) -> Shown {
         let others = "the cluster's ban list does not hold it, and what other nodes do is not known here";
         page.line(0, &format!("enforced on {name}: {others}"));
     }
-    if !answer.reach.is_empty() {
-        page.line(0, &shown(&answer.reach));
-    }
     if !answer.lift_command.is_empty() {
         page.line(0, "to lift all of it:");
         page.text.push_str(&format!("    {}\n", shown(&answer.lift_command)));
@@ -131,6 +128,11 @@ impl Page<'_> {
         let since = ban.since_ms.map(|ms| format!("since {}, ", self.style.time(ms))).unwrap_or_default();
         self.line(2, &format!("{since}{}", self.style.until(ban.until_ms, self.now_ms)));
         self.how_often_and_what(ban);
+        for closing in &why.elsewhere {
+            let nodes: Vec<String> = closing.nodes.iter().map(|node| shown(node)).collect();
+            let (ports, reach) = (ports_of(&closing.ports), shown(&closing.reach));
+            self.line(2, &format!("and {ports} on {} (reach = {reach})", listed(&nodes)));
+        }
         if let Some(evidence) = &why.evidence {
             self.evidence(evidence);
         } else if ban.kind() == BanKind::Ban {
@@ -289,6 +291,10 @@ fn kind_of(why: &WhyBan) -> BanKind {
 fn to_json(answer: &WhyResponse, state: &NodeState) -> Value {
     let bans = answer.bans.iter().map(|why| {
         let mut ban = why.ban.as_ref().map_or(Value::Null, json::ban);
+        let closing = |closing: &Closing| {
+            json!({ "ports": closing.ports, "nodes": closing.nodes, "reach": closing.reach })
+        };
+        ban["elsewhere"] = why.elsewhere.iter().map(closing).collect();
         ban["evidence"] = why.evidence.as_ref().map_or(Value::Null, evidence_json);
         ban
     });
@@ -329,6 +335,5 @@ fn to_json(answer: &WhyResponse, state: &NodeState) -> Value {
         "lifted_ms": answer.lifted_ms,
         "enforcement": json::enforcement(&answer.enforcement),
         "lift_command": json::text(&answer.lift_command),
-        "reach": json::text(&answer.reach),
     })
 }

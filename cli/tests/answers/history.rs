@@ -103,6 +103,7 @@ pub(crate) fn history() -> HistoryResponse {
             ..ban_info("192.0.2.0/24", "operator")
         }),
         evidence: Some(by_hand),
+        elsewhere: Vec::new(),
     };
     let unban = GivenCommand {
         subnet: "192.0.2.7".to_owned(),

@@ -6,9 +6,10 @@ pub(crate) mod members;
 pub(crate) mod orders;
 
 use bannkreis_proto::v1::{
-    BanInfo, BanKind, BanOrigin, BanResponse, CommandOutcome, CommandResult, EnforcementState, JailStatus,
-    ListBansResponse, NodeEnforcement, NodeMode, NodeState, RemainingBan, SourceStatus, StatusResponse,
-    UnbanResponse, WhyBan, WhyEvidence, WhyFailures, WhyLine, WhyPast, WhyProtection, WhyResponse,
+    BanInfo, BanKind, BanOrigin, BanResponse, Closing, CommandOutcome, CommandResult, EnforcementState,
+    JailStatus, ListBansResponse, NodeEnforcement, NodeMode, NodeState, RemainingBan, SourceStatus,
+    StatusResponse, UnbanResponse, WhyBan, WhyEvidence, WhyFailures, WhyLine, WhyPast, WhyProtection,
+    WhyResponse,
 };
 
 /// 2026-03-01 12:00:00 UTC.
@@ -275,6 +276,7 @@ pub(crate) fn why_banned() -> WhyResponse {
                     ..ban_info("192.0.2.0/24", "operator")
                 }),
                 evidence: Some(by_hand),
+                elsewhere: vec![closing("all ports", &["kerio", "mx1"], "guarded")],
             },
             WhyBan {
                 ban: Some(BanInfo {
@@ -283,8 +285,12 @@ pub(crate) fn why_banned() -> WhyResponse {
                     ..ban_info("192.0.2.7", "kerio-auth")
                 }),
                 evidence: Some(evidence),
+                elsewhere: vec![
+                    closing("25,80,443,465,587/tcp", &["kopano", "web"], "guarded"),
+                    closing("all ports", &["ns1"], "guarded"),
+                ],
             },
-            WhyBan { ban: Some(ban_info("192.0.2.7", "spam-relay")), evidence: None },
+            WhyBan { ban: Some(ban_info("192.0.2.7", "spam-relay")), evidence: None, elsewhere: Vec::new() },
         ],
         past: vec![WhyPast {
             subnet: "192.0.2.7".to_owned(),
@@ -295,7 +301,6 @@ pub(crate) fn why_banned() -> WhyResponse {
         }],
         enforcement: enforcement(EnforcementState::Behind),
         is_blocked_here: true,
-        reach: "on other nodes the same ports are closed (reach = ports)".to_owned(),
         lift_command: "bannkreis unban 192.0.2.0/24".to_owned(),
         ..WhyResponse::default()
     }
@@ -309,11 +314,10 @@ pub(crate) fn why_here_only() -> WhyResponse {
         ..ban_info("192.0.2.7", "kerio-auth")
     };
     WhyResponse {
-        bans: vec![WhyBan { ban: Some(waiting), evidence: None }],
+        bans: vec![WhyBan { ban: Some(waiting), evidence: None, elsewhere: Vec::new() }],
         past: Vec::new(),
         // Of a lift long ago.
         enforcement: enforcement(EnforcementState::Enforced),
-        reach: String::new(),
         lift_command: "bannkreis unban 192.0.2.7".to_owned(),
         ..why_banned()
     }
@@ -355,4 +359,9 @@ pub(crate) fn why_protected() -> WhyResponse {
         enforcement: enforcement(EnforcementState::Enforced),
         ..WhyResponse::default()
     }
+}
+
+fn closing(ports: &str, nodes: &[&str], reach: &str) -> Closing {
+    let nodes = nodes.iter().map(ToString::to_string).collect();
+    Closing { ports: ports.to_owned(), nodes, reach: reach.to_owned() }
 }

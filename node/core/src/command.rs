@@ -22,6 +22,8 @@ pub const LEVEL: u32 = 2;
 pub const LEVEL_FIRST: u32 = 1;
 /// From this level on, what is over can be forgotten.
 pub const LEVEL_FORGETTING: u32 = 2;
+/// From this level on, a node says what bans of its jails close elsewhere.
+pub const LEVEL_REACHES: u32 = 2;
 
 /// One entry of the replicated log.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -148,10 +150,11 @@ pub enum Op {
 impl Op {
     /// The level that it belongs to: where the cluster's is lower, some node can not read it.
     #[must_use]
-    pub const fn level(&self) -> u32 {
+    pub fn level(&self) -> u32 {
         // One that is added belongs to a new level, and is named here.
         match self {
             Op::Forget { .. } => LEVEL_FORGETTING,
+            Op::NodeSeen(record) if !record.reaches.is_empty() => LEVEL_REACHES,
             _ => LEVEL_FIRST,
         }
     }

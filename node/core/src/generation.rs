@@ -99,7 +99,7 @@ impl BanList {
             let Some(ban) = self.ban(&key) else { continue };
             let own = jails.iter().filter(|(name, _)| *name == key.jail);
             let ports = own.fold(ban.ports.clone(), |all, (_, ports)| all.union(ports));
-            let ports = list.shared_ports(&self.settings.reach.closes(ports, guarded));
+            let ports = list.shared_ports(&self.reach_of(&key.jail, &ban.origins).closes(ports, guarded));
             list.put_ban(key, Ban { ports, ..ban.clone() });
         }
         list
@@ -166,6 +166,7 @@ fn given_up(mut entry: NodeEntry) -> NodeEntry {
         addresses.clear();
     }
     entry.record.jails.clear();
+    entry.record.reaches.clear();
     NodeEntry { record: entry.record, pending: Vec::new(), untrusted: entry.untrusted, revoked: true }
 }
 

@@ -28,6 +28,7 @@ mod operator;
 pub mod outcomes;
 pub mod proposal;
 pub mod quota;
+pub mod reach;
 pub mod record;
 pub mod ruleset;
 pub mod settings;

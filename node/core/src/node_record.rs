@@ -2,6 +2,7 @@
 
 use crate::ids::NodeId;
 use crate::jail::{JailName, Ports};
+use crate::reach::Reach;
 use crate::subnet::Subnet;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -38,6 +39,9 @@ pub struct NodeRecord {
     pub resolvers: Vec<Subnet>,
     /// Its enabled jails and what they close.
     pub jails: Vec<(JailName, Ports)>,
+    /// What bans of its jails close on other nodes, where that is not what the cluster's setting says. From level
+    /// [`LEVEL_REACHES`](crate::command::LEVEL_REACHES) on.
+    pub reaches: Vec<(JailName, Reach)>,
     /// The highest level it can read.
     pub level_max: u32,
     /// What it does.

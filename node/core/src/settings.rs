@@ -3,7 +3,7 @@
 //! They are written in full when a cluster is born, so two releases with other defaults still agree;
 //! later each field is set alone, so that two operators do not undo each other.
 
-use crate::jail::Ports;
+use crate::reach::Reach;
 use crate::time::{DAY_MS, MINUTE_MS};
 
 /// What happens to offenders in private address ranges.
@@ -14,31 +14,6 @@ pub enum PrivateOffenders {
     Share,
     /// Only the node that saw them blocks them.
     Origin,
-}
-
-/// What a ban closes on nodes other than its origin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reach {
-    /// The jail's ports and those of all jails of the node; a node without jails closes all.
-    #[default]
-    Guarded,
-    /// The jail's ports only.
-    Ports,
-    /// Everything.
-    Host,
-}
-
-impl Reach {
-    /// What a ban closes on a node that did not see the attack. `ports`: the ban's, and those of the node's own jail
-    /// of that name; `guarded`: the ports of all its jails, if it has any.
-    #[must_use]
-    pub fn closes(self, ports: Ports, guarded: Option<&Ports>) -> Ports {
-        match self {
-            Reach::Host => Ports::whole_host(),
-            Reach::Ports => ports,
-            Reach::Guarded => guarded.map_or_else(Ports::whole_host, |guarded| ports.union(guarded)),
-        }
-    }
 }
 
 /// One replicated setting with its value.

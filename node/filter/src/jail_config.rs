@@ -111,6 +111,7 @@ pub fn read(mut text: JailText, host: &Host<'_>, formats: &DefaultTemplates) -> 
         ports: closed.ports,
         max_matches,
         scope: text.scope()?,
+        reach: text.reach()?,
         ignore,
     };
     let ignore_command = text.ignore_command()?;

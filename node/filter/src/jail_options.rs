@@ -18,6 +18,7 @@ use crate::reading::Host;
 use crate::time_text;
 use crate::unsupported;
 use bannkreis_core::jail::{BanPolicy, Scope};
+use bannkreis_core::reach::Reach;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::BanTime;
 
@@ -43,6 +44,17 @@ impl JailText {
             Ok(time) => Ok(time),
             Err(why) => Err(self.error("findtime", format!("findtime: {why}"))),
         }
+    }
+
+    /// What its bans close on other nodes: an option of ours.
+    pub(crate) fn reach(&self) -> Result<Option<Reach>, JailError> {
+        let Some(word) = self.text("reach").map(str::trim).filter(|word| !word.is_empty()) else {
+            return Ok(None);
+        };
+        let why = "write `ports`, and its bans close on other hosts what they close here; `guarded`, and those hosts close \
+                   what their own jails guard as well; `host`, and they close everything";
+        let reach = Reach::of_word(word);
+        reach.map(Some).ok_or_else(|| self.error("reach", format!("reach = {word} means nothing; {why}")))
     }
 
     /// Whether failures are counted with those of other hosts: an option of ours.

@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The options of a jail that have a meaning of their own; others serve `%(name)s` only.
-pub const OPTIONS: [&str; 34] = [
+pub const OPTIONS: [&str; 35] = [
     "enabled",
     "backend",
     "filter",
@@ -54,6 +54,7 @@ pub const OPTIONS: [&str; 34] = [
     "protocol",
     // Ours, not fail2ban's, which takes no notice of it.
     "scope",
+    "reach",
 ];
 
 /// Options that fail2ban's own jail.conf offers to `%(name)s` in actions, though not every action asks.

@@ -10,6 +10,7 @@ use bannkreis_core::jail::{BanPolicy, JailName, Ports};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{BanTime, Timestamp, Until};
 use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
 
 fn log_id(index: u64) -> LogId {
     LogId { leader_id: openraft::vote::leader_id_adv::LeaderId { term: 2, node_id: 7 }, index }
@@ -115,8 +116,8 @@ fn what_was_left_unfinished_goes() {
 
 /// Notes how many snapshots there are when it is asked to have kept everything.
 struct Keeper {
-    dir: std::path::PathBuf,
-    found: std::sync::Arc<std::sync::Mutex<Vec<usize>>>,
+    dir: PathBuf,
+    found: Arc<Mutex<Vec<usize>>>,
 }
 
 impl crate::Observer for Keeper {
@@ -126,7 +127,7 @@ impl crate::Observer for Keeper {
 
     fn keeping(&mut self) -> crate::Keeping {
         let (dir, found) = (self.dir.clone(), self.found.clone());
-        std::sync::Arc::new(move || found.lock().unwrap().push(complete(&dir).unwrap().len()))
+        Arc::new(move || found.lock().unwrap().push(complete(&dir).unwrap().len()))
     }
 }
 
@@ -135,9 +136,9 @@ async fn what_is_kept_of_entries_is_on_the_disk_before_a_snapshot_takes_their_pl
     use openraft::RaftSnapshotBuilder;
     use openraft::storage::RaftStateMachine;
     let dir = tempfile::tempdir().unwrap();
-    let found = std::sync::Arc::<std::sync::Mutex<Vec<usize>>>::default();
+    let found = Arc::<Mutex<Vec<usize>>>::default();
     let keeper = Keeper { dir: dir.path().to_path_buf(), found: found.clone() };
-    let time = std::sync::Arc::new(crate::cluster_time::ClusterTime::new(std::sync::Arc::new(|| 0)));
+    let time = Arc::new(crate::cluster_time::ClusterTime::new(Arc::new(|| 0)));
     let mut machine = crate::state_machine::StateMachine::open(
         dir.path().to_path_buf(),
         1,

@@ -165,7 +165,7 @@ pub(super) async fn history(
             continue;
         }
         let evidence = evidence.and_then(|record| evidence_of(&snapshot, key, &record));
-        let live = v1::WhyBan { ban: Some(snapshot.ban_info(key, ban)), evidence };
+        let live = v1::WhyBan { ban: Some(snapshot.ban_info(key, ban)), evidence, elsewhere: Vec::new() };
         let entry = Some(v1::history_entry::Entry::Live(live));
         entries.push(v1::HistoryEntry { at_ms: ban.since.0, entry });
     }

@@ -15,6 +15,7 @@ mod advice;
 mod allowing;
 mod answers;
 mod bans;
+mod closing;
 mod commands;
 mod enforcement;
 mod forgetting;

@@ -6,7 +6,8 @@ use super::answers::Snapshot;
 use super::commands::{self, Given};
 use super::{NodeApi, Peer, enforcement};
 use bannkreis_core::command::Op;
-use bannkreis_core::settings::{PrivateOffenders, Reach, Setting, Settings};
+use bannkreis_core::reach::Reach;
+use bannkreis_core::settings::{PrivateOffenders, Setting, Settings};
 use bannkreis_core::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 use bannkreis_filter::time_text;
 use bannkreis_proto::v1;
@@ -51,7 +52,7 @@ const KNOWN: &[Known] = &[
         meaning: "what a ban closes on nodes that did not see the attack: the jail's ports and those of the node's own \
                   jails, all where it has none (guarded), the jail's ports (ports), or all (host)",
         values: Values::Words(REACH),
-        shown: |settings| reach(settings.reach).to_owned(),
+        shown: |settings| settings.reach.as_str().to_owned(),
     },
     Known {
         key: "private_offenders",
@@ -179,14 +180,6 @@ impl Known {
     }
 }
 
-fn reach(reach: Reach) -> &'static str {
-    match reach {
-        Reach::Guarded => "guarded",
-        Reach::Ports => "ports",
-        Reach::Host => "host",
-    }
-}
-
 /// A setting with its value, as it is typed.
 pub(super) fn assignment(setting: &Setting) -> String {
     let mut settings = Settings::at_birth([0; 16]);
@@ -196,18 +189,6 @@ pub(super) fn assignment(setting: &Setting) -> String {
     match of_its_kind.next() {
         Some((known, value)) => format!("{}={value}", known.key),
         None => "something that can not be typed".to_owned(),
-    }
-}
-
-/// What a ban closes on nodes that did not see the attack, for people.
-pub(super) fn elsewhere(reach: Reach) -> &'static str {
-    match reach {
-        Reach::Guarded => {
-            "on other nodes the ports of their own jails are closed as well, and all ports where there are no jails \
-             (reach = guarded)"
-        }
-        Reach::Ports => "on other nodes the same ports are closed (reach = ports)",
-        Reach::Host => "on other nodes all ports are closed (reach = host)",
     }
 }
 

@@ -3,7 +3,7 @@
 use super::answers::{Snapshot, lift_command, until_ms};
 use super::bans::{Row, local_rows};
 use super::history::{ended_ban, unswept};
-use super::{About, ColdRecord, HistoryWish, NodeApi, commands, enforcement, service, settings};
+use super::{About, ColdRecord, HistoryWish, NodeApi, closing, commands, enforcement, service};
 use bannkreis_core::ban_list::{Ban, BanView};
 use bannkreis_core::change::BanKey;
 use bannkreis_core::command::Op;
@@ -82,14 +82,16 @@ pub(super) async fn why(api: &dyn NodeApi, request: v1::WhyRequest) -> Result<v1
             Some(record) => evidence_of(&snapshot, key, &record),
             None => None,
         };
-        bans.push(v1::WhyBan { ban: Some(snapshot.ban_info(key, ban)), evidence });
+        let elsewhere = closing::elsewhere(&snapshot, key, ban);
+        bans.push(v1::WhyBan { ban: Some(snapshot.ban_info(key, ban)), evidence, elsewhere });
     }
     let mut inside: Vec<v1::BanInfo> =
         found.inside.iter().map(|(key, ban)| snapshot.ban_info(key, ban)).collect();
     let mut n_inside = found.n_inside;
     for row in local_rows(&snapshot) {
         if row.subnet().contains(target) {
-            bans.push(v1::WhyBan { ban: Some(row.info(&snapshot)), evidence: own_evidence(&snapshot, &row) });
+            let (ban, evidence) = (Some(row.info(&snapshot)), own_evidence(&snapshot, &row));
+            bans.push(v1::WhyBan { ban, evidence, elsewhere: Vec::new() });
         } else {
             n_inside += 1;
             if inside.len() < INSIDE_MAX {
@@ -120,11 +122,6 @@ pub(super) async fn why(api: &dyn NodeApi, request: v1::WhyRequest) -> Result<v1
     Ok(v1::WhyResponse {
         state: Some(snapshot.state()),
         target: target.to_string(),
-        reach: if found.holding.is_empty() || snapshot.cluster.members.len() <= 1 {
-            String::new()
-        } else {
-            settings::elsewhere(snapshot.view.settings().reach).to_owned()
-        },
         lift_command: lift_all(&snapshot, target, &found),
         bans,
         inside,

@@ -5,10 +5,12 @@ use super::decode_error::{DecodeError, Inside};
 use super::fields::{at_most, list, required, text, variant};
 use super::ids::hash;
 use super::jail::decode_jail_name;
+use super::settings::decode_reach;
 use crate::v1;
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::jail::{JailName, Ports};
 use bannkreis_core::node_record::{NODE_ADDRESSES_MAX, NodeRecord, NodeRole};
+use bannkreis_core::reach::Reach;
 use bannkreis_core::subnet::Subnet;
 use bytes::Bytes;
 
@@ -42,6 +44,10 @@ fn decode_node_jail(wire: v1::node_record::Jail) -> Result<(JailName, Ports), De
     Ok((decode_jail_name(&wire.jail, "jail")?, required(wire.ports, "ports")?))
 }
 
+fn decode_node_reach(wire: v1::node_record::JailReach) -> Result<(JailName, Reach), DecodeError> {
+    Ok((decode_jail_name(&wire.jail, "jail")?, decode_reach(wire.reach, "reach")?))
+}
+
 impl From<&NodeRecord> for v1::NodeRecord {
     fn from(record: &NodeRecord) -> v1::NodeRecord {
         let jails = record.jails.iter();
@@ -59,6 +65,14 @@ impl From<&NodeRecord> for v1::NodeRecord {
                     ports: Some(ports.into()),
                 })
                 .collect(),
+            reaches: record
+                .reaches
+                .iter()
+                .map(|(jail, reach)| v1::node_record::JailReach {
+                    jail: jail.as_str().to_string(),
+                    reach: v1::Reach::from(*reach).into(),
+                })
+                .collect(),
             level_max: record.level_max,
             role: v1::NodeRole::from(record.role).into(),
         }
@@ -69,7 +83,9 @@ impl TryFrom<v1::NodeRecord> for NodeRecord {
     type Error = DecodeError;
     fn try_from(wire: v1::NodeRecord) -> Result<NodeRecord, DecodeError> {
         at_most(wire.jails.len(), "jails", NODE_JAILS_MAX)?;
+        at_most(wire.reaches.len(), "reaches", NODE_JAILS_MAX)?;
         let jails = wire.jails.into_iter().enumerate();
+        let reaches = wire.reaches.into_iter().enumerate();
         Ok(NodeRecord {
             node: NodeId(wire.node),
             name: text(wire.name, "name", NODE_NAME_BYTES_MAX)?,
@@ -83,6 +99,9 @@ impl TryFrom<v1::NodeRecord> for NodeRecord {
             resolvers: list(wire.resolvers, "resolvers", NODE_ADDRESSES_MAX)?,
             jails: jails
                 .map(|(n, jail)| decode_node_jail(jail).inside(&format!("jails[{n}]")))
+                .collect::<Result<_, _>>()?,
+            reaches: reaches
+                .map(|(n, reach)| decode_node_reach(reach).inside(&format!("reaches[{n}]")))
                 .collect::<Result<_, _>>()?,
             level_max: wire.level_max,
             role: decode_node_role(wire.role, "role")?,

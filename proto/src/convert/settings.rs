@@ -3,7 +3,8 @@
 use super::decode_error::DecodeError;
 use super::fields::{exactly, number, present, variant};
 use crate::v1;
-use bannkreis_core::settings::{PrivateOffenders, Reach, Setting, Settings};
+use bannkreis_core::reach::Reach;
+use bannkreis_core::settings::{PrivateOffenders, Setting, Settings};
 use bytes::Bytes;
 use v1::setting::Value;
 
@@ -39,7 +40,7 @@ impl From<Reach> for v1::Reach {
     }
 }
 
-fn decode_reach(wire: i32, field: &str) -> Result<Reach, DecodeError> {
+pub(crate) fn decode_reach(wire: i32, field: &str) -> Result<Reach, DecodeError> {
     match variant(wire, field)? {
         v1::Reach::Unspecified => Err(DecodeError::missing(field)),
         v1::Reach::Guarded => Ok(Reach::Guarded),

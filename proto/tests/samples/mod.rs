@@ -13,6 +13,7 @@ use bannkreis_core::judge::{NotSharedReason, Protection, Verdict};
 use bannkreis_core::node_record::{NodeRecord, NodeRole};
 use bannkreis_core::proposal::{EvidenceLine, Notice, Proposal, Report, ReportedFailure};
 use bannkreis_core::quota::Quota;
+use bannkreis_core::reach::Reach;
 use bannkreis_core::record::{Head, Record};
 use bannkreis_core::settings::Settings;
 use bannkreis_core::subnet::Subnet;
@@ -356,6 +357,7 @@ fn node_record() -> NodeRecord {
         gateways: vec![subnet("192.0.2.1")],
         resolvers: vec![subnet("192.0.2.53")],
         jails: vec![(jail("kopano-webapp"), ports()), (jail("sshd"), Ports::whole_host())],
+        reaches: vec![(jail("sshd"), Reach::Host)],
         level_max: 1,
         role: NodeRole::Witness,
     }

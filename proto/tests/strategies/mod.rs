@@ -14,8 +14,9 @@ use bannkreis_core::proposal::{
     EVIDENCE_LINES_MAX, EvidenceLine, Notice, Proposal, Report, ReportedFailure, evidence_text,
 };
 use bannkreis_core::quota::Quota;
+use bannkreis_core::reach::Reach;
 use bannkreis_core::record::{Head, Record};
-use bannkreis_core::settings::{PrivateOffenders, Reach, Setting, Settings};
+use bannkreis_core::settings::{PrivateOffenders, Setting, Settings};
 use bannkreis_core::shards::SHARD_GROUPS;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{BanTime, Timestamp, Until};
@@ -373,23 +374,33 @@ fn node_record() -> impl Strategy<Value = NodeRecord> {
     let fingerprint = prop_oneof![Just(Vec::new()), hash()];
     let role = prop_oneof![Just(NodeRole::Full), Just(NodeRole::Witness)];
     let addresses = (vec(subnet(), 0..4), vec(subnet(), 0..2), vec(subnet(), 0..2));
-    (node(), text(), text(), fingerprint, addresses, vec((jail(), ports()), 0..4), any::<u32>(), role)
-        .prop_map(
-            |(node, name, address, key_fingerprint, (own, gateways, resolvers), jails, level_max, role)| {
-                NodeRecord {
-                    node,
-                    name,
-                    address,
-                    key_fingerprint,
-                    own,
-                    gateways,
-                    resolvers,
-                    jails,
-                    level_max,
-                    role,
-                }
-            },
-        )
+    let jails = (vec((jail(), ports()), 0..4), vec((jail(), reach()), 0..3));
+    (node(), text(), text(), fingerprint, addresses, jails, any::<u32>(), role).prop_map(
+        |(
+            node,
+            name,
+            address,
+            key_fingerprint,
+            (own, gateways, resolvers),
+            (jails, reaches),
+            level_max,
+            role,
+        )| {
+            NodeRecord {
+                node,
+                name,
+                address,
+                key_fingerprint,
+                own,
+                gateways,
+                resolvers,
+                jails,
+                reaches,
+                level_max,
+                role,
+            }
+        },
+    )
 }
 
 fn settings() -> impl Strategy<Value = Settings> {

@@ -87,8 +87,10 @@ impl Warden {
     }
 
     pub(super) fn reach_of_brought(&self, key: &BanKey, ban: &Ban) -> Ports {
-        let formerly = self.brought_along.as_ref().map_or(self.node, |brought| brought.formerly);
-        self.reach_as(formerly, key, ban)
+        match &self.brought_along {
+            Some(brought) => self.reach_as(brought.formerly, &brought.former, key, ban),
+            None => self.reach_as(self.node, &self.view, key, ban),
+        }
     }
 
     fn is_held_for_the_cluster(&self, now: Timestamp, key: &BanKey, ban: &Ban) -> bool {

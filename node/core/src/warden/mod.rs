@@ -17,6 +17,7 @@ mod failures;
 mod notices;
 mod outbox;
 mod overrides;
+mod reaching;
 mod render;
 mod reports;
 mod served;
@@ -32,6 +33,7 @@ use crate::event::{Configuration, Effect, Event, Notable, OutboxEntry, Override}
 use crate::failure::{SourceId, SourcePosition};
 use crate::ids::NodeId;
 use crate::jail::{Jail, JailName, Ports};
+use crate::reach::Reach;
 use crate::ruleset::{Chain, Ruleset};
 use crate::subnet::Subnet;
 use crate::subnet_map::SubnetMap;
@@ -83,6 +85,8 @@ pub struct Warden {
     configured: bool,
     /// The union of what this host's jails close: what `reach = guarded` closes here.
     guarded_ports: Ports,
+    /// What nodes say of the reach of their jails, as it was rendered last.
+    reaches: Vec<(NodeId, Vec<(JailName, Reach)>)>,
     local_protected: SubnetMap<LocalProtection>,
     tally: Tally,
     outbox: Outbox,
@@ -131,6 +135,7 @@ impl Warden {
             observe: false,
             configured: false,
             guarded_ports: Ports::none(),
+            reaches: Vec::new(),
             local_protected: SubnetMap::default(),
             tally: Tally::default(),
             outbox: Outbox::with(kept),
@@ -340,8 +345,10 @@ impl Warden {
                 Change::Trusted { node } => {
                     judge_all |= *node == self.node;
                 }
-                Change::Allowed(_) | Change::Disallowed { .. } | Change::NodeChanged { .. } => {
+                Change::Allowed(_) | Change::Disallowed { .. } => judge_all = true,
+                Change::NodeChanged { .. } => {
                     judge_all = true;
+                    render_all |= self.are_other_reaches();
                 }
                 Change::SettingsChanged => {
                     judge_all = true;
@@ -378,6 +385,7 @@ impl Warden {
         for lift in &lifts {
             self.on_lifted(now, lift, effects);
         }
+        self.are_other_reaches();
         self.refresh_protection(now.cluster, effects);
         self.settle_all(now, effects);
         self.render_all(now.cluster, effects);

@@ -62,14 +62,14 @@ impl Notices {
         &self,
         subnet: Subnet,
         now: Timestamp,
-    ) -> impl Iterator<Item = (&BanKey, &Ports, Timestamp)> {
+    ) -> impl Iterator<Item = (&BanKey, NodeId, &Ports, Timestamp)> {
         let first = BanKey { subnet, jail: crate::jail::JailName::lowest() };
         self.honoured.range(first..).take_while(move |(key, _)| key.subnet == subnet).flat_map(
             move |(key, by_origin)| {
                 by_origin
-                    .values()
-                    .filter(move |honoured| honoured.until >= now)
-                    .map(move |honoured| (key, &honoured.ports, honoured.until))
+                    .iter()
+                    .filter(move |(_, honoured)| honoured.until >= now)
+                    .map(move |(origin, honoured)| (key, *origin, &honoured.ports, honoured.until))
             },
         )
     }

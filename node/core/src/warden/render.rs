@@ -5,10 +5,8 @@
 //! that blocks, then bans, this node's own blocks, and peers' notices together.
 
 use super::{LocalProtection, Warden};
-use crate::ban_list::Ban;
-use crate::change::BanKey;
+use crate::ban_list::Origin;
 use crate::event::{Effect, OverrideKind};
-use crate::ids::NodeId;
 use crate::jail::{JailName, Ports};
 use crate::ruleset::{Chain, Element, FirewallDelta};
 use crate::subnet::Subnet;
@@ -153,10 +151,10 @@ impl Warden {
                 ports: entry.ports.clone(),
                 until: entry.until,
             });
-        let noticed = self.notices.of_subnet(subnet, now).map(|(key, ports, until)| Want {
-            jail: key.jail.clone(),
-            ports: self.reach_elsewhere(&key.jail, ports),
-            until: Until::At(until),
+        let noticed = self.notices.of_subnet(subnet, now).map(|(key, origin, ports, until)| {
+            let until = Until::At(until);
+            let reach = self.view.reach_of(&key.jail, &[Origin { node: origin, until }]);
+            Want { jail: key.jail.clone(), ports: self.reach_elsewhere(reach, &key.jail, ports), until }
         });
         let brought = self.brought_along_of(now, subnet).map(|(key, ban)| Want {
             jail: key.jail.clone(),
@@ -164,28 +162,6 @@ impl Warden {
             until: ban.until,
         });
         join(blocked.into_iter().chain(bans).chain(provisional).chain(noticed).chain(brought), now)
-    }
-
-    /// What a ban closes here: on the host that saw the attack, and for a jail of this host's own, the
-    /// jail's ports; elsewhere what the reach says.
-    fn reach_of_ban(&self, key: &BanKey, ban: &Ban) -> Ports {
-        self.reach_as(self.node, key, ban)
-    }
-
-    /// The same on a node that was called `own` when the ban was made.
-    pub(super) fn reach_as(&self, own: NodeId, key: &BanKey, ban: &Ban) -> Ports {
-        if ban.origins.iter().any(|origin| origin.node == own) {
-            let own = self.jails.get(&key.jail).map_or_else(Ports::none, |jail| jail.ports.clone());
-            return ban.ports.union(&own);
-        }
-        self.reach_elsewhere(&key.jail, &ban.ports)
-    }
-
-    fn reach_elsewhere(&self, jail: &JailName, ports: &Ports) -> Ports {
-        let own = self.jails.get(jail).map_or_else(Ports::none, |own| own.ports.clone());
-        let ports = ports.union(&own);
-        let guarded = Some(&self.guarded_ports).filter(|_| !self.jails.is_empty());
-        self.view.settings().reach.closes(ports, guarded)
     }
 
     fn is_protected_here(&self, now: Timestamp, subnet: Subnet) -> bool {

@@ -9,6 +9,7 @@ use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
 use bannkreis_core::jail::{BanPolicy, Growth, Jail, JailName, PortRange, Ports, Protocol, Scope};
 use bannkreis_core::node_record::NodeRecord;
 use bannkreis_core::proposal::Proposal;
+use bannkreis_core::reach::Reach;
 use bannkreis_core::settings::{Setting, Settings};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{BanTime, SECOND_MS, Timestamp, Until};
@@ -53,6 +54,7 @@ pub(crate) fn jail(max_retry: u32, ban_ms: u64) -> Jail {
         ports: Ports::tcp(&[22]),
         max_matches: 3,
         scope: Scope::Cluster,
+        reach: None,
         ignore: Vec::new(),
     }
 }
@@ -194,6 +196,11 @@ pub(crate) fn op(index: u64) -> impl Strategy<Value = Op> {
         1 => (1u64..5, 0u8..6).prop_map(|(node, own)| {
             let own = vec![offender_number(own)];
             Op::NodeSeen(NodeRecord { node: NodeId(node), own, ..NodeRecord::default() })
+        }),
+        1 => (1u64..5, 0u8..2, 0usize..4).prop_map(|(node, jail, reach)| {
+            let reach = [None, Some(Reach::Ports), Some(Reach::Guarded), Some(Reach::Host)][reach];
+            let reaches = reach.map(|reach| (jail_name(jail), reach)).into_iter().collect();
+            Op::NodeSeen(NodeRecord { node: NodeId(node), reaches, ..NodeRecord::default() })
         }),
         1 => Just(Op::Sweep),
     ]

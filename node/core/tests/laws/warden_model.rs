@@ -8,8 +8,8 @@ use bannkreis_core::failure::{Failure, SourcePosition};
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::jail::{BanPolicy, Jail, JailName, Ports, Scope};
 use bannkreis_core::proposal::Notice;
+use bannkreis_core::reach::Reach;
 use bannkreis_core::ruleset::{FirewallDelta, Ruleset};
-use bannkreis_core::settings::Reach;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{BanTime, Now, SECOND_MS, Timestamp, Until};
 use bannkreis_core::warden::Warden;
@@ -62,6 +62,7 @@ fn jail(n: u8, ignored: u8) -> Jail {
         ports: jail_ports(n),
         max_matches: 2,
         scope: Scope::Cluster,
+        reach: None,
         ignore: (ignored < 6).then(|| offender_number(ignored)).into_iter().collect(),
     }
 }
@@ -97,11 +98,21 @@ fn sources(warden: &Warden, config: &Configuration, now: Timestamp, subnet: Subn
             .find(|jail| jail.name == *name)
             .map_or_else(Ports::none, |jail| jail.ports.clone())
     };
-    let elsewhere = |name: &JailName, ports: &Ports| match view.settings().reach {
-        Reach::Host => Ports::whole_host(),
-        _ if config.jails.is_empty() => Ports::whole_host(),
-        Reach::Guarded => config.jails.iter().fold(ports.clone(), |all, jail| all.union(&jail.ports)),
-        Reach::Ports => ports.union(&own_ports(name)),
+    let said = |origin: NodeId, name: &JailName| {
+        let record = view.node(origin).map(|entry| &entry.record.reaches);
+        let of_jail = record.and_then(|reaches| reaches.iter().find(|(jail, _)| jail == name));
+        of_jail.map_or(view.settings().reach, |(_, reach)| *reach)
+    };
+    let elsewhere = |origins: &[NodeId], name: &JailName, ports: &Ports| {
+        let reaches: Vec<Reach> = origins.iter().map(|origin| said(*origin, name)).collect();
+        let guarded = || config.jails.iter().fold(ports.clone(), |all, jail| all.union(&jail.ports));
+        if reaches.contains(&Reach::Host) {
+            Ports::whole_host()
+        } else if reaches.contains(&Reach::Guarded) {
+            if config.jails.is_empty() { Ports::whole_host() } else { guarded() }
+        } else {
+            ports.union(&own_ports(name))
+        }
     };
     let mut sources = Vec::new();
     for (outer, decision) in warden.overrides().iter().filter(|(outer, _)| *outer == subnet) {
@@ -112,17 +123,20 @@ fn sources(warden: &Warden, config: &Configuration, now: Timestamp, subnet: Subn
     }
     for (key, ban) in view.bans().filter(|(key, _)| key.subnet == subnet) {
         let is_own = ban.origins.iter().any(|origin| origin.node == warden.node());
-        let ports =
-            if is_own { ban.ports.union(&own_ports(&key.jail)) } else { elsewhere(&key.jail, &ban.ports) };
+        let origins: Vec<NodeId> = ban.origins.iter().map(|origin| origin.node).collect();
+        let ports = match is_own {
+            true => ban.ports.union(&own_ports(&key.jail)),
+            false => elsewhere(&origins, &key.jail, &ban.ports),
+        };
         sources.push(Source { jail: key.jail.clone(), ports, until: ban.until });
     }
     for entry in warden.outbox().filter(|entry| entry.key.subnet == subnet) {
         let (jail, ports) = (entry.key.jail.clone(), entry.ports.clone());
         sources.push(Source { jail, ports, until: entry.until });
     }
-    for (key, _, until) in warden.notices(now).filter(|(key, _, _)| key.subnet == subnet) {
+    for (key, origin, until) in warden.notices(now).filter(|(key, _, _)| key.subnet == subnet) {
         let n = u8::from(key.jail == jail_name(1));
-        let ports = elsewhere(&key.jail, &jail_ports(n));
+        let ports = elsewhere(&[origin], &key.jail, &jail_ports(n));
         sources.push(Source { jail: key.jail.clone(), ports, until: Until::At(until) });
     }
     sources.retain(|source| !source.until.is_over(now));

@@ -3,7 +3,11 @@
 use super::commanding::{ban, ban_request};
 use super::made_up::{MadeUp, root};
 use crate::control::{settings, why};
-use bannkreis_core::settings::Reach;
+use bannkreis_core::command::Op;
+use bannkreis_core::ids::NodeId;
+use bannkreis_core::jail::{JailName, Ports};
+use bannkreis_core::node_record::NodeRecord;
+use bannkreis_core::reach::Reach;
 use bannkreis_proto::v1::{self, CommandOutcome};
 use tonic::Code;
 
@@ -46,14 +50,36 @@ async fn a_value_that_makes_no_sense_changes_nothing() {
 }
 
 #[tokio::test]
-async fn why_says_what_a_ban_closes_elsewhere() {
+async fn why_says_what_a_ban_closes_on_each_of_the_other_nodes() {
     let api = MadeUp::new();
     let asked = async |target: &str| {
-        why::why(&api, v1::WhyRequest { target: target.to_owned() }).await.unwrap().reach
+        let answer = why::why(&api, v1::WhyRequest { target: target.to_owned() }).await.unwrap();
+        let closings = answer.bans.into_iter().flat_map(|ban| ban.elsewhere);
+        closings.map(|closing| (closing.ports, closing.nodes.join(" "), closing.reach)).collect::<Vec<_>>()
     };
-    ban(&api, ban_request(&["192.0.2.7"])).await;
-    assert!(asked("192.0.2.7").await.contains("reach = guarded"));
-    set(&api, &[("reach", "host")]).await.unwrap();
-    assert!(asked("192.0.2.7").await.contains("all ports are closed (reach = host)"));
-    assert_eq!(asked("192.0.2.8").await, "");
+    let told = |ports: &str, nodes: &str, reach: &str| (ports.to_owned(), nodes.to_owned(), reach.to_owned());
+    let jail = |name| JailName::new(name).unwrap();
+    let seen = |node, name: &str, jails, reaches| {
+        let own = vec![format!("198.51.100.{node}").parse().unwrap()];
+        let record = NodeRecord {
+            node: NodeId(node),
+            name: name.to_owned(),
+            own,
+            jails,
+            reaches,
+            ..NodeRecord::default()
+        };
+        api.apply(vec![Op::NodeSeen(record)]);
+    };
+    seen(1, "kopano", vec![(jail("web"), Ports::tcp(&[443]))], Vec::new());
+    seen(2, "kerio", vec![(jail("mail"), Ports::tcp(&[25])), (jail("web"), Ports::tcp(&[80]))], Vec::new());
+    ban(&api, v1::BanRequest { jail: "web".to_owned(), ..ban_request(&["192.0.2.7"]) }).await;
+    let guarded = [told("25,80,443/tcp", "kerio", "guarded"), told("all ports", "mx1", "guarded")];
+    assert_eq!(asked("192.0.2.7").await, guarded);
+    set(&api, &[("reach", "ports")]).await.unwrap();
+    assert_eq!(asked("192.0.2.7").await, [told("80,443/tcp", "kerio mx1", "ports")]);
+    // The node that asked for it says something else of that jail.
+    seen(1, "kopano", vec![(jail("web"), Ports::tcp(&[443]))], vec![(jail("web"), Reach::Host)]);
+    assert_eq!(asked("192.0.2.7").await, [told("all ports", "kerio mx1", "host")]);
+    assert_eq!(asked("192.0.2.8").await, []);
 }

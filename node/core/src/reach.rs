@@ -1,0 +1,73 @@
+//! Reach: what a ban closes on nodes other than those whose logs have seen the attack.
+//!
+//! The cluster's setting says it for all jails, and a node for its own. Not for what is closed where the attack was seen:
+//! that are the jail's ports there (`warden/render.rs` puts the two together).
+
+use crate::ban_list::{BanList, Origin};
+use crate::jail::{JailName, Ports};
+
+/// What a ban closes on nodes other than its origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// The jail's ports and those of all jails of the node; a node without jails closes all.
+    #[default]
+    Guarded,
+    /// The jail's ports only.
+    Ports,
+    /// Everything.
+    Host,
+}
+
+impl Reach {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reach::Guarded => "guarded",
+            Reach::Ports => "ports",
+            Reach::Host => "host",
+        }
+    }
+
+    /// The one that `word` stands for.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Reach> {
+        [Reach::Guarded, Reach::Ports, Reach::Host].into_iter().find(|reach| reach.as_str() == word)
+    }
+
+    /// The one that closes more.
+    #[must_use]
+    pub fn or_wider(self, other: Reach) -> Reach {
+        let rank = |reach| match reach {
+            Reach::Ports => 0,
+            Reach::Guarded => 1,
+            Reach::Host => 2,
+        };
+        if rank(other) > rank(self) { other } else { self }
+    }
+
+    /// What a ban closes on a node that did not see the attack. `ports`: the ban's, and those of the node's own jail
+    /// of that name; `guarded`: the ports of all its jails, if it has any.
+    #[must_use]
+    pub fn closes(self, ports: Ports, guarded: Option<&Ports>) -> Ports {
+        match self {
+            Reach::Host => Ports::whole_host(),
+            Reach::Ports => ports,
+            Reach::Guarded => guarded.map_or_else(Ports::whole_host, |guarded| ports.union(guarded)),
+        }
+    }
+}
+
+impl BanList {
+    /// What a ban of `jail` closes on nodes other than its origins: the widest of what these say of their jail, where
+    /// one that says nothing means the setting.
+    #[must_use]
+    pub fn reach_of(&self, jail: &JailName, origins: &[Origin]) -> Reach {
+        let said = origins.iter().map(|origin| {
+            let record = self.node(origin.node).map(|entry| &entry.record);
+            let of_jail = record.and_then(|record| record.reaches.iter().find(|(name, _)| name == jail));
+            of_jail.map_or(self.settings().reach, |(_, reach)| *reach)
+        });
+        said.reduce(Reach::or_wider).unwrap_or(self.settings().reach)
+    }
+}
