@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// What a new log file may be read by: its owner and its group. It quotes logs of others.
@@ -48,6 +49,18 @@ impl DaemonLog {
             ))
         })?;
         Ok(DaemonLog { file: Some(Arc::new(LogFile { path: path.to_owned(), open: Mutex::new(open) })) })
+    }
+
+    /// What writes into this log whatever is told that `filter` lets pass: time, level and text, as `recidive` reads
+    /// them.
+    #[must_use]
+    pub fn subscriber(self, filter: EnvFilter) -> impl tracing::Subscriber + Send + Sync {
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_target(false)
+            .with_ansi(false)
+            .with_writer(self)
+            .finish()
     }
 
     /// Goes on in the file that has the log's name now. When there is none and none can be made, it goes on in the
@@ -209,7 +222,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("log");
         let log = DaemonLog::to_file(&path).expect("it can be opened");
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log).finish();
+        let subscriber = log.subscriber(EnvFilter::new("info"));
         let nasty = "a\u{202e}b\u{2028}c\u{2066}d\u{200b}e\rf\u{9b}g\u{1b}[31mh";
         tracing::subscriber::with_default(subscriber, || tracing::warn!("user {nasty} and {}", "grüße 你好"));
         let written = fs::read_to_string(&path).expect("read");

@@ -57,15 +57,12 @@ fn set_up_log(config: &NodeConfig) -> Result<DaemonLog, startup::StartupError> {
     // openraft writes several lines per heartbeat; only what it warns of is for people.
     let level = config.log.level.as_str();
     let filter = EnvFilter::new(format!("{level},openraft=error,sled=warn,h2=warn,hyper=warn,tower=warn"));
-    let format = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     let log = match &config.log.target {
         LogTarget::Stderr => DaemonLog::to_stderr(),
         LogTarget::File(path) => DaemonLog::to_file(path)?,
     };
-    match &config.log.target {
-        LogTarget::Stderr => format.with_writer(log.clone()).init(),
-        LogTarget::File(_) => format.with_ansi(false).with_writer(log.clone()).init(),
-    }
+    tracing::subscriber::set_global_default(log.clone().subscriber(filter))
+        .map_err(startup::StartupError::of)?;
     Ok(log)
 }
 
