@@ -69,6 +69,7 @@ impl NodeApi for Door {
             warnings: [warnings(&running), self.lives.not_joined().into_iter().collect()].concat(),
             halted: running.raft.status().halted,
             sources: sources(&running),
+            given_up: running.given_up.by_jail(),
             apart: spectating::apart(&running, &self.lives.config().state_dir),
         }
     }

@@ -3,6 +3,7 @@
 
 use crate::borders::{Clock, LineSink};
 use crate::event_loop::LoopHandle;
+use crate::given_up::GivenUp;
 use crate::second_look::SecondLook;
 use bannkreis_core::event::Event;
 use bannkreis_core::failure::{Failure, LogLine, SourceId, SourcePosition};
@@ -18,6 +19,7 @@ const FAILURES_PER_EVENT_MAX: usize = 1_000;
 pub struct FilterSink {
     filters: LogFilters,
     failures: Failures,
+    given_up: Arc<GivenUp>,
     clock: Arc<dyn Clock>,
 }
 
@@ -29,16 +31,17 @@ struct Failures {
 }
 
 impl FilterSink {
-    /// A sink for `filters`, each with the sources whose lines it judges.
+    /// A sink for `filters`, each with the sources whose lines it judges; `given_up` knows them in the same order.
     #[must_use]
     pub fn new(
         filters: Vec<(Filter, Vec<SourceId>)>,
+        given_up: Arc<GivenUp>,
         second_look: SecondLook,
         events: LoopHandle,
         clock: Arc<dyn Clock>,
     ) -> FilterSink {
         let failures = Failures { found: Vec::new(), second_look, events };
-        FilterSink { filters: LogFilters::new(filters), failures, clock }
+        FilterSink { filters: LogFilters::new(filters), failures, given_up, clock }
     }
 }
 
@@ -74,6 +77,8 @@ impl LineSink for FilterSink {
 
     fn end_of_batch(&mut self, source: SourceId, read_up_to: SourcePosition) {
         self.failures.hand_over();
+        let gave_up = self.filters.filters().iter().map(|filter| filter.counts().gave_up);
+        self.given_up.note(gave_up, self.clock.boottime_ms());
         for named in self.filters.take_named() {
             self.failures.second_look.look_up(named);
         }

@@ -22,6 +22,7 @@ pub mod configuring;
 pub mod event_loop;
 pub mod filter_sink;
 pub mod firewall_worker;
+pub mod given_up;
 pub mod history;
 pub mod housekeeping;
 pub mod ignored_names;

@@ -178,6 +178,16 @@ fn harmless(text: &str) -> String {
     harmless
 }
 
+/// The lines that the daemon's log holds after `tell`.
+#[cfg(test)]
+pub(crate) fn log_of(tell: impl FnOnce()) -> Vec<String> {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("log");
+    let log = DaemonLog::to_file(&path).expect("it can be opened");
+    tracing::subscriber::with_default(log.subscriber(EnvFilter::new("debug")), tell);
+    std::fs::read_to_string(path).expect("text").lines().map(str::to_owned).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

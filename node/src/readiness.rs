@@ -223,6 +223,7 @@ mod tests {
             halted: None,
             apart: None,
             sources: Vec::new(),
+            given_up: Vec::new(),
         };
         let cluster = ClusterFacts {
             cluster: ClusterId([1; 16]),

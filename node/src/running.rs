@@ -13,6 +13,7 @@ use crate::control::remote::{self, LateApi};
 use crate::event_loop::{EventLoop, LoopHandle};
 use crate::filter_sink::FilterSink;
 use crate::firewall_worker::FirewallWorker;
+use crate::given_up::GivenUp;
 use crate::host::HostFacts;
 use crate::housekeeping::{self, OwnCounts};
 use crate::ignored_names::IgnoredNames;
@@ -76,6 +77,8 @@ pub struct Running {
     pub sources: Arc<OpenSources>,
     /// Which jail reads which source.
     pub readers: Vec<startup::Reader>,
+    /// What its filters gave up.
+    pub given_up: Arc<GivenUp>,
     /// What the configuration warns of.
     pub warnings: Vec<String>,
     /// It counts and shows, but blocks nothing.
@@ -239,6 +242,7 @@ impl Running {
             clock,
             sources,
             readers: Vec::new(),
+            given_up: Arc::default(),
             warnings,
             observe,
             is_witness: config.role == Role::Witness,
@@ -256,11 +260,17 @@ impl Running {
         let reading = startup::sources_of(setup.jails, &running.store, config.catch_up);
         let new_sources = reading.new_sources();
         running.readers = reading.readers;
+        running.given_up = Arc::new(GivenUp::new(reading.filter_names));
         let tell = running.events.clone();
         let second_look =
             SecondLook::new(questions, names, Arc::new(move |event| tell.send(event)), running.clock.clone());
-        let sink =
-            FilterSink::new(reading.filters, second_look, running.events.clone(), running.clock.clone());
+        let sink = FilterSink::new(
+            reading.filters,
+            running.given_up.clone(),
+            second_look,
+            running.events.clone(),
+            running.clock.clone(),
+        );
         let handle = FileSources::start(reading.specs, Box::new(sink), running.clock.clone())
             .map_err(StartupError::of)?;
         startup::store_beginnings(&new_sources, &handle, &running.store)?;

@@ -167,6 +167,8 @@ pub fn open_store(state_dir: &Path) -> Result<LocalStore, StartupError> {
 pub struct Reading {
     /// Each jail's filter, with the sources whose lines it judges.
     pub filters: Vec<(Filter, Vec<SourceId>)>,
+    /// Their jails and names, in the same order.
+    pub filter_names: Vec<(JailName, String)>,
     /// The files, each once.
     pub specs: Vec<SourceSpec>,
     /// Which jail reads which source.
@@ -188,7 +190,7 @@ pub fn sources_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) ->
     let mut ids: BTreeMap<PathBuf, SourceId> = BTreeMap::new();
     let mut specs = Vec::new();
     let mut readers = Vec::new();
-    let mut filters = Vec::new();
+    let (mut filters, mut filter_names) = (Vec::new(), Vec::new());
     for jail in jails {
         let mut read = Vec::new();
         let reader = match &jail.log_place {
@@ -206,8 +208,9 @@ pub fn sources_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) ->
             read.push(id);
         }
         filters.push((jail.filter, read));
+        filter_names.push((jail.jail.name, jail.filter_name));
     }
-    Reading { filters, specs, readers }
+    Reading { filters, filter_names, specs, readers }
 }
 
 /// Stores where each new source begins, durably: a node that dies right after its first start must not begin

@@ -106,11 +106,18 @@ fn jail_row(jail: &JailStatus) -> Vec<Cell> {
     ]
 }
 
-/// What keeps a jail from reading.
+/// What keeps a jail from reading, or from judging what it reads.
 fn trouble(jail: &JailStatus) -> String {
     let failing = jail.sources.iter().filter(|source| !source.error.is_empty());
     let sentences = failing.map(|source| format!("{}: {}", shown(&source.name), shown(&source.error)));
-    sentences.collect::<Vec<_>>().join("; ")
+    sentences.chain(given_up(jail, " given up")).collect::<Vec<_>>().join("; ")
+}
+
+/// How many searches its filter gave up, why, and what that means, if there are any; `verb` follows their number.
+fn given_up(jail: &JailStatus, verb: &str) -> Option<String> {
+    let searches = counted(jail.n_given_up, "search", "searches");
+    let sentence = || format!("{searches}{verb} after too many steps: such a line counts as no failure");
+    (jail.n_given_up > 0).then(sentence)
 }
 
 fn one_jail(jail: &JailStatus, style: &Style) -> String {
@@ -125,6 +132,9 @@ fn one_jail(jail: &JailStatus, style: &Style) -> String {
     if jail.is_here {
         line("failing now", &counted(jail.n_failing, "offender", "offenders"));
         line("failures", &format!("{} since the daemon's start", jail.n_failures));
+        if let Some(searches) = given_up(jail, "") {
+            line("given up", &searches);
+        }
         line("blocked", &format!("{} by this host's own logs, since the daemon's start", jail.n_blocked));
         let times = if jail.max_retry <= 1 {
             "the first failure".to_owned()
@@ -167,6 +177,7 @@ fn jail_json(jail: &JailStatus, with_banned: bool) -> Value {
         "n_failures": jail.n_failures,
         "n_banned": jail.n_banned,
         "n_blocked": jail.n_blocked,
+        "n_given_up": jail.n_given_up,
         "max_retry": jail.is_here.then_some(jail.max_retry),
         "find_time_ms": jail.is_here.then_some(jail.find_time_ms),
         "ban_time_ms": jail.ban_time_ms,

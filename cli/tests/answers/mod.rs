@@ -74,6 +74,7 @@ pub(crate) fn status() -> StatusResponse {
             error: "permission denied".to_owned(),
         }],
         banned: Vec::new(),
+        n_given_up: 3,
     };
     let kerio = JailStatus {
         name: "spam-unknownrcpt".to_owned(),

@@ -32,6 +32,8 @@ pub struct LoadedJail {
     pub jail: Jail,
     /// What judges its lines.
     pub filter: Filter,
+    /// The filter's name as the jail gives it, with its parameters.
+    pub filter_name: String,
     /// What it reads: at least one file that is there, each once.
     pub logs: Vec<LogFile>,
     /// The line that says so, as `file:line`.
@@ -119,6 +121,7 @@ fn with_logs(read: ReadJail, warnings: &mut Vec<String>) -> Result<LoadedJail, S
     Ok(LoadedJail {
         jail: read.jail,
         filter: read.filter,
+        filter_name: read.filter_name,
         logs,
         log_place,
         use_dns: read.use_dns,

@@ -300,6 +300,8 @@ pub struct NodeFacts {
     pub halted: Option<String>,
     /// What its jails read.
     pub sources: Vec<SourceFacts>,
+    /// Searches that its filters gave up at their limit of steps, by jail, where there are any.
+    pub given_up: Vec<(JailName, u64)>,
     /// Why it takes no part in its cluster, and what to type: a sentence.
     pub apart: Option<String>,
 }

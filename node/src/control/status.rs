@@ -112,6 +112,8 @@ fn jails(snapshot: &Snapshot, census: &Census) -> BTreeMap<JailName, v1::JailSta
                 error: source.error.clone().unwrap_or_default(),
             })
             .collect();
+        let given_up = snapshot.node.given_up.iter().find(|(name, _)| *name == jail.name);
+        status.n_given_up = given_up.map_or(0, |(_, n)| *n);
     }
     for (name, n_bans) in &census.by_jail {
         jails.entry(name.clone()).or_default().n_banned = *n_bans;

@@ -2,7 +2,7 @@
 //! and judged by the filter that is built in, so that neither can be changed without the other.
 
 use super::*;
-use crate::log_file::DaemonLog;
+use crate::log_file::log_of;
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::failure::{LogLine, SourceId, SourcePosition};
@@ -15,7 +15,6 @@ use bannkreis_filter::tree::MemoryTree;
 use jiff::tz::TimeZone;
 use std::path::Path;
 use std::time::SystemTime;
-use tracing_subscriber::EnvFilter;
 
 /// The cluster's time in these lines; the log writes its own in front.
 const NOW: Timestamp = Timestamp(1_000_000_000_000);
@@ -26,15 +25,6 @@ fn key(subnet: &str, jail: &str) -> BanKey {
 
 fn blocked(subnet: &str, jail: &str, until: Until, n_told: u32, evidence: &str) -> Notable {
     Notable::Blocked { key: key(subnet, jail), until, failures: 5, n_told, evidence: evidence.to_owned() }
-}
-
-/// What the daemon's log holds after `tell`.
-fn log_of(tell: impl FnOnce()) -> Vec<String> {
-    let directory = tempfile::tempdir().expect("temporary directory");
-    let path = directory.path().join("log");
-    let log = DaemonLog::to_file(&path).expect("it can be opened");
-    tracing::subscriber::with_default(log.subscriber(EnvFilter::new("debug")), tell);
-    std::fs::read_to_string(path).expect("text").lines().map(str::to_owned).collect()
 }
 
 /// Whom the jail `recidive` blames for each of `lines`, read from a file that they are appended to.

@@ -245,6 +245,7 @@ async fn status_counts_here_and_everywhere() {
     let jails: Vec<(&str, bool, u64)> =
         answer.jails.iter().map(|jail| (jail.name.as_str(), jail.is_here, jail.n_banned)).collect();
     assert_eq!(jails, [("kerio", false, 2), ("kopano-webapp", true, 0)]);
+    assert_eq!(answer.jails.iter().map(|jail| jail.n_given_up).collect::<Vec<_>>(), [0, 3]);
     let one = status::status(&api, v1::StatusRequest { jail: "kerio".to_owned() }).await.unwrap();
     assert_eq!(one.jails[0].banned, ["192.0.2.8", "192.0.2.9"]);
     let none = status::status(&api, v1::StatusRequest { jail: "shsd".to_owned() }).await.unwrap_err();

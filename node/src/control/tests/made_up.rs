@@ -277,6 +277,7 @@ impl NodeApi for MadeUp {
             warnings: Vec::new(),
             halted: self.halted.clone(),
             sources: Vec::new(),
+            given_up: vec![(JailName::new("kopano-webapp").expect("a name"), 3)],
             apart: None,
         }
     }
