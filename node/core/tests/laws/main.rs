@@ -8,6 +8,7 @@ mod brought_along;
 mod flooding;
 mod generated;
 mod generations;
+mod growing;
 mod histories;
 mod judging;
 mod known_offenders;
