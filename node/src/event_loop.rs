@@ -132,6 +132,17 @@ pub struct EventQueue {
     handle: LoopHandle,
 }
 
+#[cfg(test)]
+impl EventQueue {
+    /// The next event, if one comes within `time`.
+    pub(crate) fn next_event(&self, time: Duration) -> Option<Event> {
+        match self.queue.recv_timeout(time) {
+            Ok(Input::Event(event)) => Some(*event),
+            _ => None,
+        }
+    }
+}
+
 /// The warden with everything its effects need.
 pub struct EventLoop {
     /// The warden.

@@ -85,3 +85,127 @@ impl LineSink for FilterSink {
         self.failures.second_look.read_up_to(source, read_up_to);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::borders::Names;
+    use crate::config::jails;
+    use crate::event_loop::EventQueue;
+    use crate::source::FileSources;
+    use crate::startup;
+    use bannkreis_core::time::{Now, Timestamp};
+    use jiff::civil;
+    use jiff::tz::TimeZone;
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::net::IpAddr;
+    use std::time::Duration;
+
+    /// Nothing takes longer, on the slowest machine.
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// The end of the day on which the lines were written.
+    struct Evening;
+
+    impl Clock for Evening {
+        fn wall(&self) -> Timestamp {
+            milliseconds("2026-11-20T23:00:00Z".parse().expect("a time"))
+        }
+        fn boottime_ms(&self) -> u64 {
+            1_000_000
+        }
+        fn now(&self) -> Now {
+            Now { wall: self.wall(), cluster: self.wall(), estimated: false }
+        }
+    }
+
+    struct NoNames;
+
+    impl Names for NoNames {
+        fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, String> {
+            Err(format!("{name} is not asked for"))
+        }
+    }
+
+    fn milliseconds(at: jiff::Timestamp) -> Timestamp {
+        Timestamp(u64::try_from(at.as_millisecond()).expect("after 1970"))
+    }
+
+    /// The failures that come in time, until there are so many.
+    fn failures(queue: &EventQueue, n: usize) -> Vec<Failure> {
+        let mut found = Vec::new();
+        while found.len() < n
+            && let Some(event) = queue.next_event(DEADLINE)
+        {
+            if let Event::Failures(failures) = event {
+                found.extend(failures);
+            }
+        }
+        found
+    }
+
+    /// From the files of the configuration and the log to what the warden is told.
+    #[test]
+    fn logtimezone_decides_when_a_line_was_written_in_the_jail_that_has_it() {
+        let zones = [
+            ("here", ""),
+            ("utc", "logtimezone = UTC\n"),
+            ("east", "logtimezone = UTC+0530\n"),
+            ("west", "logtimezone = -0330\n"),
+            ("named", "logtimezone = CET\n"),
+        ];
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let at = |name: &str| directory.path().join(name);
+        let log = at("door.log");
+        let jail_of = |(name, option): (&str, &str)| {
+            format!(
+                "[{name}]\nenabled = true\nfilter = door\nfindtime = 2d\nlogpath = {}\n{option}",
+                log.display()
+            )
+        };
+        fs::write(at("jail.local"), zones.map(jail_of).concat()).expect("written");
+        fs::create_dir(at("filter.d")).expect("made");
+        fs::write(at("filter.d/door.conf"), "[Definition]\nfailregex = refused <HOST>$\n").expect("written");
+        let lines = "2026-11-20 10:00:00 refused 192.0.2.7\n2026-11-20T10:00:00+02:00 refused 192.0.2.8\n";
+        fs::write(&log, lines).expect("written");
+
+        let loaded = jails::load(directory.path()).expect("well formed");
+        assert_eq!((loaded.jails.len(), loaded.warnings), (5, Vec::new()));
+        let store = startup::open_store(directory.path()).expect("it can be opened");
+        let reading = startup::sources_of(loaded.jails, &store, true);
+        let (events, queue) = LoopHandle::new();
+        let tell = events.clone();
+        let clock: Arc<dyn Clock> = Arc::new(Evening);
+        let second_look = SecondLook::new(
+            Vec::new(),
+            Arc::new(NoNames),
+            Arc::new(move |event| tell.send(event)),
+            clock.clone(),
+        );
+        let sink = FilterSink::new(reading.filters, Arc::default(), second_look, events, clock.clone());
+        let sources = FileSources::start(reading.specs, Box::new(sink), clock).expect("started");
+        let found = failures(&queue, 2 * zones.len());
+        sources.stop();
+
+        let when = |text: &str| milliseconds(text.parse().expect("a time"));
+        let local = "2026-11-20T10:00:00".parse::<civil::DateTime>().expect("a time");
+        let local =
+            milliseconds(local.to_zoned(TimeZone::system()).expect("there is such a time").timestamp());
+        let at = |offender: [u8; 4]| -> BTreeMap<&str, Timestamp> {
+            let of = |failure: &&Failure| failure.offender.address() == IpAddr::from(offender);
+            found.iter().filter(of).map(|failure| (failure.jail.as_str(), failure.at)).collect()
+        };
+        let expected = [
+            ("here", local),
+            ("utc", when("2026-11-20T10:00:00Z")),
+            ("east", when("2026-11-20T04:30:00Z")),
+            ("west", when("2026-11-20T13:30:00Z")),
+            ("named", when("2026-11-20T09:00:00Z")),
+        ];
+        assert_eq!(at([192, 0, 2, 7]), BTreeMap::from(expected));
+        // A line that names its zone is from then, whatever the jail says.
+        let own = zones.map(|(name, _)| (name, when("2026-11-20T08:00:00Z")));
+        assert_eq!(at([192, 0, 2, 8]), BTreeMap::from(own));
+    }
+}
