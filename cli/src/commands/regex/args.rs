@@ -6,10 +6,6 @@ use clap::{ArgAction, Args};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Logging levels that fail2ban knows; a number is one as well.
-const LOG_LEVELS: [&str; 10] =
-    ["critical", "error", "warning", "notice", "info", "debug", "msg", "trace", "tracedebug", "heavydebug"];
-
 const AFTER_HELP: &str = "\
 LOG:
   a file                 the log to read
@@ -29,6 +25,8 @@ Exit codes are fail2ban-regex's: 0 when the test was made, whatever came out, 25
 /// What `regex` was called with.
 #[derive(Clone, Debug, Default, Args)]
 #[command(override_usage = "bannkreis regex [OPTIONS] <LOG> <REGEX> [IGNOREREGEX]", after_help = AFTER_HELP)]
+// What is typed twice counts as it was typed last, as in fail2ban-regex.
+#[command(args_override_self = true)]
 pub struct RegexArgs {
     /// LOG, REGEX and perhaps IGNOREREGEX: see below.
     #[arg(value_name = "LOG REGEX IGNOREREGEX", hide = true)]
@@ -53,20 +51,20 @@ pub struct RegexArgs {
     pub usedns: Option<String>,
     /// How many lines an expression sees at once, in place of the filter's maxlines; also how many lines are
     /// printed before they are too many.
-    #[arg(short = 'L', long, value_name = "N")]
-    pub maxlines: Option<usize>,
+    #[arg(short = 'L', long, value_name = "N", allow_negative_numbers = true)]
+    pub maxlines: Option<i64>,
     /// For systemd-journal.
     #[arg(short = 'm', long, value_name = "MATCHES", allow_hyphen_values = true)]
     pub journalmatch: Option<String>,
     /// Taken for fail2ban's sake; what would be logged is printed anyway.
-    #[arg(short = 'l', long = "log-level", value_name = "LEVEL", value_parser = log_level)]
+    #[arg(short = 'l', long = "log-level", value_name = "LEVEL", allow_hyphen_values = true)]
     pub log_level: Option<String>,
     /// Show every expression and format, hit or not, and each offender; twice: the filter's options too.
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
     /// The same as a number.
-    #[arg(long, value_name = "N", overrides_with = "verbose")]
-    pub verbosity: Option<u8>,
+    #[arg(long, value_name = "N", overrides_with = "verbose", allow_negative_numbers = true)]
+    pub verbosity: Option<i64>,
     /// Show what each format of dates looks for.
     #[arg(long = "verbose-date", visible_alias = "VD")]
     pub verbose_date: bool,
@@ -106,15 +104,13 @@ pub struct RegexArgs {
 impl RegexArgs {
     /// How much is shown, from 0.
     #[must_use]
-    pub fn verbosity(&self) -> u8 {
-        self.verbosity.unwrap_or(self.verbose)
+    pub fn verbosity(&self) -> i64 {
+        self.verbosity.unwrap_or(i64::from(self.verbose))
     }
-}
 
-fn log_level(text: &str) -> Result<String, String> {
-    let lower = text.to_lowercase();
-    if LOG_LEVELS.contains(&lower.as_str()) || lower.parse::<u32>().is_ok() {
-        return Ok(lower);
+    /// How many lines an expression sees at once, if that was typed.
+    #[must_use]
+    pub fn maxlines(&self) -> Option<usize> {
+        self.maxlines.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0)
     }
-    Err(format!("there is no such level; write one of {}", LOG_LEVELS.join(", ")))
 }

@@ -80,7 +80,7 @@ impl From<io::Error> for Trouble {
 }
 
 fn test(args: &RegexArgs, now: Timestamp, style: &Style, printer: &mut Printer<'_>) -> Result<(), Trouble> {
-    let out = args.out.as_deref().map(Out::new).transpose()?;
+    let out = args.out.as_deref().map(|word| Out::new(word, now)).transpose()?;
     let began = Instant::now();
     let mut testing = Testing::open(args, now, &style.zone)?;
     if out.is_none() && printer.output == Output::Table {
@@ -92,7 +92,7 @@ fn test(args: &RegexArgs, now: Timestamp, style: &Style, printer: &mut Printer<'
         page.push('\n');
         printer.out.write_all(page.as_bytes())?;
     }
-    let mut tally = Tally::new(&testing.filter, report::wanted(args));
+    let mut tally = Tally::new(&testing.filter, report::wanted(args), now);
     test_lines(&mut testing, &mut tally, out.as_ref(), printer.out)?;
     if out.is_none() {
         let filter = &testing.filter;

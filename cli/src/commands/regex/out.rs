@@ -6,6 +6,7 @@
 use super::python;
 use crate::text::shown;
 use bannkreis_core::subnet::Subnet;
+use bannkreis_core::time::Timestamp;
 use bannkreis_filter::regex_tags::group_name;
 use bannkreis_filter::trial::Found;
 use std::net::IpAddr;
@@ -23,16 +24,16 @@ pub(super) enum Out {
     Row,
     /// A group.
     Group(String),
-    /// A text with tags.
-    Template(String),
+    /// A text with tags. A failure without a date is from `now`.
+    Template { text: String, now: Timestamp },
 }
 
 impl Out {
-    /// What the word after `-o` means.
+    /// What the word after `-o` means, `now`.
     ///
     /// # Errors
     /// A sentence, when it asks for what only a server knows.
-    pub(super) fn new(word: &str) -> Result<Out, String> {
+    pub(super) fn new(word: &str, now: Timestamp) -> Result<Out, String> {
         const SERVER_ONLY: [&str; 8] = [
             "<bantime>",
             "<ipmatches>",
@@ -51,7 +52,7 @@ impl Out {
             "ip" => Out::Ip,
             "msg" => Out::Msg,
             "row" => Out::Row,
-            _ if word.contains('<') => Out::Template(word.to_owned()),
+            _ if word.contains('<') => Out::Template { text: word.to_owned(), now },
             _ => Out::Group(word.to_owned()),
         })
     }
@@ -67,12 +68,12 @@ impl Out {
                 Out::Msg => found.facts.lines().for_each(|message| push_lines(page, message)),
                 Out::Row => push_lines(page, &row(found)),
                 Out::Group(name) => push_lines(page, &group(found, name)),
-                Out::Template(template) => {
+                Out::Template { text, now } => {
                     let wraps = !wrapped.is_empty() || found.facts.lines().count() > 1;
-                    if wraps && template.contains("<msg>") {
-                        wrapped.push((found, filled(template, found, Some("<msg>"))));
+                    if wraps && text.contains("<msg>") {
+                        wrapped.push((found, filled(text, found, *now, Some("<msg>"))));
                     } else {
-                        push_lines(page, &filled(template, found, None));
+                        push_lines(page, &filled(text, found, *now, None));
                     }
                 }
             }
@@ -125,7 +126,7 @@ fn group(found: &Found, name: &str) -> String {
 }
 
 /// The template with its tags replaced. `msg` stands in for the message when it is put in later.
-fn filled(template: &str, found: &Found, msg: Option<&str>) -> String {
+fn filled(template: &str, found: &Found, now: Timestamp, msg: Option<&str>) -> String {
     let mut text = String::with_capacity(template.len() * 2);
     let mut rest = template;
     while let Some(open) = rest.find('<') {
@@ -137,7 +138,7 @@ fn filled(template: &str, found: &Found, msg: Option<&str>) -> String {
             rest = behind;
             continue;
         };
-        match tag(&behind[..close], found, msg) {
+        match tag(&behind[..close], found, now, msg) {
             Some(value) => text.push_str(&value),
             None => text.push_str(&rest[open..open + close + 2]),
         }
@@ -148,7 +149,7 @@ fn filled(template: &str, found: &Found, msg: Option<&str>) -> String {
 }
 
 /// What stands for a tag; `None` leaves it as it is written.
-fn tag(name: &str, found: &Found, msg: Option<&str>) -> Option<String> {
+fn tag(name: &str, found: &Found, now: Timestamp, msg: Option<&str>) -> Option<String> {
     let ip = found.address.as_deref().unwrap_or(id(found));
     let subnet = ip.parse::<Subnet>().ok();
     Some(match name {
@@ -163,7 +164,7 @@ fn tag(name: &str, found: &Found, msg: Option<&str>) -> Option<String> {
         // No names are looked up.
         "ip-host" => "None".to_owned(),
         "failures" | "bancount" | "restored" => "0".to_owned(),
-        "time" => found.at.map_or_else(|| "None".to_owned(), |at| python::seconds(at.0)),
+        "time" => python::seconds(found.at.unwrap_or(now).0),
         "msg" if msg.is_some() => msg?.to_owned(),
         "matches" | "msg" => found.facts.lines().collect::<Vec<_>>().join("\n"),
         "br" => "\n".to_owned(),

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 /// How many lines are few enough to be printed.
 fn few(args: &RegexArgs) -> usize {
-    args.maxlines.filter(|&n| n > 0).unwrap_or(LINES_SHOWN)
+    args.maxlines().unwrap_or(LINES_SHOWN)
 }
 
 /// Which lines have to be kept for what will be printed.
@@ -125,12 +125,10 @@ fn push_dates(page: &mut String, filter: &Filter, is_verbose: bool, with_express
 }
 
 /// `Sun Nov 22 10:00:00 2026`, as ctime(3) has it.
-fn spoken(at: Option<Timestamp>, zone: &TimeZone) -> String {
-    let at = at.and_then(|at| jiff::Timestamp::from_millisecond(i64::try_from(at.0).ok()?).ok());
-    at.map_or_else(
-        || "without a date".to_owned(),
-        |at| at.to_zoned(zone.clone()).strftime("%a %b %d %H:%M:%S %Y").to_string(),
-    )
+fn spoken(at: Timestamp, zone: &TimeZone) -> String {
+    let at = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let at = at.unwrap_or(jiff::Timestamp::MAX);
+    at.to_zoned(zone.clone()).strftime("%a %b %d %H:%M:%S %Y").to_string()
 }
 
 fn push_lines(page: &mut String, kind: &str, lines: &Lines, all: bool, args: &RegexArgs) {

@@ -38,7 +38,10 @@ pub(super) struct Subject {
 /// A sentence, when it is a filter and can not be read, or nothing that could ever match.
 pub(super) fn read(regex: &str, args: &RegexArgs, config_dir: &Path) -> Result<Subject, String> {
     let mut subject = Subject::default();
-    if let Some(maxlines) = args.maxlines.filter(|&n| n > 0) {
+    if args.maxlines.is_some_and(|n| n < 0) {
+        return Err("--maxlines must be an integer greater than zero".to_owned());
+    }
+    if let Some(maxlines) = args.maxlines() {
         subject.set_maxlines(maxlines);
     }
     if let Some(datepattern) = &args.datepattern {
@@ -62,8 +65,12 @@ pub(super) fn read(regex: &str, args: &RegexArgs, config_dir: &Path) -> Result<S
         }
     }
     if let Some(usedns) = &args.usedns {
-        subject.rules.use_dns = use_dns(usedns)
-            .ok_or_else(|| format!("--usedns {usedns} is not known; write yes, warn, no or raw"))?;
+        subject.rules.use_dns = use_dns(usedns).unwrap_or_else(|| {
+            subject.hints.push(format!(
+                "--usedns {usedns} is not known and counts as no, as in fail2ban; write yes, warn, no or raw"
+            ));
+            UseDns::No
+        });
     }
     Ok(subject)
 }

@@ -51,7 +51,7 @@ pub(super) struct Hits {
     /// How often it matched.
     pub(super) n: u64,
     /// For those who want to see them: who it was, when, and whether other expressions matched too.
-    pub(super) offenders: Vec<(Option<String>, Option<Timestamp>, bool)>,
+    pub(super) offenders: Vec<(Option<String>, Timestamp, bool)>,
 }
 
 /// Which lines are kept.
@@ -71,6 +71,7 @@ pub(super) struct Wanted {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     wanted: Wanted,
+    now: Timestamp,
     offender_bytes: usize,
     /// Lines that were tested.
     pub(super) n_tested: u64,
@@ -101,12 +102,13 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Nothing found yet, with the expressions of `filter`.
+    /// Nothing found yet, with the expressions of `filter`. A failure without a date is from `now`.
     #[must_use]
-    pub(super) fn new(filter: &Filter, wanted: Wanted) -> Tally {
+    pub(super) fn new(filter: &Filter, wanted: Wanted, now: Timestamp) -> Tally {
         let hits = |written: &str| Hits { written: written.to_owned(), ..Hits::default() };
         Tally {
             wanted,
+            now,
             failregex: filter.failregexes().map(hits).collect(),
             ignoreregex: filter.ignoreregexes().map(hits).collect(),
             ..Tally::default()
@@ -139,7 +141,7 @@ impl Tally {
             let n_bytes = found.id.as_ref().map_or(0, String::len) + size_of::<Hits>();
             if self.wanted.offenders.is_some() && self.offender_bytes + n_bytes <= LIST_BYTES_MAX {
                 self.offender_bytes += n_bytes;
-                hits.offenders.push((found.id.clone(), found.at, is_one_of_several));
+                hits.offenders.push((found.id.clone(), found.at.unwrap_or(self.now), is_one_of_several));
             }
             if !found.is_nofail {
                 n_failures += 1;

@@ -25,6 +25,10 @@ const JAIL: &str = "regex";
 /// What stands in the output when nobody names an encoding; logs are UTF-8.
 const ENCODING_DEFAULT: &str = "UTF-8";
 
+/// Logging levels that fail2ban knows; a number is one as well.
+const LOG_LEVELS: [&str; 10] =
+    ["critical", "error", "warning", "notice", "info", "debug", "msg", "trace", "tracedebug", "heavydebug"];
+
 /// A filter on a log.
 #[derive(Debug)]
 pub struct Testing {
@@ -47,6 +51,9 @@ impl Testing {
     /// A sentence that says what is missing or wrong.
     pub fn open(args: &RegexArgs, now: Timestamp, zone: &TimeZone) -> Result<Testing, String> {
         let (log, regex, ignoreregex) = positional(args)?;
+        if let Some(level) = &args.log_level {
+            check_log_level(level)?;
+        }
         let config_dir = args.config.as_deref().unwrap_or(Path::new(CONFIG_DIR_DEFAULT));
         if args.config.is_some() && !config_dir.is_dir() {
             return Err(format!("-c: {} is no directory", config_dir.display()));
@@ -123,6 +130,13 @@ fn positional(args: &RegexArgs) -> Result<(&OsStr, &str, Option<&str>), String> 
         _ => Err("provide both <LOG> and <REGEX>, and after them perhaps [IGNOREREGEX]; see bannkreis regex --help"
             .to_owned()),
     }
+}
+
+fn check_log_level(typed: &str) -> Result<(), String> {
+    if LOG_LEVELS.contains(&typed.to_lowercase().as_str()) || typed.parse::<u32>().is_ok() {
+        return Ok(());
+    }
+    Err(format!("-l: there is no level {typed}; write one of {}", LOG_LEVELS.join(", ")))
 }
 
 fn surroundings(args: &RegexArgs, zone: &TimeZone) -> Result<Surroundings, String> {
