@@ -96,9 +96,9 @@ pub fn action_not_run(action: &str) -> String {
     let kind = match action {
         _ if action.ends_with(".py") => "it needs Python",
         _ if action.starts_with("sendmail") || action.starts_with("mail") => "no mail is sent",
-        "dshield" | "abuseipdb" | "blocklist_de" | "complain" | "xarf-login-attack" | "mynetwatchman" => {
-            "nobody is told of the offender"
-        }
+        "dshield" | "abuseipdb" | "apprise" | "blocklist_de" | "complain" | "ipthreat" | "mynetwatchman"
+        | "xarf-login-attack" => "nobody is told of the offender",
+        "netscaler" | "nsupdate" => "no service outside this host is told to block",
         _ if action.starts_with("cloudflare") => "no service outside this host is told to block",
         _ => "no command is run",
     };
