@@ -1,5 +1,5 @@
 //! The quick way and the slow way find the same: whole blocks through the prefilter, and every filter by
-//! itself, line by line.
+//! itself, line by line; and lists of expressions by automata that know bytes, and by engines that know characters.
 //!
 //! Lines are mutated from lines that filters know: dates moved into the middle, words torn apart, bytes that
 //! are no text, lines that are too long. The filters are our own, an administrator's for Kerio Connect, and
@@ -7,6 +7,7 @@
 //! not asked here.
 
 mod lines;
+mod modes;
 
 use bannkreis_core::failure::{Failure, LogLine, SourceId, SourcePosition};
 use bannkreis_core::log_block::{LogBlock, line_text};
@@ -18,7 +19,9 @@ use bannkreis_filter::this_host::DirTree;
 use bannkreis_filter::tree::{ConfigTree, MemoryTree};
 use jiff::tz::TimeZone;
 use lines::Lines;
+use modes::{Came, List};
 use proptest::prelude::{ProptestConfig, any, proptest};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 /// 2026-11-20 10:00:30 UTC.
@@ -140,6 +143,54 @@ fn together(filters: Vec<Filter>) -> LogFilters {
     LogFilters::new(filters.into_iter().map(|filter| (filter, vec![SOURCE])).collect())
 }
 
+/// What filters look at of the lines of a log: each without its date, and some of them cut.
+fn texts(log: &[u8]) -> Vec<(String, bool)> {
+    let date = regex::Regex::new(
+        r"(?x)\[?(?:[A-Z][a-z]{2}\ )?[A-Z][a-z]{2}\ [\ \d]\d\ \d\d:\d\d:\d\d(?:(?:\.\d+)?\ \d{4}\])?
+          | \[?\d{4}-\d\d-\d\d[T\ ]\d\d:\d\d:\d\d\]?(?:[.,]\d+)?(?:\+\d\d:\d\d)?
+          | \[?\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d\ \+\d{4}\]?",
+    );
+    let date = date.expect("well formed");
+    let of_line = |(n, raw): (usize, &[u8])| {
+        let (text, cut) = line_text(&raw[..raw.len() - 1]);
+        let text = date.replace(&String::from_utf8_lossy(text), "").into_owned();
+        let cut = cut || n % 7 == 0;
+        if cut { (text, true) } else { (text + "\n", false) }
+    };
+    log.split_inclusive(|&byte| byte == b'\n').enumerate().map(of_line).collect()
+}
+
+/// How often the lists find something in the lines of a log, by bytes and by characters alike.
+fn compare_modes(lists: &mut [List], log: &[u8]) -> usize {
+    let texts = texts(log);
+    let found = |list: &mut List| {
+        let found = texts.iter().filter(|(text, cut)| matches!(list.compare(text, *cut), Came::Found(..)));
+        found.count()
+    };
+    lists.iter_mut().map(found).sum()
+}
+
+/// Expressions that tell letters from what is none.
+const LETTERS: [&str; 3] = [r"\bgrün\w* <HOST>$", r"^(?P<user>\w+)\W<ADDR>$", r"(?i)kiss <HOST>$"];
+
+fn lists_of(filters: &[Filter]) -> Vec<List> {
+    filters.iter().flat_map(modes::lists).collect()
+}
+
+/// Made once for all tests of a thread: to compile them takes longer than to search with them.
+fn with_lists<T>(ask: impl FnOnce(&mut Vec<List>) -> T) -> T {
+    thread_local! {
+        static LISTS: RefCell<Vec<List>> = RefCell::new({
+            let mut lists = lists_of(&made_up());
+            lists.extend(lists_of(&kerio()));
+            lists.push(List::new(&LETTERS));
+            lists.push(List::over_lines(&["begin <HOST><SKIPLINES>.*has failed$", r"^\W*(?P<n>\d+) gr\w+ <HOST>"]));
+            lists
+        });
+    }
+    LISTS.with_borrow_mut(ask)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12) })]
 
@@ -158,12 +209,56 @@ proptest! {
     }
 
     #[test]
+    fn expressions_find_the_same_by_bytes_and_by_characters(seed in any::<u64>()) {
+        let log = Lines::new(seed, lines::known()).log(60);
+        with_lists(|lists| compare_modes(lists, &log));
+    }
+
+    #[test]
     fn a_busy_filter_finds_the_same_by_itself(seed in any::<u64>(), lines_per_block in 1_usize..20) {
         let all = made_up().into_iter().zip(made_up()).zip(made_up());
         for ((mut alone, by_itself), mut asked) in all {
             let log = log_of_a_busy(&mut asked, lines::known(), seed);
             compare(std::slice::from_mut(&mut alone), &mut together(vec![by_itself]), &log, lines_per_block, 0);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+
+    /// Texts that are no lines of any log, but made of what expressions tell apart.
+    #[test]
+    fn any_text_means_the_same_by_bytes_and_by_characters(
+        text in r"([ -~]|[äßſK²٣\u{2003}é𝄞\n]){0,30}(from|gr[üu]ne|failed|begin|denied) ?(192\.0\.2\.1|::1|hö.st)?\PC{0,8}",
+        cut in any::<bool>(),
+    ) {
+        with_lists(|lists| {
+            for list in lists {
+                list.compare(&text, cut);
+                list.compare(&(text.clone() + "\n"), false);
+            }
+        });
+    }
+}
+
+#[test]
+fn letters_beyond_ascii_are_letters_by_bytes_too() {
+    let mut list = List::new(&LETTERS);
+    for (text, expected) in [
+        ("x grüne 192.0.2.1", Some(0)),
+        ("- xägrüne 192.0.2.1", None),
+        ("- x٣grüne 192.0.2.1", None),
+        ("€grünés 192.0.2.1", Some(0)),
+        ("é字٣€192.0.2.1", Some(1)),
+        ("é字٣\u{2003}::1", Some(1)),
+        ("ein \u{212a}iſs 192.0.2.1", Some(2)),
+    ] {
+        let index = match list.compare(&format!("{text}\n"), false) {
+            Came::Found(index, _) => Some(index),
+            _ => None,
+        };
+        assert_eq!(index, expected, "{text}");
     }
 }
 
@@ -200,4 +295,19 @@ fn debians_filters_find_the_same() {
         let log = Lines::new(round, known.clone()).log(100);
         compare(&mut alone, &mut quick, &log, 50, if round == 3 { log.len() } else { 0 });
     }
+}
+
+#[test]
+fn debians_expressions_find_the_same_by_bytes_and_by_characters() {
+    let Some(config) = std::env::var_os("BANNKREIS_FAIL2BAN_DIR").filter(|dir| !dir.is_empty()) else {
+        println!("SKIPPED: BANNKREIS_FAIL2BAN_DIR names no etc/fail2ban of an unpacked Debian package");
+        return;
+    };
+    let config = PathBuf::from(config);
+    let mut lists = lists_of(&filters(&Enabled(DirTree::new(&config))));
+    let mut known = lines::known();
+    known.extend(lines::of_fail2ban(&config));
+    let log = Lines::new(1, known).log(300);
+    let n_found = compare_modes(&mut lists, &log);
+    assert!(n_found > 300, "something is found: {n_found}");
 }
