@@ -1,8 +1,8 @@
 //! The line that costs most: what nested quantifiers make slow elsewhere, as long as a line can be, for every
-//! stock filter.
+//! stock filter. And what the first such line costs more than those after it, in time and in memory.
 
 use crate::reading::Jails;
-use crate::{NOW, Result, say};
+use crate::{NOW, Result, rss_kilobytes, say};
 use bannkreis_core::failure::{LINE_BYTES_MAX, LogLine, SourceId, SourcePosition};
 use bannkreis_filter::filter::{Filter, Mode};
 use std::time::Instant;
@@ -20,33 +20,68 @@ const PIECES: [&str; 12] =
     ["A ", "a: ", " from ", "::1:", "1.1.", " ", "]' [", "11:11:", "\u{e4}", "<>", "(,", "user=<x>, "];
 const TAILS: [&str; 3] = ["", " from 192.0.2.5 port 22", ": test no match"];
 
-/// Prints the costliest lines. Each is judged three times; the first time may build automata, so the best
-/// of the three counts, and the worst first time is told beside.
+/// How often each line is judged.
+const TIMES: usize = 5;
+
+/// Every line that is judged, for one filter.
+fn texts() -> impl Iterator<Item = (String, String)> {
+    let heads = HEADS.iter().flat_map(|head| PIECES.iter().map(move |piece| (head, piece)));
+    heads.flat_map(|(head, piece)| {
+        TAILS.iter().map(move |tail| {
+            let n = (LINE_BYTES_MAX - head.len() - tail.len()) / piece.len();
+            (format!("{head}{}{tail}", piece.repeat(n)), format!("{head}{piece:?}...{tail}"))
+        })
+    })
+}
+
+/// What one line cost a filter.
+struct Cost {
+    /// The first time, when automata may have to be built for it.
+    first: f64,
+    /// The best of the others.
+    best: f64,
+    line: String,
+}
+
+/// Prints the costliest lines, and what memory they cost. All filters judge all lines, one time after the other: the
+/// first time automata are built, so it is told apart, and of the others the best one counts.
 pub(crate) fn print() -> Result<()> {
-    let mut worst: Vec<(f64, String)> = Vec::new();
-    let (mut first_time, mut gave_up) = (0.0_f64, 0);
-    for mut filter in Jails::named("all")?.filters()? {
-        for head in HEADS {
-            for piece in PIECES {
-                for tail in TAILS {
-                    let n = (LINE_BYTES_MAX - head.len() - tail.len()) / piece.len();
-                    let text = format!("{head}{}{tail}", piece.repeat(n));
-                    let milliseconds: Vec<f64> = (0..3).map(|_| judged_in(&mut filter, &text)).collect();
-                    first_time = first_time.max(milliseconds[0]);
-                    let best = milliseconds.iter().copied().fold(f64::INFINITY, f64::min);
-                    worst.push((best, format!("[{}] {head}{piece:?}...{tail}", filter.jail())));
+    let mut filters = Jails::named("all")?.filters()?;
+    let mut resident = vec![rss_kilobytes()];
+    let mut costs: Vec<Cost> = Vec::new();
+    for time in 0..TIMES {
+        let mut n = 0;
+        for filter in &mut filters {
+            for (text, line) in texts() {
+                let milliseconds = judged_in(filter, &text);
+                if time == 0 {
+                    let line = format!("[{}] {line}", filter.jail());
+                    costs.push(Cost { first: milliseconds, best: f64::INFINITY, line });
+                } else {
+                    costs[n].best = costs[n].best.min(milliseconds);
                 }
+                n += 1;
             }
         }
-        gave_up += filter.counts().gave_up;
+        resident.push(rss_kilobytes());
     }
-    worst.sort_by(|a, b| b.0.total_cmp(&a.0));
-    say(&format!("\nworst of {} lines of 16 KiB, in ms (aim 10); {gave_up} searches given up;", worst.len()));
-    say(&format!("{first_time:.1} when the automata are built as well"));
-    for (milliseconds, line) in worst.iter().take(5) {
-        say(&format!("  {milliseconds:.2}  {line}"));
-    }
+    let gave_up: u64 = filters.iter().map(|filter| filter.counts().gave_up).sum();
+    say(&format!("\nworst of {} lines of 16 KiB, in ms (aim 10); {gave_up} searches given up:", costs.len()));
+    tell(&mut costs, |cost| cost.best);
+    let all_first: f64 = costs.iter().map(|cost| cost.first - cost.best).sum();
+    say(&format!("the first time, when automata are built ({:.2} s for all of them):", all_first / 1e3));
+    tell(&mut costs, |cost| cost.first);
+    let resident: Vec<String> =
+        resident.iter().map(|kilobytes| format!("{:.1}", *kilobytes as f64 / 1e3)).collect();
+    say(&format!("MB resident before, and after each time: {}", resident.join(", ")));
     Ok(())
+}
+
+fn tell(costs: &mut [Cost], which: impl Fn(&Cost) -> f64) {
+    costs.sort_by(|a, b| which(b).total_cmp(&which(a)));
+    for cost in costs.iter().take(5) {
+        say(&format!("  {:.2}  {}", which(cost), cost.line));
+    }
 }
 
 fn judged_in(filter: &mut Filter, text: &str) -> f64 {
