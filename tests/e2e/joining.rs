@@ -381,9 +381,22 @@ fn without_tls_a_join_needs_no_token_and_the_daemon_says_that_nobody_is_safe() -
             let (kopano, kerio) = (lab.host("kopano"), lab.host("kerio"));
             kerio.cli(&["cluster", "join", &kopano.cluster_address()])?.expect_success()?;
             one_cluster_with_all_bans(lab)?;
-            for host in lab.hosts() {
-                let words = host.words_since(0)?;
-                expect(words.contains("nothing is encrypted"), || format!("{} said: {words}", host.name()))?;
+            // Said again at every start, and also by a node that is one of several.
+            for n_starts in 1..=3 {
+                for host in lab.hosts() {
+                    let words = host.words_since(0)?;
+                    let n_warnings = words.matches("nothing is encrypted").count();
+                    expect(n_warnings == n_starts, || {
+                        format!("{} warned {n_warnings} times at {n_starts} starts: {words}", host.name())
+                    })?;
+                }
+                for host in lab.hosts_mut() {
+                    host.stop()?;
+                }
+                for host in lab.hosts_mut() {
+                    host.start()?;
+                }
+                lab.wait_whole()?;
             }
             Ok(())
         },
