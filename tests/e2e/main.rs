@@ -30,6 +30,7 @@ mod members;
 mod minority;
 mod operators;
 mod orders;
+mod other_users;
 mod own_addresses;
 mod pair;
 mod readiness;

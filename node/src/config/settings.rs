@@ -172,7 +172,8 @@ pub static SETTINGS: [Setting; 29] = [
         key: "control.admin_group",
         default: "\"\"",
         purpose: "Whoever is in this group of this host may do everything with `bannkreis`, as root and the daemon's own \
-                  user may. Empty: nobody else.",
+                  user may. What counts is who `getent group` says is in it, and the first group of a process; further \
+                  groups that only a process was given do not. Empty: nobody else.",
         allowed: "the name of a group, or \"\"",
         set: |config, given| put(&mut config.control.admin_group, name(given)),
     },

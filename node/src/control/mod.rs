@@ -9,7 +9,7 @@
 //! `history` and `told_commands` (what was), `forgetting` (that nobody tells it any more), `advice` (what an operator
 //! should do), `enforcement` (who enforces what), `remaining` (what an unban leaves), `guards` (whom a ban must not hit),
 //! `allowing`, `overrides` (this host only), `settings`, `members`, `tokens`, `keys`, `recovery`, `peer` (who asks, and
-//! what they may), [`socket`] and [`remote`] (where the doors are).
+//! what they may), `strangers` (who may ask nothing), [`socket`] and [`remote`] (where the doors are).
 
 mod advice;
 mod allowing;
@@ -33,6 +33,7 @@ mod service;
 mod settings;
 pub mod socket;
 mod status;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod tokens;

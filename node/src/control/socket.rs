@@ -2,6 +2,7 @@
 //! exactly while the daemon listens on it.
 
 use super::service::ControlService;
+use super::strangers::{Strangers, refuse_strangers};
 use super::{Groups, NodeApi};
 use bannkreis_proto::v1::control_server::{ControlServer, SERVICE_NAME};
 use std::fs::{self, Permissions};
@@ -14,6 +15,7 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
+use tonic::service::InterceptorLayer;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -128,16 +130,15 @@ impl ControlSocket {
             // Nobody listens any more only when the server has ended by itself.
             let _ = stopping.send(());
         };
-        // Who may do nothing takes no room either. An error of one connection is that connection's.
-        let groups = self.groups.clone();
+        // An error of one connection is that connection's.
+        let strangers = Strangers::new(self.groups.clone());
         let incoming = UnixListenerStream::new(listener).filter(move |connection| match connection {
-            Ok(stream) => {
-                stream.peer_cred().is_ok_and(|peer| groups.role_of(peer.uid(), peer.gid()).is_some())
-            }
+            Ok(stream) => strangers.may_connect(stream),
             Err(_) => true,
         });
         let server = Server::builder()
             .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
+            .layer(InterceptorLayer::new(refuse_strangers(self.groups.clone())))
             .add_service(health)
             .add_service(ControlServer::new(ControlService::new(api, self.groups.clone())))
             .serve_with_incoming_shutdown(incoming, shutdown);

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -42,13 +43,30 @@ impl Told {
     /// # Errors
     /// When the tool cannot be run or does not end.
     pub fn ask_with(socket: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Told> {
+        let mut command = Command::new(program("bannkreis")?);
+        command.envs(environment.iter().copied());
+        Told::run(command, socket, arguments)
+    }
+
+    /// The same as somebody else of this host, who is in the group `gid` and in no other. `program` is a copy of the
+    /// tool that they may run.
+    ///
+    /// # Errors
+    /// When the tool cannot be run or does not end.
+    pub fn ask_as(uid: u32, gid: u32, program: &Path, socket: &Path, arguments: &[&str]) -> Result<Told> {
+        let mut command = Command::new(program);
+        // Of root's further groups none is left: the standard library gives them up with the user.
+        command.uid(uid).gid(gid).current_dir("/");
+        Told::run(command, socket, arguments)
+    }
+
+    fn run(mut command: Command, socket: &Path, arguments: &[&str]) -> Result<Told> {
         let question = arguments.join(" ");
-        let mut child = Command::new(program("bannkreis")?)
+        let mut child = command
             .arg("--socket")
             .arg(socket)
             .args(arguments)
             .env("TZ", "UTC")
-            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
