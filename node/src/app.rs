@@ -356,6 +356,7 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
         store: Arc::new(startup::open_store(&config.state_dir)?),
         admissions: Arc::default(),
         door: Arc::default(),
+        is_whole: watch::Sender::new(true),
     };
     let running = Running::start(&config, &host, &lasting).await?;
     tracing::info!(
@@ -392,14 +393,20 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     let (stop, mut stopped) = watch::channel(false);
     let door: Arc<dyn NodeApi> = Arc::new(Door { lives: lives.clone(), started });
     lives.lasting.door.get_or_init(|| door.clone());
-    let (is_ready, ready) = watch::channel(true);
+    // The kept bans have been tried on the kernel once when a life begins.
+    let (is_ready, ready) = watch::channel(*lives.lasting.is_whole.borrow());
     let serving = tokio::spawn(socket.serve(door.clone(), ready, async move {
         // An error means that the daemon is gone.
         let _ = stopped.wait_for(|stop| *stop).await;
     }));
     let alive = lives.clone();
     let is_alive = move || readiness::is_alive(alive.clone());
-    let mut told = vec![tokio::spawn(readiness::look_after(is_alive, notifier.clone(), is_ready))];
+    let (answers, do_answer) = watch::channel(true);
+    let is_whole = lives.lasting.is_whole.subscribe();
+    let mut told = vec![
+        tokio::spawn(readiness::look_after(is_alive, notifier.clone(), answers)),
+        tokio::spawn(readiness::follow(do_answer, is_whole, is_ready)),
+    ];
     if let Some(notifier) = &notifier {
         notifier.ready(&readiness::first_line(&*door, &lives));
         told.push(tokio::spawn(readiness::tell_status(door, lives.clone(), notifier.clone())));

@@ -63,7 +63,8 @@ pub struct FirewallWorker {
 }
 
 impl FirewallWorker {
-    /// Starts the thread. `on_damage` is called on it whenever the warden has to send the whole ruleset.
+    /// Starts the thread. `on_damage` is called on it whenever the warden has to send the whole ruleset; from then until
+    /// that is in place `is_whole` is false.
     ///
     /// # Errors
     /// When the machine has no room for a thread.
@@ -71,6 +72,7 @@ impl FirewallWorker {
         firewall: Box<dyn Firewall>,
         clock: Arc<dyn Clock>,
         on_damage: Box<dyn Fn() + Send>,
+        is_whole: watch::Sender<bool>,
     ) -> std::io::Result<(FirewallWorker, JoinHandle<()>)> {
         let (jobs, queue) = sync_channel(JOBS_MAX);
         let state = Arc::new(Mutex::new(WorkerState::default()));
@@ -81,6 +83,7 @@ impl FirewallWorker {
             firewall,
             clock,
             on_damage,
+            is_whole,
             state,
             enforced,
             damaged: false,
@@ -187,6 +190,7 @@ struct Worker {
     firewall: Box<dyn Firewall>,
     clock: Arc<dyn Clock>,
     on_damage: Box<dyn Fn() + Send>,
+    is_whole: watch::Sender<bool>,
     state: Arc<Mutex<WorkerState>>,
     enforced: watch::Sender<Position>,
     /// The whole ruleset was asked for and is not in place yet: single deltas are not worth trying.
@@ -333,16 +337,22 @@ impl Worker {
         self.damaged = false;
         self.retry = RETRY_FIRST;
         self.state.lock().unwrap_or_else(PoisonError::into_inner).error = None;
+        self.is_whole.send_replace(true);
     }
 
     /// The kernel does not hold what it should: ask for the whole ruleset, after a pause that grows.
     fn damage(&mut self, error: &FirewallError) {
+        tracing::error!("{error}");
+        self.ask_for_all(error.to_string());
+    }
+
+    fn ask_for_all(&mut self, why: String) {
+        self.is_whole.send_replace(false);
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.n_repairs += 1;
-            state.error = Some(error.to_string());
+            state.error = Some(why);
         }
-        tracing::error!("{error}");
         if self.damaged {
             self.pause();
         }
@@ -357,10 +367,9 @@ impl Worker {
         match self.firewall.intact() {
             Ok(true) => {}
             Ok(false) => {
-                self.state.lock().unwrap_or_else(PoisonError::into_inner).n_repairs += 1;
-                tracing::warn!("somebody has changed bannkreis' part of the firewall; putting it back");
-                self.damaged = true;
-                (self.on_damage)();
+                let why = "somebody has changed bannkreis' part of the firewall; putting it back";
+                tracing::warn!("{why}");
+                self.ask_for_all(why.to_owned());
             }
             Err(error) => self.damage(&error),
         }

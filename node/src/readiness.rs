@@ -1,7 +1,9 @@
 //! Whether this daemon does its work, told to whoever looks after it: the service manager, and the health service
 //! on the control socket.
 //!
-//! Ready means that every kept ban is in the kernel and the sources are open. Whether there is a quorum is told
+//! Ready means that every kept ban is in the kernel and the sources are open. When somebody empties the kernel's table,
+//! or the kernel refuses, the health service says no until everything is back; the service manager goes on hearing that
+//! the daemon lives, for a restart would help nobody. Whether there is a quorum is told
 //! beside it and never part of it: a node that restarts because it is alone would protect nobody. Not for how
 //! the manager is told (`notify.rs`).
 
@@ -20,12 +22,12 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// A part that has not answered for so long does not do its work.
 const HUNG_AFTER: Duration = Duration::from_secs(10);
 
-/// Keeps `is_ready` true while all parts answer, and tells the watchdog. A part that hangs ends both, until it
+/// Keeps `do_answer` true while all parts answer, and tells the watchdog. A part that hangs ends both, until it
 /// answers again. Until the task is aborted.
 pub async fn look_after<F: Future<Output = bool>>(
     is_alive: impl Fn() -> F,
     notifier: Option<Arc<Notifier>>,
-    is_ready: watch::Sender<bool>,
+    do_answer: watch::Sender<bool>,
 ) {
     let every = notifier.as_ref().and_then(|notifier| notifier.ping_interval());
     let mut looks = tokio::time::interval(every.unwrap_or(LOOK_INTERVAL));
@@ -39,13 +41,32 @@ pub async fn look_after<F: Future<Output = bool>>(
             Err(_) => {
                 let waited = HUNG_AFTER.as_secs();
                 tracing::error!("the warden or the firewall has not answered for {waited} s");
-                is_ready.send_replace(false);
+                do_answer.send_replace(false);
                 asking.await
             }
         };
-        is_ready.send_if_modified(|ready| std::mem::replace(ready, alive) != alive);
+        do_answer.send_if_modified(|answers| std::mem::replace(answers, alive) != alive);
         if let (true, Some(notifier)) = (alive, &notifier) {
             notifier.ping();
+        }
+    }
+}
+
+/// Keeps `is_ready` true while all parts answer and the kernel holds what it should. Until one of them is gone.
+pub async fn follow(
+    mut do_answer: watch::Receiver<bool>,
+    mut is_whole: watch::Receiver<bool>,
+    is_ready: watch::Sender<bool>,
+) {
+    loop {
+        let now = *do_answer.borrow_and_update() && *is_whole.borrow_and_update();
+        is_ready.send_if_modified(|ready| std::mem::replace(ready, now) != now);
+        let changed = tokio::select! {
+            changed = do_answer.changed() => changed,
+            changed = is_whole.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
         }
     }
 }
@@ -194,6 +215,27 @@ mod tests {
         hung.add_permits(1);
         ready.wait_for(|ready| *ready).await.unwrap();
         watching.abort();
+    }
+
+    #[tokio::test]
+    async fn a_node_is_ready_while_its_parts_answer_and_its_kernel_is_whole() {
+        let (answers, do_answer) = watch::channel(true);
+        let (whole, is_whole) = watch::channel(false);
+        let (is_ready, mut ready) = watch::channel(false);
+        let following = tokio::spawn(follow(do_answer, is_whole, is_ready));
+        for (does_answer, has_all, expected) in [
+            (true, true, true),
+            (true, false, false),
+            (true, true, true),
+            (false, true, false),
+            (true, true, true),
+        ] {
+            answers.send_replace(does_answer);
+            whole.send_replace(has_all);
+            ready.wait_for(|ready| *ready == expected).await.unwrap();
+        }
+        drop(answers);
+        following.await.unwrap();
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct Lasting {
     pub admissions: Arc<Admissions>,
     /// The operator's door, as soon as it is there.
     pub door: LateApi,
+    /// Whether the kernel holds what it should.
+    pub is_whole: watch::Sender<bool>,
 }
 
 /// A node at work.
@@ -167,7 +169,8 @@ impl Running {
         let damaged = events.clone();
         let on_damage = Box::new(move || damaged.damaged());
         let (firewall, firewall_thread) =
-            FirewallWorker::start(firewall, clock.clone(), on_damage).map_err(StartupError::of)?;
+            FirewallWorker::start(firewall, clock.clone(), on_damage, lasting.is_whole.clone())
+                .map_err(StartupError::of)?;
         let counts = Arc::new(OwnCounts::default());
         let facts = self_facts(&raft, &firewall, &clock, &counts, observe, &security);
         let links = Arc::new(Links::new(
