@@ -20,6 +20,7 @@ mod story;
 
 mod all_killed;
 mod api_server;
+mod brought_along;
 mod by_lease;
 mod catch_up;
 mod certificates;

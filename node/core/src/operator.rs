@@ -9,6 +9,7 @@ use crate::apply::{Context, hold_origin};
 use crate::ban_list::{Ban, BanList, Origin, TOMBSTONES_MAX, Tombstone};
 use crate::change::{BanKey, Change, Lift, Outcome, UnbanReason, Voided};
 use crate::command::{ImportedBan, ImportedHistory, UnbanSelection};
+use crate::history::PastBans;
 use crate::ids::{NodeId, Operator};
 use crate::jail::{JailName, Ports};
 use crate::shards::SHARD_GROUPS;
@@ -335,17 +336,19 @@ impl BanList {
             if is_lifted(self, imported.subnet, &imported.jail, imported.past.last_since) {
                 continue;
             }
-            let key = self.shared_key(imported.subnet, &imported.jail);
-            let past = self.shard_mut(key.subnet).past.or_default(key);
-            past.count = past.count.max(imported.past.count);
-            past.last_since = past.last_since.max(imported.past.last_since);
-            past.last_end = past.last_end.max(imported.past.last_end);
+            self.add_past(imported.subnet, &imported.jail, imported.past);
         }
         for imported in bans {
-            if imported.until.is_over(self.now)
-                || self.protection(imported.subnet, self.now).is_some()
-                || is_lifted(self, imported.subnet, &imported.jail, imported.since)
-            {
+            if is_lifted(self, imported.subnet, &imported.jail, imported.since) {
+                continue;
+            }
+            // It has ended on the way.
+            if let Some(last_end) = imported.until.at().filter(|_| imported.until.is_over(self.now)) {
+                let past = PastBans { count: imported.count, last_since: imported.since, last_end };
+                self.add_past(imported.subnet, &imported.jail, past);
+                continue;
+            }
+            if self.protection(imported.subnet, self.now).is_some() {
                 continue;
             }
             n_affected = n_affected.saturating_add(1);
@@ -356,6 +359,15 @@ impl BanList {
             self.hold_by_will(key, &wanted, node, context, changes);
         }
         Outcome::Done { n_affected }
+    }
+
+    /// What another list says of bans that are over counts here as well.
+    fn add_past(&mut self, subnet: Subnet, jail: &JailName, theirs: PastBans) {
+        let key = self.shared_key(subnet, jail);
+        let past = self.shard_mut(key.subnet).past.or_default(key);
+        past.count = past.count.max(theirs.count);
+        past.last_since = past.last_since.max(theirs.last_since);
+        past.last_end = past.last_end.max(theirs.last_end);
     }
 
     /// Frees some of what is over: expired bans, old history, old tombstones, ended allow entries and

@@ -4,9 +4,10 @@ use crate::generated::{BEGIN, command, failure, jail, jail_name, list, offender_
 use bannkreis_core::allow_list::AllowEntry;
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::BanKey;
-use bannkreis_core::command::{Op, UnbanSelection};
+use bannkreis_core::command::{ImportedBan, Op, UnbanSelection};
 use bannkreis_core::event::{Configuration, Effect, Event, OutboxEntry, Override, OverrideKind};
 use bannkreis_core::failure::{Failure, SourcePosition};
+use bannkreis_core::history::PastBans;
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
 use bannkreis_core::jail::{BanPolicy, Ports};
 use bannkreis_core::judge::NotSharedReason;
@@ -161,6 +162,33 @@ fn an_import_never_shortens_an_allow_entry() {
     // An operator's own word may.
     list.apply(position(index + 3), &command(BEGIN, vec![allow(4, soon)]));
     assert_eq!(until(&list), Some(soon));
+}
+
+#[test]
+fn a_ban_that_ends_while_its_node_joins_counts_as_one_that_is_over() {
+    let (mut list, index) = list();
+    let since = BEGIN.minus_ms(BAN_MS);
+    let ban = |n, end| ImportedBan {
+        subnet: offender_number(n),
+        jail: jail_name(0),
+        since,
+        until: Until::At(end),
+        count: 3,
+        ports: Ports::tcp(&[22]),
+        policy: BanPolicy::fixed(BanTime::Ms(BAN_MS)),
+        note: String::new(),
+    };
+    let import = Op::Import {
+        operator: operator(1),
+        bans: vec![ban(0, BEGIN.minus_ms(1)), ban(1, BEGIN.plus_ms(BAN_MS))],
+        allow: Vec::new(),
+        history: Vec::new(),
+    };
+    list.apply(position(index + 1), &command(BEGIN, vec![import]));
+    assert_eq!(list.ban(&key()), None);
+    let past = PastBans { count: 3, last_since: since, last_end: BEGIN.minus_ms(1) };
+    assert_eq!(list.past(&key()), Some(past));
+    assert_eq!(list.pasts().count(), 1, "what still holds is no past");
 }
 
 #[test]
