@@ -193,6 +193,65 @@ fn votes_are_given_and_taken_and_a_leader_hands_over() -> Result<()> {
     })
 }
 
+#[test]
+fn a_sixth_vote_is_refused_with_the_remedy_and_a_silent_voter_is_replaced() -> Result<()> {
+    let name = "members::a_sixth_vote_is_refused_with_the_remedy_and_a_silent_voter_is_replaced";
+    let hosts =
+        |_: &_| ["kopano", "kerio", "mx1", "mx2", "mx3", "mx4"].map(|name| plan(name, Tree::empty())).into();
+    in_lab(name, hosts, |lab| {
+        lab.form_cluster()?;
+        wait_nodes(lab.host("kopano"), 6, 5)?;
+        let nodes = lab.host("kopano").cluster_status()?.nodes;
+        let sixth =
+            nodes.iter().find(|node| !node.is_voter).map(|node| node.name.clone()).unwrap_or_default();
+        let leader = lab.leader()?;
+        let refusal = |lab: &Lab| -> Result<String> {
+            let told = lab.host(&leader).cli(&["cluster", "promote", &sixth])?;
+            expect(!told.status.success(), || told.stdout.clone())?;
+            Ok(told.stderr.split_whitespace().collect::<Vec<_>>().join(" "))
+        };
+        let said = refusal(lab)?;
+        expect(said.contains("5 nodes vote already") && said.contains("cluster demote NODE"), || {
+            said.clone()
+        })?;
+
+        let mut voters = nodes.iter().filter(|node| node.is_voter && node.name != leader);
+        let silent = voters.next().map(|node| node.name.clone()).unwrap_or_default();
+        lab.host_mut(&silent).kill_9();
+        let remedy = format!("`bannkreis cluster demote {silent}` takes its vote first");
+        wait_for("the silent one is named", LATER, || {
+            let said = refusal(lab)?;
+            expect(said.contains(&remedy), || said.clone())
+        })?;
+        wait_for("the leader says what it waits for", LATER, || {
+            let told = lab.host(&leader).cli(&["cluster", "status"])?.expect_success()?.stdout;
+            let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+            expect(told.contains(&format!("voter {silent} has been silent for")), || told.clone())
+        })?;
+        order(lab.host(&leader), &["demote", &silent])?;
+        order(lab.host(&leader), &["promote", &sixth])?;
+        let is_replaced = |host: &Host| -> Result<()> {
+            let nodes = host.cluster_status()?.nodes;
+            let votes = |name: &str| nodes.iter().any(|node| node.is_voter && node.name == name);
+            let n_voters = nodes.iter().filter(|node| node.is_voter).count();
+            expect(n_voters == 5 && votes(&sixth) && !votes(&silent), || format!("{nodes:?}"))
+        };
+        wait_for("the sixth votes in its place", LATER, || is_replaced(lab.host(&leader)))?;
+
+        // Its vote counts: without it, three of five could not be had.
+        for name in voters.take(2).map(|node| node.name.clone()).collect::<Vec<_>>() {
+            lab.host_mut(&name).kill_9();
+        }
+        let told = lab.host(&leader).cli(&["ban", &NEW.to_string(), "--for", "1h"])?;
+        expect(told.stdout.contains("203.0.113.2: banned"), || told.stdout.clone() + &told.stderr)?;
+        wait_blocked(lab, lab.host(&sixth), NEW)?;
+        // Who comes back looks on, and has every ban.
+        lab.host_mut(&silent).start()?;
+        wait_blocked(lab, lab.host(&silent), NEW)?;
+        is_replaced(lab.host(&leader))
+    })
+}
+
 /// The id under which `host` is a member.
 fn node_id(host: &Host) -> Result<String> {
     host.cli(&["--output", "json", "status"])?.text_at("/state/node_id")

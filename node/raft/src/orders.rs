@@ -166,15 +166,35 @@ async fn promote(inner: &Inner, members: &[Seen], member: &Seen) -> Result<(), O
     if member.is_voter {
         return Ok(());
     }
-    if members.iter().filter(|member| member.is_voter).count() >= VOTERS_MAX {
-        return refused(format!("{VOTERS_MAX} nodes vote already, the most there can be: demote one first"));
-    }
+    check_room_for_a_vote(members)?;
     if !member.is_alive || !member.is_caught_up {
         return not_now(format!("{} does not answer, or has not caught up", member.name));
     }
     mark(inner, member, false).await?;
     change_keeping(inner, ChangeMembers::AddVoterIds(BTreeSet::from([member.node.0])), true).await?;
     Ok(())
+}
+
+/// With so many voters each commit waits for disks enough.
+fn check_room_for_a_vote(members: &[Seen]) -> Result<(), OrderError> {
+    let voters: Vec<&Seen> = members.iter().filter(|member| member.is_voter).collect();
+    if voters.len() < VOTERS_MAX {
+        return Ok(());
+    }
+    // A vote that nobody casts is the first to go.
+    let remedy = match voters.iter().find(|voter| !voter.is_alive) {
+        Some(silent) => {
+            format!(
+                "{} does not answer: `bannkreis cluster demote {}` takes its vote first",
+                silent.name, silent.name
+            )
+        }
+        None => {
+            let names: Vec<&str> = voters.iter().map(|voter| &voter.name[..]).collect();
+            format!("`bannkreis cluster demote NODE` takes the vote of one first; {} vote", names.join(", "))
+        }
+    };
+    refused(format!("{VOTERS_MAX} nodes vote already, the most there can be: {remedy}"))
 }
 
 /// The cluster must still be able to agree afterwards.
@@ -277,4 +297,47 @@ fn read(request: &v1::RaftOrderRequest, caller: NodeId) -> Result<(Order, Operat
         reason: String::new(),
     };
     Ok((order, operator))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn voter(node: u64, name: &str) -> Seen {
+        Seen {
+            node: NodeId(node),
+            name: name.to_owned(),
+            address: format!("{name}:7420"),
+            is_voter: true,
+            is_alive: true,
+            silent_ms: 0,
+            is_new: false,
+            is_caught_up: true,
+            is_demoted: false,
+            is_witness: false,
+        }
+    }
+
+    fn five() -> Vec<Seen> {
+        (1..).zip(["kopano", "kerio", "mx1", "mx2", "mx3"]).map(|(node, name)| voter(node, name)).collect()
+    }
+
+    #[test]
+    fn a_sixth_vote_is_refused_and_whose_vote_is_to_go_first_is_said() {
+        let mut members = five();
+        let why = check_room_for_a_vote(&members).unwrap_err().to_string();
+        assert_eq!(
+            why,
+            "5 nodes vote already, the most there can be: `bannkreis cluster demote NODE` takes the vote of one first; \
+             kopano, kerio, mx1, mx2, mx3 vote"
+        );
+        members[3].is_alive = false;
+        let why = check_room_for_a_vote(&members).unwrap_err().to_string();
+        assert!(
+            why.ends_with("mx2 does not answer: `bannkreis cluster demote mx2` takes its vote first"),
+            "{why}"
+        );
+        members[3].is_voter = false;
+        assert_eq!(check_room_for_a_vote(&members), Ok(()));
+    }
 }
