@@ -161,7 +161,9 @@ impl Lives {
         let only_one = self.changing.lock().await;
         let member = self.current();
         if member.raft.is_alone() {
-            return Err("this node is alone already: there is nobody to leave".to_owned());
+            return Err("this node is alone already: there is nobody to leave; `bannkreis cluster join HOST:PORT --token \
+                        TOKEN` makes it a member"
+                .to_owned());
         }
         let is_joining = joining::is_open(&self.config.state_dir);
         let asked = match is_joining {

@@ -56,7 +56,9 @@ pub enum JoinError {
     #[error(transparent)]
     Unreachable(#[from] ConnectError),
     /// Not now; try again.
-    #[error("the cluster can not take in a node now: {why}")]
+    #[error(
+        "the cluster can not take in a node now: {why}; the same `bannkreis cluster join` can be given again"
+    )]
     NotNow {
         /// The cause, as a sentence.
         why: String,
@@ -119,36 +121,48 @@ pub(crate) fn heard_leader(inner: &Inner) -> Option<NodeId> {
 /// clusters of several never mix. The one exception is its own cluster, when that goes on without it: in a newer
 /// generation, or because it was taken out.
 pub(crate) fn may_join(inner: &Inner, info: &JoinInfo) -> Result<(), JoinError> {
-    let n_members = members(&inner.metrics()).len();
-    let (own, generation) = (inner.identity.cluster, inner.identity.generation);
-    let is_own = info.cluster == own;
-    if is_own && info.generation < generation {
+    let own = JoinInfo {
+        cluster: inner.identity.cluster,
+        generation: inner.identity.generation,
+        level: inner.release.level_max,
+        n_members: u32::try_from(members(&inner.metrics()).len()).unwrap_or(u32::MAX),
+    };
+    check_join(&own, is_apart(inner), info)
+}
+
+/// `own`: of this node's cluster, with the level that this release reads.
+fn check_join(own: &JoinInfo, is_apart: bool, info: &JoinInfo) -> Result<(), JoinError> {
+    let is_own = info.cluster == own.cluster;
+    if is_own && info.generation < own.generation {
         return Err(refused(format!(
-            "that node is of generation {}, this one of {generation}: the cluster was recovered here, and that node \
-             joins this one: run `bannkreis token create` here and the command that it prints there",
-            info.generation
+            "that node is of generation {}, this one of {}: the cluster was recovered here, and that node joins this \
+             one: run `bannkreis token create` here and the command that it prints there",
+            info.generation, own.generation
         )));
     }
-    if is_own && info.generation == generation && !is_apart(inner) {
-        return Err(refused(format!("this node belongs to the cluster {own} already")));
-    }
-    if n_members > 1 && !is_own {
+    if is_own && info.generation == own.generation && !is_apart {
         return Err(refused(format!(
-            "this node's own cluster {} has {n_members} members; two clusters never mix. `bannkreis cluster leave` \
-             takes this node out of its cluster first",
-            own
+            "this node belongs to the cluster {} already: `bannkreis cluster status` shows its members",
+            own.cluster
         )));
     }
-    let readable = inner.release.level_max;
-    if info.level > readable {
+    if own.n_members > 1 && !is_own {
         return Err(refused(format!(
-            "the cluster is at level {}, this release reads up to {readable}: install a newer one first",
-            info.level
+            "this node's own cluster {} has {} members; two clusters never mix. `bannkreis cluster leave` takes this \
+             node out of its cluster first",
+            own.cluster, own.n_members
+        )));
+    }
+    if info.level > own.level {
+        return Err(refused(format!(
+            "the cluster is at level {}, this release reads up to {}: install a newer one first, then give the same \
+             `bannkreis cluster join` again",
+            info.level, own.level
         )));
     }
     if info.n_members as usize >= MEMBERS_MAX {
         return Err(refused(format!(
-            "the cluster has {} members, the most there can be: `bannkreis cluster remove` there makes room",
+            "the cluster has {} members, the most there can be: `bannkreis cluster remove NODE` there makes room",
             info.n_members
         )));
     }
@@ -238,7 +252,7 @@ async fn take_in(inner: &Inner, request: &v1::RaftJoinRequest) -> Result<v1::Raf
         Some(_) => change(inner, ChangeMembers::SetNodes(nodes)).await?,
         None if known.len() >= MEMBERS_MAX => {
             return Err(refused(format!(
-                "the cluster has {MEMBERS_MAX} members, the most there can be: `bannkreis cluster remove` makes room"
+                "the cluster has {MEMBERS_MAX} members, the most there can be: `bannkreis cluster remove NODE` makes room"
             )));
         }
         None => change(inner, ChangeMembers::AddNodes(nodes)).await?,
@@ -413,6 +427,26 @@ fn is_momentary(error: &ChangeError) -> bool {
 mod tests {
     use super::*;
     use bannkreis_core::command::LEVEL;
+
+    #[test]
+    fn every_refused_join_names_the_next_command() {
+        let own = JoinInfo { cluster: ClusterId([1; 16]), generation: 2, level: 2, n_members: 1 };
+        let theirs = JoinInfo { cluster: ClusterId([2; 16]), ..own };
+        assert_eq!(check_join(&own, false, &theirs), Ok(()));
+        assert_eq!(check_join(&own, true, &own), Ok(()), "its own cluster goes on without it");
+        for (own, info, command) in [
+            (own, JoinInfo { generation: 1, ..own }, "`bannkreis token create`"),
+            (own, own, "`bannkreis cluster status`"),
+            (JoinInfo { n_members: 2, ..own }, theirs, "`bannkreis cluster leave`"),
+            (own, JoinInfo { level: 3, ..theirs }, "`bannkreis cluster join`"),
+            (own, JoinInfo { n_members: 25, ..theirs }, "`bannkreis cluster remove NODE`"),
+        ] {
+            let refused = check_join(&own, false, &info);
+            let Err(JoinError::Refused { why }) = refused else { panic!("{command}: {refused:?}") };
+            assert!(why.contains(command), "{why}");
+        }
+        assert!(not_now("there is no leader").to_string().contains("`bannkreis cluster join`"));
+    }
 
     #[test]
     fn requests_that_make_no_sense_are_refused_by_name() {

@@ -49,7 +49,8 @@ impl From<JoinError> for OrderError {
     fn from(error: JoinError) -> OrderError {
         match error {
             JoinError::Refused { why } => OrderError::Refused(why),
-            error => OrderError::NotNow(error.to_string()),
+            JoinError::NotNow { why } => OrderError::NotNow(why),
+            JoinError::Unreachable(error) => OrderError::NotNow(error.to_string()),
         }
     }
 }
@@ -90,10 +91,7 @@ pub(crate) async fn carry_out_or_forward(
 
 async fn carry_out(inner: &Inner, order: &Order, by: &Operator) -> Result<(), OrderError> {
     let members = voters::seen(inner, &inner.metrics(), Instant::now());
-    let find = |node: NodeId| {
-        let found = members.iter().find(|member| member.node == node);
-        found.ok_or_else(|| OrderError::Refused(format!("the node {node} is no member of the cluster")))
-    };
+    let find = |node| find(&members, node);
     match order {
         Order::Remove(node) => {
             match find(*node) {
@@ -126,15 +124,29 @@ async fn carry_out(inner: &Inner, order: &Order, by: &Operator) -> Result<(), Or
         Order::Lead(None) => voters::transfer(inner, None).await.map(drop).map_err(OrderError::Refused),
         Order::Lead(Some(node)) => {
             let member = find(*node)?;
-            if !member.is_voter {
-                return refused(format!("{} does not vote: `cluster promote` it first", member.name));
-            }
+            check_may_lead(member)?;
             if *node == inner.identity.node {
                 return Ok(());
             }
             voters::transfer(inner, Some(*node)).await.map(drop).map_err(OrderError::NotNow)
         }
     }
+}
+
+fn find(members: &[Seen], node: NodeId) -> Result<&Seen, OrderError> {
+    let found = members.iter().find(|member| member.node == node);
+    found.ok_or_else(|| {
+        OrderError::Refused(format!(
+            "the node {node} is no member of the cluster: `bannkreis cluster status` shows who is"
+        ))
+    })
+}
+
+fn check_may_lead(member: &Seen) -> Result<(), OrderError> {
+    if member.is_voter {
+        return Ok(());
+    }
+    refused(format!("{} does not vote: `bannkreis cluster promote {}` first", member.name, member.name))
 }
 
 /// Nothing is believed of a node that is out, and its addresses are nobody's.
@@ -206,17 +218,21 @@ fn check_majority_without(members: &[Seen], gone: &Seen) -> Result<(), OrderErro
         members.iter().filter(|member| member.is_voter && member.node != gone.node).collect();
     if left.is_empty() {
         return refused(format!(
-            "{} is the only voter: promote another node first (`bannkreis cluster promote`)",
+            "{} is the only voter: give another node a vote first, by `bannkreis cluster promote NODE`",
             gone.name
         ));
     }
-    let n_alive = left.iter().filter(|member| member.is_alive).count();
+    let dead: Vec<&str> =
+        left.iter().filter(|member| !member.is_alive).map(|member| &member.name[..]).collect();
+    let n_alive = left.len() - dead.len();
     if n_alive * 2 <= left.len() {
         return refused(format!(
-            "without {} only {n_alive} of {} voters answer, and nothing could be agreed on any more: bring them back, or \
-             remove those that are dead first",
+            "without {} only {n_alive} of {} voters answer, and nothing could be agreed on any more: bring {} back, or, if \
+             that host is gone for good, `bannkreis cluster remove {}` first",
             gone.name,
-            left.len()
+            left.len(),
+            dead.join(" and "),
+            dead.first().copied().unwrap_or_default()
         ));
     }
     Ok(())
@@ -320,6 +336,24 @@ mod tests {
 
     fn five() -> Vec<Seen> {
         (1..).zip(["kopano", "kerio", "mx1", "mx2", "mx3"]).map(|(node, name)| voter(node, name)).collect()
+    }
+
+    #[test]
+    fn every_refusal_names_the_next_command() {
+        let silent = |node, name| Seen { is_alive: false, ..voter(node, name) };
+        let (kopano, kerio) = (voter(1, "kopano"), voter(2, "kerio"));
+        let learner = Seen { is_voter: false, ..voter(3, "mx1") };
+        let without = |members: &[Seen]| check_majority_without(members, &kopano);
+        for (refused, command) in [
+            (find(std::slice::from_ref(&kopano), NodeId(9)).map(drop), "`bannkreis cluster status`"),
+            (check_may_lead(&learner), "`bannkreis cluster promote mx1`"),
+            (check_room_for_a_vote(&five()), "`bannkreis cluster demote NODE`"),
+            (without(&[kopano.clone(), learner]), "`bannkreis cluster promote NODE`"),
+            (without(&[kopano.clone(), kerio, silent(3, "mx1")]), "`bannkreis cluster remove mx1`"),
+        ] {
+            let Err(OrderError::Refused(why)) = refused else { panic!("{command}: {refused:?}") };
+            assert!(why.contains(command), "{why}");
+        }
     }
 
     #[test]

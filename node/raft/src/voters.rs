@@ -211,7 +211,8 @@ pub(crate) async fn transfer(inner: &Inner, wanted: Option<NodeId>) -> Result<St
         .filter(|member| member.node != inner.identity.node)
         .filter(|member| wanted.is_none_or(|wanted| member.node == wanted))
         .max_by_key(|member| (!member.is_witness, matching(member.node).flatten()));
-    let heir = heir.ok_or("no voter that answers has caught up")?;
+    let heir =
+        heir.ok_or("no voter that answers has caught up: `bannkreis cluster status` shows how far each is")?;
     inner.raft.trigger().transfer_leader(heir.node.0).await.map_err(|error| error.to_string())?;
     let mut watched = inner.raft.metrics();
     let handed_over = async {

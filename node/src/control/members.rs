@@ -146,7 +146,10 @@ async fn carry_out(
             Ok(Ok(())) => return Ok(()),
             Ok(Err(OrderFailure::Refused { why })) => return Err(Status::failed_precondition(why)),
             Ok(Err(OrderFailure::NotNow { why })) if Instant::now() + RETRY_PAUSE >= deadline => {
-                return Err(Status::failed_precondition(format!("not done: {why}; try it again later")));
+                return Err(Status::failed_precondition(format!(
+                    "not done: {why}; `bannkreis cluster status` shows how the members are, and the command can be given \
+                     again"
+                )));
             }
             Ok(Err(OrderFailure::NotNow { .. })) => tokio::time::sleep(RETRY_PAUSE).await,
             Err(_) => {

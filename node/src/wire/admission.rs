@@ -235,7 +235,7 @@ fn check_room(raft: &RaftNode) -> Result<(), NotLetIn> {
     let status = raft.status();
     if status.voters.len() + status.learners.len() >= MEMBERS_MAX {
         return Err(NotLetIn::Refused(format!(
-            "the cluster has {MEMBERS_MAX} members, the most there can be: `bannkreis cluster remove` makes room"
+            "the cluster has {MEMBERS_MAX} members, the most there can be: `bannkreis cluster remove NODE` makes room"
         )));
     }
     Ok(())

@@ -55,6 +55,7 @@ async fn what_can_not_be_done_at_the_moment_is_tried_again_and_what_is_refused_i
     let api = MadeUp::new().reluctant(&vec![not_now; 1_000]);
     let error = order(&api, v1::MemberOrder::Remove, "mx1").await.unwrap_err();
     assert!(error.message().contains("kerio takes over the lead first"), "{error:?}");
+    assert!(error.message().contains("`bannkreis cluster status`"), "{error:?}");
 }
 
 #[tokio::test]
