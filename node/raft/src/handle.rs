@@ -329,7 +329,7 @@ impl RaftNode {
         let _ = tokio::time::timeout(SNAPSHOT_TIMEOUT, written).await;
     }
 
-    /// Stops the node; a leader hands over first, for at most 1 s. When this returns, the state directory is
+    /// Stops the node; a leader hands over first, for a few seconds at most. When this returns, the state directory is
     /// free to be moved or opened again, provided that no call of the service is under way.
     pub async fn shutdown(&self) {
         voters::hand_over(&self.inner).await;

@@ -28,8 +28,12 @@ const CAUGHT_UP_LAG_MAX: u64 = 16;
 const RECORD_OUTLIVES: Duration = Duration::from_secs(60);
 /// A member of whom nothing was heard is new for so long: several elections.
 const NEW_FOR: Duration = Duration::from_secs(10);
-/// A leader that stops waits so long for another one to take over.
+/// A leader that hands over waits so long for another one to take over, then it asks again, the next best one first.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
+/// So often a leader that stops asks; after that the others elect.
+const HAND_OVER_TRIES: usize = 3;
+/// Before that it waits at most so long for a voter that lacks nothing, and for the end of a change of the voters.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A leader that should not lead tries to hand over this often.
 const HAND_OVER_PAUSE: Duration = Duration::from_secs(30);
@@ -175,7 +179,7 @@ pub(crate) fn seen(inner: &Inner, metrics: &Metrics, since: Instant) -> Vec<Seen
 }
 
 /// Before a leader stops: hands over to the voter that lacks the least, so that the next commit waits for
-/// one message instead of an election. Gives up after [`HAND_OVER_TIMEOUT`]; the others elect then.
+/// one message instead of an election. Gives up after [`HAND_OVER_TRIES`]; the others elect then.
 pub(crate) async fn hand_over(inner: &Inner) {
     let members = seen(inner, &inner.metrics(), Instant::now());
     let voters = || members.iter().filter(|member| member.is_voter);
@@ -184,9 +188,15 @@ pub(crate) async fn hand_over(inner: &Inner) {
         tracing::debug!("without this node there is no majority, and nobody could lead");
         return;
     }
-    match transfer(inner, None).await {
-        Ok(heir) => tracing::info!("{heir} leads now"),
-        Err(why) => tracing::debug!("nobody takes over the lead: {why}"),
+    let mut asked = Vec::new();
+    for _ in 0..HAND_OVER_TRIES {
+        match transfer_but(inner, None, &mut asked).await {
+            Ok(heir) => return tracing::info!("{heir} leads now"),
+            Err(why) => tracing::debug!("nobody takes over the lead: {why}"),
+        }
+        if inner.metrics().state != ServerState::Leader {
+            return;
+        }
     }
 }
 
@@ -195,10 +205,21 @@ pub(crate) async fn hand_over(inner: &Inner) {
 /// # Errors
 /// A sentence: this node does not lead, or nobody could.
 pub(crate) async fn transfer(inner: &Inner, wanted: Option<NodeId>) -> Result<String, String> {
+    transfer_but(inner, wanted, &mut Vec::new()).await
+}
+
+/// The same; whoever was `asked` before is asked last, and whoever is asked is added.
+async fn transfer_but(
+    inner: &Inner,
+    wanted: Option<NodeId>,
+    asked: &mut Vec<NodeId>,
+) -> Result<String, String> {
     let metrics = inner.metrics();
     if metrics.state != ServerState::Leader {
         return Err("this node does not lead".to_owned());
     }
+    settle(inner, wanted, metrics.last_log_index).await;
+    let metrics = inner.metrics();
     let members = seen(inner, &metrics, Instant::now());
     let matching = |node: NodeId| metrics.replication.as_ref().and_then(|nodes| nodes.get(&node.0)).copied();
     // One that can not read what counts could only hand over in its turn.
@@ -210,14 +231,22 @@ pub(crate) async fn transfer(inner: &Inner, wanted: Option<NodeId>) -> Result<St
         .filter(|member| member.is_voter && member.is_alive && member.is_caught_up)
         .filter(|member| member.node != inner.identity.node)
         .filter(|member| wanted.is_none_or(|wanted| member.node == wanted))
-        .max_by_key(|member| (!member.is_witness, matching(member.node).flatten()));
+        .max_by_key(|member| {
+            (!asked.contains(&member.node), !member.is_witness, matching(member.node).flatten())
+        });
     let heir =
         heir.ok_or("no voter that answers has caught up: `bannkreis cluster status` shows how far each is")?;
+    asked.push(heir.node);
     inner.raft.trigger().transfer_leader(heir.node.0).await.map_err(|error| error.to_string())?;
     let mut watched = inner.raft.metrics();
     let handed_over = async {
-        while watched.borrow_watched().current_leader == Some(inner.identity.node.0) {
-            if watched.changed().await.is_err() {
+        // That this node leads no longer is not enough: it has only voted then, and its vote may not be out yet.
+        loop {
+            let is_done = {
+                let seen = watched.borrow_watched();
+                seen.current_term > metrics.current_term && seen.current_leader.is_some()
+            };
+            if is_done || watched.changed().await.is_err() {
                 return;
             }
         }
@@ -227,4 +256,29 @@ pub(crate) async fn transfer(inner: &Inner, wanted: Option<NodeId>) -> Result<St
         Ok(()) => Ok(heir.name.clone()),
         Err(_) => Err(format!("{} has not taken over within {timeout} ms; the others elect", heir.name)),
     }
+}
+
+/// Waits a little until a voter that may take over has all that this leader had written, for one that lacks something can
+/// not be elected before it has that; and until no change of the voters is half done, for that may need this node.
+async fn settle(inner: &Inner, wanted: Option<NodeId>, last: Option<u64>) {
+    let own = inner.identity.node.0;
+    let mut watched = inner.raft.metrics();
+    let is_settled = |metrics: &Metrics| {
+        let voters = metrics.membership_config.voter_ids();
+        let mut heirs =
+            voters.filter(|voter| *voter != own && wanted.is_none_or(|wanted| wanted.0 == *voter));
+        let matching = |voter| metrics.replication.as_ref()?.get(&voter).copied().flatten();
+        let is_even = heirs.any(|voter| matching(voter).map(|log_id| log_id.index) >= last);
+        is_even && metrics.membership_config.membership().get_joint_config().len() == 1
+    };
+    let settled = async {
+        loop {
+            let is_done = is_settled(&watched.borrow_watched());
+            if is_done || watched.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    // The best of those that are behind is asked then.
+    let _ = tokio::time::timeout(SETTLE_TIMEOUT, settled).await;
 }

@@ -87,6 +87,7 @@ pub(super) struct Host {
     pub(super) watcher: Watcher,
     pub(super) running: Option<(RaftNode, Runtime)>,
     pub(super) release: Release,
+    pub(super) timing: Timing,
 }
 
 impl Host {
@@ -94,7 +95,8 @@ impl Host {
         // The port is free again at once and nobody else is given it: ports go round.
         let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        Host { dir, address, watcher: Watcher::default(), running: None, release: Release::default() }
+        let timing = Timing { heartbeat_ms: 50, election_min_ms: 300, election_max_ms: 600 };
+        Host { dir, address, watcher: Watcher::default(), running: None, release: Release::default(), timing }
     }
 
     pub(super) fn options(&self) -> RaftOptions {
@@ -107,7 +109,7 @@ impl Host {
             wall: Arc::new(wall),
             readings: Arc::new(Vec::new),
             observer: Box::new(self.watcher.clone()),
-            timing: Timing { heartbeat_ms: 50, election_min_ms: 300, election_max_ms: 600 },
+            timing: self.timing,
             store: Store::Sled,
             release: self.release,
         }
@@ -236,10 +238,15 @@ pub(super) async fn propose_ban_patiently(node: &RaftNode, n: u32) {
 }
 
 pub(super) async fn three() -> (Vec<Host>, Vec<RaftNode>) {
+    three_of(Host::new).await
+}
+
+/// Three voters on hosts like these.
+pub(super) async fn three_of(new: impl AsyncFn() -> Host) -> (Vec<Host>, Vec<RaftNode>) {
     let mut hosts = Vec::new();
     let mut nodes = Vec::new();
     for n in 0..3 {
-        let mut host = Host::new().await;
+        let mut host = new().await;
         let node = host.start().await;
         if n > 0 {
             propose_ban(&node, 1_000 + n).await;

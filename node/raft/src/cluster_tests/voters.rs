@@ -1,8 +1,15 @@
 //! Who votes and who leads, with whole nodes: a leader that stops hands over, and a host that was set up
 //! anew takes over its own record. Not for what is decided: `autopilot.rs` has its table of cases.
 
-use super::hosts::{Host, is_banned, propose_ban_patiently, three, until};
+use super::hosts::{Host, is_banned, propose_ban_patiently, three, three_of, until};
+use crate::handle::RaftNode;
+use crate::options::Timing;
+use crate::voters;
 use std::time::{Duration, Instant};
+
+/// Longer than a test may take: whoever comes to lead has been asked to.
+const NEVER: Timing = Timing { heartbeat_ms: 50, election_min_ms: 300_000, election_max_ms: 600_000 };
+const N_CHANGES: u32 = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_stops_hands_over_and_the_next_commit_waits_for_no_election() {
@@ -29,6 +36,61 @@ async fn a_leader_that_stops_hands_over_and_the_next_commit_waits_for_no_electio
     assert!(nodes[1].is_leader() || nodes[2].is_leader());
     hosts[1].stop().await;
     hosts[2].stop().await;
+}
+
+/// Which of them leads.
+fn leader_of(nodes: &[RaftNode]) -> Option<usize> {
+    nodes.iter().position(RaftNode::is_leader)
+}
+
+/// Whether both others answer this leader, and have all that it has.
+fn is_followed(leader: &RaftNode) -> bool {
+    let seen = voters::seen(&leader.inner, &leader.inner.metrics(), tokio::time::Instant::now());
+    seen.iter().filter(|member| member.is_voter && member.is_alive && member.is_caught_up).count() == 3
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_planned_change_takes_one_election_and_waits_for_no_timeout() {
+    let (mut hosts, mut nodes) = three_of(async || Host { timing: NEVER, ..Host::new().await }).await;
+    for n in 1..=N_CHANGES {
+        let leader = leader_of(&nodes).unwrap();
+        until(&nodes[leader], "both others", is_followed).await;
+        let term = nodes[leader].status().term;
+        // While it goes, somebody writes through one of the others all the time.
+        let other = nodes[(leader + 1) % 3].clone();
+        let writing = tokio::spawn(async move {
+            let mut written = 0;
+            while other.status().term == term {
+                propose_ban_patiently(&other, 1_000 * n + written).await;
+                written += 1;
+            }
+        });
+        // Some go on afterwards, some stop.
+        let stops = n % 3 == 0;
+        if stops {
+            hosts[leader].stop().await;
+        } else {
+            let heir = voters::transfer(&nodes[leader].inner, None).await.unwrap();
+            assert!(nodes.iter().any(|node| node.inner.member.name == heir));
+        }
+        let others = [(leader + 1) % 3, (leader + 2) % 3];
+        for other in others {
+            until(&nodes[other], "another leader", |node| {
+                node.leader().is_some_and(|(led, _)| led != nodes[leader].node_id())
+            })
+            .await;
+        }
+        writing.await.unwrap();
+        propose_ban_patiently(&nodes[others[1]], n).await;
+        let terms = others.map(|other| nodes[other].status().term);
+        assert_eq!(terms, [term + 1; 2], "change {n}");
+        if stops {
+            nodes[leader] = hosts[leader].start().await;
+        }
+    }
+    for host in &mut hosts {
+        host.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
