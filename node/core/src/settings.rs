@@ -76,7 +76,7 @@ pub struct Settings {
     pub tombstone_retention_ms: u64,
     /// How long ended bans are remembered, in ms.
     pub history_retention_ms: u64,
-    /// A leader whose clock is further than this from the voters' median hands over, in ms.
+    /// A host whose clock is further than this from cluster time is named to operators, in ms.
     pub skew_max_ms: u64,
     /// Key of the event ids in reports; made at the cluster's birth, never changed.
     pub event_key: [u8; 16],

@@ -130,7 +130,7 @@ const KNOWN: &[Known] = &[
     },
     Known {
         key: "skew_max",
-        meaning: "a leader whose clock is further off than this hands over",
+        meaning: "a host whose clock is further off than this is named in `cluster status`",
         values: Values::LengthMs { min: SECOND_MS, max: HOUR_MS, setting: Setting::SkewMaxMs },
         shown: |settings| length(settings.skew_max_ms),
     },
