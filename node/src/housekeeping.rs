@@ -10,6 +10,7 @@ use crate::host::HostFacts;
 use crate::joining;
 use crate::local_store::LocalStore;
 use crate::memory;
+use crate::recidive;
 use crate::retention;
 use crate::running::Running;
 use crate::security;
@@ -103,7 +104,7 @@ pub async fn start(
             running.raft.clone(),
             running.events.clone(),
             running.clock.clone(),
-            config.state_dir.clone(),
+            (running.store.clone(), config.state_dir.clone()),
             record,
         )),
     ];
@@ -330,7 +331,7 @@ async fn catch_up(
     raft: RaftNode,
     events: LoopHandle,
     clock: Arc<SystemClock>,
-    state_dir: std::path::PathBuf,
+    (store, state_dir): (Arc<LocalStore>, std::path::PathBuf),
     mut record: NodeRecord,
 ) {
     joining::ask(&raft, &state_dir, |why| asking.note(why)).await;
@@ -343,6 +344,11 @@ async fn catch_up(
     if let Err(error) = joining::finish(&raft, &state_dir).await {
         tracing::error!("{error}");
         return;
+    }
+    let (asked, asking_clock) = (events.clone(), clock.clone());
+    let told = tokio::task::spawn_blocking(move || recidive::tell_ended(&store, &asked, asking_clock.now()));
+    if let Ok(Err(error)) = told.await {
+        tracing::error!("bans of before this start do not count for who comes back: {error}");
     }
     send(&events, Event::CaughtUp).await;
     let reaches = std::mem::take(&mut record.reaches);

@@ -130,6 +130,7 @@ mod tests {
             ports: Ports::whole_host(),
             max_matches: 1,
             scope: Scope::Cluster,
+            counts_bans: false,
             reach: None,
             ignore: vec!["10.0.0.0/8".parse().unwrap()],
         }

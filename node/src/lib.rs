@@ -34,6 +34,7 @@ pub mod open_sources;
 pub mod outlets;
 pub mod raft_observer;
 pub mod readiness;
+pub mod recidive;
 pub mod recovering;
 pub mod redating;
 pub mod retention;

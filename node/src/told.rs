@@ -127,6 +127,3 @@ fn ignored_because(why: IgnoredBecause) -> String {
         IgnoredBecause::NoSuchJail => "no such jail here".to_owned(),
     }
 }
-
-#[cfg(test)]
-mod tests;

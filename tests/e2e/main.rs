@@ -36,5 +36,6 @@ mod other_users;
 mod own_addresses;
 mod pair;
 mod readiness;
+mod recidive;
 mod recovery;
 mod witness;

@@ -128,6 +128,7 @@ impl JailPlan {
             ports: Ports::tcp(self.ports(node)),
             max_matches: 3,
             scope: Scope::Cluster,
+            counts_bans: false,
             reach: None,
             ignore: ignored_on(node).map(Subnet::host).into_iter().collect(),
         }

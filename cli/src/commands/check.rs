@@ -265,14 +265,20 @@ fn short(file: &str, config_dir: &str) -> String {
 
 /// What a jail reads, and how many files that is now, when it is files.
 fn sources(read: &ReadJail, n_files: &dyn Fn(&str) -> usize) -> Vec<(String, Option<usize>)> {
-    match &read.logs {
+    let logs = match &read.logs {
         Logs::Files(paths) => {
             paths.iter().map(|path| (path.glob.clone(), Some(n_files(&path.glob)))).collect()
         }
         Logs::Journal(matches) => {
             vec![(format!("journal {}", matches.join(" + ")).trim_end().to_owned(), None)]
         }
+    };
+    if !read.jail.counts_bans {
+        return logs;
     }
+    // A log of fail2ban that is not there is none that is missed.
+    let bans = ("the bans of all other jails, on all hosts".to_owned(), None);
+    std::iter::once(bans).chain(logs.into_iter().filter(|(_, n_found)| *n_found != Some(0))).collect()
 }
 
 fn to_json(reading: &Reading, config_dir: &str, n_files: &dyn Fn(&str) -> usize, exit: Exit) -> Value {

@@ -344,6 +344,8 @@ pub struct Jail {
     pub max_matches: u32,
     /// Whether failures are counted with those of other hosts.
     pub scope: Scope,
+    /// Whether its failures are the bans of all other jails, on whatever host: fail2ban's `recidive`.
+    pub counts_bans: bool,
     /// What its bans close on other nodes; `None`: what the cluster's setting says.
     pub reach: Option<crate::reach::Reach>,
     /// `ignoreip` entries that are addresses or prefixes: not counted and not blocked here.

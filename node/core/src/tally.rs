@@ -293,6 +293,7 @@ mod tests {
             ports: Ports::tcp(&[25]),
             max_matches: 5,
             scope: Scope::Cluster,
+            counts_bans: false,
             reach: None,
             ignore: Vec::new(),
         }

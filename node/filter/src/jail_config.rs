@@ -14,9 +14,11 @@ pub use crate::jail_text::JailError;
 use crate::jail_text::{JailText, is_true};
 use crate::reading::Host;
 use crate::unsupported::{self, Remark};
-use bannkreis_core::jail::{Jail, JailName};
+use bannkreis_core::jail::{Jail, JailName, Scope};
 
 const MAX_RETRY_DEFAULT: u32 = 5;
+/// The filter of jails whose failures are bans.
+const RECIDIVE: &str = "recidive";
 
 /// A log to watch: as it is written, wildcards and all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +105,7 @@ pub fn read(mut text: JailText, host: &Host<'_>, formats: &DefaultTemplates) -> 
         text.remark("action", sentence);
     }
     let (ignore, ignore_names) = text.ignored();
+    let counts_bans = text.filter.text.split('[').next().is_some_and(|filter| filter.trim() == RECIDIVE);
     let jail = Jail {
         name: name.clone(),
         max_retry,
@@ -110,7 +113,9 @@ pub fn read(mut text: JailText, host: &Host<'_>, formats: &DefaultTemplates) -> 
         policy: text.policy()?,
         ports: closed.ports,
         max_matches,
-        scope: text.scope()?,
+        // Each node counts the cluster's bans itself.
+        scope: if counts_bans { Scope::Local } else { text.scope()? },
+        counts_bans,
         reach: text.reach()?,
         ignore,
     };

@@ -69,6 +69,7 @@ fn jail(max_retry: u32, find_time_s: u64) -> Jail {
         ports: Ports::tcp(&[25]),
         max_matches: 3,
         scope: Scope::Cluster,
+        counts_bans: false,
         reach: None,
         ignore: Vec::new(),
     }

@@ -34,7 +34,8 @@ pub struct LoadedJail {
     pub filter: Filter,
     /// The filter's name as the jail gives it, with its parameters.
     pub filter_name: String,
-    /// What it reads: at least one file that is there, each once.
+    /// What it reads: at least one file that is there, each once. None for a jail that counts bans, unless fail2ban's
+    /// log is there.
     pub logs: Vec<LogFile>,
     /// The line that says so, as `file:line`.
     pub log_place: Option<String>,
@@ -87,6 +88,7 @@ fn with_logs(read: ReadJail, warnings: &mut Vec<String>) -> Result<LoadedJail, S
     let log_place = read.log_place().map(ToString::to_string);
     let patterns = match read.logs {
         Logs::Files(patterns) => patterns,
+        Logs::Journal(_) if read.jail.counts_bans => Vec::new(),
         Logs::Journal(_) => {
             return Err(format!(
                 "jail [{name}] is skipped: it reads the journal, which this release does not; set `backend = \
@@ -96,7 +98,7 @@ fn with_logs(read: ReadJail, warnings: &mut Vec<String>) -> Result<LoadedJail, S
     };
     let mut logs = files_of(&patterns);
     warnings.extend(remarks.iter().map(ToString::to_string));
-    if logs.is_empty() {
+    if logs.is_empty() && !read.jail.counts_bans {
         let paths: Vec<&str> = patterns.iter().map(|pattern| pattern.glob.as_str()).collect();
         let paths = if let [first, ..] = remarks.as_slice() {
             first.sentence.clone()

@@ -44,7 +44,7 @@ fn decode_node_jail(wire: v1::node_record::Jail) -> Result<(JailName, Ports), De
     Ok((decode_jail_name(&wire.jail, "jail")?, required(wire.ports, "ports")?))
 }
 
-fn decode_node_reach(wire: v1::node_record::JailReach) -> Result<(JailName, Reach), DecodeError> {
+fn decode_node_reach(wire: &v1::node_record::JailReach) -> Result<(JailName, Reach), DecodeError> {
     Ok((decode_jail_name(&wire.jail, "jail")?, decode_reach(wire.reach, "reach")?))
 }
 
@@ -101,7 +101,7 @@ impl TryFrom<v1::NodeRecord> for NodeRecord {
                 .map(|(n, jail)| decode_node_jail(jail).inside(&format!("jails[{n}]")))
                 .collect::<Result<_, _>>()?,
             reaches: reaches
-                .map(|(n, reach)| decode_node_reach(reach).inside(&format!("reaches[{n}]")))
+                .map(|(n, reach)| decode_node_reach(&reach).inside(&format!("reaches[{n}]")))
                 .collect::<Result<_, _>>()?,
             level_max: wire.level_max,
             role: decode_node_role(wire.role, "role")?,

@@ -18,6 +18,7 @@ mod notices;
 mod outbox;
 mod overrides;
 mod reaching;
+mod recidive;
 mod render;
 mod reports;
 mod served;
@@ -25,6 +26,7 @@ mod served;
 pub use notices::{NOTICE_MS, NOTICES_PER_ORIGIN_MAX};
 pub use outbox::{OUTBOX_MAX, PROPOSALS_PER_EFFECT_MAX};
 pub use overrides::OVERRIDES_MAX;
+pub use recidive::failure_of_ban;
 pub use reports::{REPORT_BATCH_MAX, REPORT_BATCH_MS, RETOLD_MAX, TOLD_PER_PEER_MAX, ToldCount};
 
 use crate::ban_list::BanView;
@@ -196,6 +198,7 @@ impl Warden {
                     self.forget_brought_along(now.cluster);
                     self.render_all(now.cluster, &mut Vec::new());
                     effects.push(Effect::ReplaceFirewall(self.ruleset.clone()));
+                    self.count_held_bans(now, effects);
                 }
             }
             Event::Answered { keys, committed } => {
@@ -333,6 +336,9 @@ impl Warden {
                 | Change::Remembered { key, .. } => {
                     self.settle(now, key, effects);
                     self.render(now.cluster, key.subnet, false, effects);
+                    if matches!(change, Change::Banned { .. }) {
+                        self.count_ban(now, key, effects);
+                    }
                 }
                 Change::Unbanned { key, .. } => self.render(now.cluster, key.subnet, false, effects),
                 Change::Lifted(lift) => self.on_lifted(now, lift, effects),

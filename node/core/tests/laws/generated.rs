@@ -54,6 +54,7 @@ pub(crate) fn jail(max_retry: u32, ban_ms: u64) -> Jail {
         ports: Ports::tcp(&[22]),
         max_matches: 3,
         scope: Scope::Cluster,
+        counts_bans: false,
         reach: None,
         ignore: Vec::new(),
     }

@@ -15,6 +15,7 @@ mod known_offenders;
 mod lifting;
 mod overrides;
 mod ports;
+mod recidive;
 mod reports;
 mod rulesets;
 mod snapshots;

@@ -62,6 +62,7 @@ fn jail(n: u8, ignored: u8) -> Jail {
         ports: jail_ports(n),
         max_matches: 2,
         scope: Scope::Cluster,
+        counts_bans: false,
         reach: None,
         ignore: (ignored < 6).then(|| offender_number(ignored)).into_iter().collect(),
     }

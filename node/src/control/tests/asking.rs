@@ -37,6 +37,7 @@ fn kopano() -> Inspection {
             ports: Ports::tcp(&[443]),
             max_matches: 5,
             scope: Scope::Cluster,
+            counts_bans: false,
             reach: None,
             ignore: vec![subnet("172.16.0.0/16")],
         },

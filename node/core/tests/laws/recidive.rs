@@ -1,0 +1,133 @@
+//! Jails that count bans: who is banned again and again on whatever host, and what is no offence of theirs.
+
+use crate::generated::{BEGIN, MEMBERS, command, jail, jail_name, list, offender_number, position};
+use bannkreis_core::ban_list::BanList;
+use bannkreis_core::command::{Op, UnbanSelection};
+use bannkreis_core::event::{Configuration, Event};
+use bannkreis_core::ids::{CommandId, NodeId, Operator};
+use bannkreis_core::jail::{BanPolicy, Jail, JailName, Ports, Scope};
+use bannkreis_core::proposal::Proposal;
+use bannkreis_core::time::{BanTime, HOUR_MS, MINUTE_MS, Now, SECOND_MS, Timestamp};
+use bannkreis_core::warden::Warden;
+
+fn counting() -> Jail {
+    let name = JailName::new("recidive").expect("a valid name");
+    let find_time_ms = HOUR_MS;
+    Jail { name, counts_bans: true, scope: Scope::Local, find_time_ms, ..jail(3, 24 * HOUR_MS) }
+}
+
+/// A host with that jail alone, among others that ban.
+struct Host {
+    warden: Warden,
+    list: BanList,
+    index: u64,
+    at: Timestamp,
+}
+
+impl Host {
+    fn new() -> Host {
+        let (list, index) = list();
+        let warden = Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new());
+        let mut host = Host { warden, list, index, at: BEGIN };
+        let configuration = Configuration { jails: vec![counting()], ..Configuration::default() };
+        host.step(Event::Configured(configuration));
+        host
+    }
+
+    fn step(&mut self, event: Event) {
+        let now = Now { cluster: self.at, wall: self.at.plus_ms(5 * SECOND_MS), estimated: false };
+        self.warden.step(now, event, &mut Vec::new());
+    }
+
+    fn apply(&mut self, op: Op) {
+        self.index += 1;
+        let readings = MEMBERS.iter().map(|node| (*node, self.at)).collect();
+        let ops = vec![Op::Tick { readings }, op];
+        let changes = self.list.apply(position(self.index), &command(self.at, ops)).changes;
+        self.step(Event::Applied { view: self.list.view(), changes });
+    }
+
+    /// Node 2 bans for a minute; then it is over.
+    fn ban(&mut self, jail: &JailName, n: u8) {
+        self.at = self.at.plus_ms(2 * MINUTE_MS);
+        self.apply(Op::Ban(Proposal {
+            origin: NodeId(2),
+            basis: self.list.position(),
+            jail: jail.clone(),
+            offender: offender_number(n),
+            first_failure_age_ms: 0,
+            last_failure_age_ms: 0,
+            failures: 1,
+            contributors: Vec::new(),
+            policy: BanPolicy::fixed(BanTime::Ms(MINUTE_MS)),
+            ports: Ports::tcp(&[22]),
+            evidence: Vec::new(),
+        }));
+    }
+
+    /// Whether the jail blocks the offender here.
+    fn is_blocking(&self, n: u8) -> bool {
+        let mut entries = self.warden.outbox();
+        entries.any(|entry| entry.key.jail == counting().name && entry.key.subnet == offender_number(n))
+    }
+
+    fn operator(&self) -> Operator {
+        let (author, reason) = (String::new(), String::new());
+        Operator { command_id: CommandId(u128::from(self.index)), node: NodeId(3), author, reason }
+    }
+}
+
+#[test]
+fn whoever_is_banned_again_and_again_on_another_host_is_banned_by_it() {
+    let mut host = Host::new();
+    host.step(Event::CaughtUp);
+    host.ban(&jail_name(0), 0);
+    host.ban(&jail_name(1), 0);
+    host.ban(&jail_name(0), 1);
+    assert!(!host.is_blocking(0));
+    host.ban(&jail_name(0), 0);
+    assert!(host.is_blocking(0) && !host.is_blocking(1));
+    let evidence: Vec<String> =
+        host.warden.outbox().flat_map(|entry| &entry.evidence).map(|(_, line)| line.clone()).collect();
+    assert!(evidence.iter().any(|line| line == "[ssh] Ban 45.0.0.1"), "{evidence:?}");
+    // Beyond findtime nothing adds up.
+    host.ban(&jail_name(0), 1);
+    host.at = host.at.plus_ms(2 * HOUR_MS);
+    host.ban(&jail_name(0), 1);
+    assert!(!host.is_blocking(1));
+}
+
+#[test]
+fn what_an_operator_banned_or_undid_and_its_own_bans_do_not_count() {
+    let mut host = Host::new();
+    host.step(Event::CaughtUp);
+    for _ in 0..5 {
+        host.at = host.at.plus_ms(2 * MINUTE_MS);
+        let (target, jail) = (offender_number(0), JailName::operator());
+        let (operator, ban_time, ports) = (host.operator(), BanTime::Ms(MINUTE_MS), Ports::whole_host());
+        host.apply(Op::OperatorBan { operator, target, jail, ban_time, ports, force: false });
+        host.ban(&counting().name, 1);
+    }
+    assert!(!host.is_blocking(0) && !host.is_blocking(1));
+    host.ban(&jail_name(0), 2);
+    host.ban(&jail_name(0), 2);
+    let selection = UnbanSelection::Target { target: offender_number(2), jail: None };
+    let operator = host.operator();
+    host.apply(Op::Unban { operator, selection });
+    host.ban(&jail_name(0), 2);
+    assert!(!host.is_blocking(2), "who was let go begins anew");
+}
+
+#[test]
+fn what_holds_when_a_node_has_caught_up_counts_once() {
+    let mut host = Host::new();
+    host.ban(&jail_name(0), 0);
+    host.ban(&jail_name(1), 0);
+    // Neither while they are applied again nor twice.
+    host.step(Event::CaughtUp);
+    assert!(!host.is_blocking(0));
+    host.step(Event::CaughtUp);
+    assert!(!host.is_blocking(0));
+    host.ban(&jail_name(0), 0);
+    assert!(host.is_blocking(0));
+}
