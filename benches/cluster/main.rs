@@ -1,5 +1,6 @@
 //! What being a cluster costs: committed bans per second with TLS and without, how long a host with many bans takes
-//! to join, how long fifty thousand offenders at once take, and how long nothing can be committed when the leader changes or dies.
+//! to join, how long fifty thousand offenders at once take, what it costs to tell each other of failures, and how long
+//! nothing can be committed when the leader changes or dies.
 //!
 //! Whole daemons in the lab of the end-to-end tests, with the default times for elections. Not for single bans: that is
 //! `latency`.
@@ -7,6 +8,7 @@
 mod burst;
 mod gaps;
 mod join;
+mod reports;
 mod throughput;
 
 use std::net::Ipv4Addr;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
 fn run(directory: &Path) -> Result<()> {
     throughput::measure(directory)?;
     burst::measure(directory)?;
+    reports::measure(directory)?;
     join::measure(directory)?;
     gaps::measure(directory)
 }

@@ -1,8 +1,8 @@
 //! What a node costs that has nothing to do.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
+use bannkreis_benches::process;
 use bannkreis_tests::failed::{Context, Failed, Result};
 use bannkreis_tests::lab::Lab;
 
@@ -29,30 +29,17 @@ pub(crate) fn costs(lab: &Lab) -> Result<Vec<Cost>> {
     let costs = pids.iter().zip(before).map(|((name, pid), before)| {
         let used = cpu(*pid)?.saturating_sub(before);
         let cpu_share = used.as_secs_f64() / began.elapsed().as_secs_f64();
-        Ok(Cost { name, rss_bytes: rss_bytes(*pid)?, cpu_share })
+        Ok(Cost { name, rss_bytes: process::rss_bytes(*pid).context(gone)?, cpu_share })
     });
     costs.collect()
 }
 
-/// Time on a processor of all threads: the first number of schedstat, in nanoseconds.
 fn cpu(pid: u32) -> Result<Duration> {
-    let read = || {
-        let mut nanoseconds = 0;
-        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-            nanoseconds += text.split(' ').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
-        }
-        Ok::<Duration, std::io::Error>(Duration::from_nanos(nanoseconds))
-    };
-    read().context(|| format!("cannot read the times of process {pid}"))
+    process::cpu(pid).context(gone)
 }
 
-fn rss_bytes(pid: u32) -> Result<u64> {
-    let path = format!("/proc/{pid}/status");
-    let status = fs::read_to_string(&path).context(|| format!("cannot read {path}"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kilobytes.map(|kilobytes| kilobytes * 1_024).ok_or_else(|| Failed(format!("{path} has no VmRSS")))
+fn gone() -> String {
+    "a node can not be looked at".to_owned()
 }
 
 fn dead() -> Failed {

@@ -4,7 +4,7 @@
 //! not wait. A command that makes no sense yields a verdict or an outcome that says so, identically
 //! on every node. What can not be decoded never gets here.
 
-use crate::ban_list::{Ban, BanList, Cause, ORIGINS_MAX, Origin, TOKENS_MAX};
+use crate::ban_list::{Ban, BanList, Cause, ORIGINS_MAX, Origin, Origins, TOKENS_MAX};
 use crate::change::{Applied, BanKey, Change, OpResult, Outcome, UnbanReason};
 use crate::command::{Command, Op};
 use crate::ids::{NodeId, Operator, Position};
@@ -200,7 +200,7 @@ impl BanList {
             until,
             count: n_before.saturating_add(1),
             damped_by: None,
-            origins: Vec::new(),
+            origins: Origins::new(),
             ports: self.shared_ports(&claim.ports),
             cause,
         });
@@ -362,7 +362,7 @@ impl BanList {
 }
 
 /// Puts an origin among those of a ban; when there is no room, the ban holds it unnamed.
-pub(crate) fn hold_origin(origins: &mut Vec<Origin>, origin: Origin) {
+pub(crate) fn hold_origin(origins: &mut Origins, origin: Origin) {
     if let Some(known) = origins.iter_mut().find(|known| known.node == origin.node) {
         known.until = known.until.max(origin.until);
     } else if origins.len() < ORIGINS_MAX {

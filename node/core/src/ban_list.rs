@@ -26,6 +26,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use smallvec::SmallVec;
 
 /// Live bans at most; a claim beyond it is `NotShared(Full)`.
 pub const BANS_MAX: usize = 4_000_000;
@@ -51,12 +52,15 @@ pub struct Ban {
     /// The node whose quota made it shorter than wanted.
     pub damped_by: Option<NodeId>,
     /// Who asked for it, until when: at most [`ORIGINS_MAX`].
-    pub origins: Vec<Origin>,
+    pub origins: Origins,
     /// What it closes: the union over its origins.
     pub ports: Ports,
     /// Where in the log it stands: the key of its cold record.
     pub cause: Cause,
 }
+
+/// Nearly all bans have one: it stands in the ban itself.
+pub type Origins = SmallVec<[Origin; 1]>;
 
 /// A node that asked for a ban.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -470,7 +474,5 @@ impl BanList {
 
 /// The entries of exactly this subnet.
 fn of_subnet<V>(map: &SortedMap<BanKey, V>, subnet: Subnet) -> impl Iterator<Item = (&BanKey, &V)> {
-    // No valid name is empty, so this sorts before every key of the subnet.
-    let first = BanKey { subnet, jail: JailName::lowest() };
-    map.from(&first).take_while(move |(key, _)| key.subnet == subnet)
+    map.behind(move |key| key.subnet < subnet).take_while(move |(key, _)| key.subnet == subnet)
 }

@@ -10,7 +10,7 @@
 //! Not for files and logs (`bannkreis-raft`), nor for who may begin a generation.
 
 use crate::apply::hold_origin;
-use crate::ban_list::{Ban, BanList, NodeEntry, Origin, Tombstone};
+use crate::ban_list::{Ban, BanList, NodeEntry, Origin, Origins, Tombstone};
 use crate::change::BanKey;
 use crate::ids::{NodeId, Position};
 use crate::jail::Ports;
@@ -175,7 +175,7 @@ fn tombstone(held: Tombstone, shift: TimeShift) -> Tombstone {
 }
 
 fn moved_ban(mut ban: Ban, new: &NewGeneration, shift: TimeShift) -> Ban {
-    let mut origins = Vec::with_capacity(ban.origins.len());
+    let mut origins = Origins::with_capacity(ban.origins.len());
     for origin in &ban.origins {
         let moved = Origin { node: new.renamed(origin.node), until: shift.of_end(origin.until) };
         hold_origin(&mut origins, moved);

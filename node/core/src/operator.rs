@@ -6,7 +6,7 @@
 
 use crate::allow_list::{ALLOW_ENTRIES_MAX, AllowEntry};
 use crate::apply::{Context, hold_origin};
-use crate::ban_list::{Ban, BanList, Origin, TOMBSTONES_MAX, Tombstone};
+use crate::ban_list::{Ban, BanList, Origin, Origins, TOMBSTONES_MAX, Tombstone};
 use crate::change::{BanKey, Change, Lift, Outcome, UnbanReason, Voided};
 use crate::command::{ImportedBan, ImportedHistory, UnbanSelection};
 use crate::history::PastBans;
@@ -21,7 +21,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// One sweep looks at this many groups of the ban list's shards.
-const SWEEP_GROUPS: usize = 16;
+const SWEEP_GROUPS: usize = 64;
 /// One sweep ends at most this many bans; the rest waits for the next one.
 const SWEEP_BANS_MAX: usize = 10_000;
 
@@ -79,7 +79,7 @@ impl BanList {
             until: wanted.until,
             count: self.bans_before(&key, wanted.since).saturating_add(1),
             damped_by: None,
-            origins: Vec::new(),
+            origins: Origins::new(),
             ports: wanted.ports.clone(),
             cause: context.cause,
         });

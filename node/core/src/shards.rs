@@ -2,8 +2,8 @@
 //! changing one of a million bans while somebody reads such a copy costs no more than a few of them.
 //!
 //! Groups of shards are shared between copies, and shards between groups; what is changed is copied first, if
-//! anybody else holds it: a group, which is sixty-four pointers, and one shard, which with a million bans has
-//! fifteen. Where a subnet belongs is a fixed hash of it. Not for what bans mean: that is `ban_list.rs`.
+//! anybody else holds it: a group, which is thirty-two pointers, and one shard, which with a million bans has
+//! eight. Where a subnet belongs is a fixed hash of it. Not for what bans mean: that is `ban_list.rs`.
 
 use crate::ban_list::Ban;
 use crate::change::BanKey;
@@ -15,9 +15,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Groups of shards: what a copy of the list copies is a pointer to each.
-pub const SHARD_GROUPS: usize = 1_024;
+pub const SHARD_GROUPS: usize = 4_096;
 /// Shards in a group.
-const SHARDS_PER_GROUP: usize = 64;
+const SHARDS_PER_GROUP: usize = 32;
 
 /// Bans and history of the subnets that hash here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,7 +146,7 @@ mod tests {
             sizes[group * SHARDS_PER_GROUP + shard] += 1;
         }
         let largest = sizes.iter().max().copied();
-        // By chance alone it would be about 35.
-        assert!(largest < Some(60), "{largest:?} of 15 on average");
+        // by chance alone it would be about 25.
+        assert!(largest < Some(40), "{largest:?} of 8 on average");
     }
 }

@@ -169,7 +169,7 @@ fn decode_ban(wire: v1::record::Ban) -> Result<Record, DecodeError> {
         until: required(wire.until, "until")?,
         count: wire.count,
         damped_by: wire.damped_by.map(NodeId),
-        origins: list(wire.origins, "origins", ORIGINS_MAX)?,
+        origins: list(wire.origins, "origins", ORIGINS_MAX)?.into(),
         ports: required(wire.ports, "ports")?,
         cause: required(wire.cause, "cause")?,
     };

@@ -327,7 +327,8 @@ fn ban() -> Ban {
         origins: vec![
             Origin { node: NODE, until: Until::At(NOW.plus_ms(600_000)) },
             Origin { node: PEER, until: Until::Forever },
-        ],
+        ]
+        .into(),
         ports: ports(),
         cause: Cause { position: BASIS, op: 1 },
     }

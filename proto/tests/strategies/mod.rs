@@ -457,7 +457,7 @@ fn ban() -> impl Strategy<Value = Ban> {
             until,
             count,
             damped_by,
-            origins,
+            origins: origins.into(),
             ports,
             cause,
         },
