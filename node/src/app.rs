@@ -7,6 +7,7 @@ use crate::borders::Clock;
 use crate::by_lease;
 use crate::config::NodeConfig;
 use crate::control::{ControlSocket, Groups, NodeApi};
+use crate::disk_room;
 use crate::door::Door;
 use crate::host::HostFacts;
 use crate::joining;
@@ -354,6 +355,9 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(StartupError::of)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartupError::of)?;
     startup::close_state_dir(&config.state_dir)?;
+    if let Some(why) = disk_room::look(&config.state_dir) {
+        tracing::error!("{why}");
+    }
     let lasting = Lasting {
         store: Arc::new(startup::open_store(&config.state_dir)?),
         admissions: Arc::default(),

@@ -9,6 +9,7 @@ use crate::control::{
     Inspection, IssuedCertificate, KeyFacts, MemberFacts, MemberOrder, NewLife, NewToken, NodeApi, NodeFacts,
     OrderFailure, ProposeFailure, RecoverWish, Role, SourceFacts,
 };
+use crate::disk_room;
 use crate::history;
 use crate::local_store::ColdKey;
 use crate::pki::JoinToken;
@@ -66,7 +67,12 @@ impl NodeApi for Door {
             backend: running.firewall.name(),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             enforced: running.firewall.enforced(),
-            warnings: [warnings(&running), self.lives.not_joined().into_iter().collect()].concat(),
+            warnings: [
+                disk_room::warning(&self.lives.config().state_dir).into_iter().collect(),
+                warnings(&running),
+                self.lives.not_joined().into_iter().collect(),
+            ]
+            .concat(),
             halted: running.raft.status().halted,
             sources: sources(&running),
             given_up: running.given_up.by_jail(),

@@ -5,6 +5,7 @@ use crate::borders::Clock;
 use crate::clock::SystemClock;
 use crate::config::NodeConfig;
 use crate::configuring::Configuring;
+use crate::disk_room;
 use crate::event_loop::LoopHandle;
 use crate::host::HostFacts;
 use crate::joining;
@@ -93,6 +94,7 @@ pub async fn start(
         )),
         tokio::spawn(count(running.events.clone(), running.counts.clone())),
         tokio::spawn(memory::keep_small()),
+        tokio::spawn(disk_room::keep(config.state_dir.clone())),
         tokio::spawn(forget_old(
             running.store.clone(),
             running.raft.clone(),

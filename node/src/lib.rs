@@ -48,4 +48,5 @@ pub mod told;
 pub mod way_in;
 
 pub mod app;
+pub mod disk_room;
 pub mod door;

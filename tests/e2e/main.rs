@@ -13,6 +13,7 @@ mod lab_itself;
 
 mod articles;
 mod bad_configuration;
+mod disk_full;
 mod emptied_kernel;
 mod expiry;
 mod second_look;

@@ -87,6 +87,8 @@ pub struct Warden {
     configured: bool,
     /// The union of what this host's jails close: what `reach = guarded` closes here.
     guarded_ports: Ports,
+    /// The jails whose failures are bans.
+    counting_bans: Vec<JailName>,
     /// What nodes say of the reach of their jails, as it was rendered last.
     reaches: Vec<(NodeId, Vec<(JailName, Reach)>)>,
     local_protected: SubnetMap<LocalProtection>,
@@ -137,6 +139,7 @@ impl Warden {
             observe: false,
             configured: false,
             guarded_ports: Ports::none(),
+            counting_bans: Vec::new(),
             reaches: Vec::new(),
             local_protected: SubnetMap::default(),
             tally: Tally::default(),
@@ -316,13 +319,6 @@ impl Warden {
         &self.overrides
     }
 
-    /// What protects `subnet` on this host only.
-    #[must_use]
-    pub fn local_protection(&self, subnet: Subnet) -> Option<LocalProtection> {
-        let holding = |subnet| self.local_protected.holding(subnet).map(|(_, why)| *why).next();
-        holding(subnet).or_else(|| subnet.translated_v4().and_then(holding))
-    }
-
     fn on_applied(&mut self, now: Now, view: BanView, changes: &[Change], effects: &mut Vec<Effect>) {
         self.view = view;
         let mut judge_all = false;
@@ -418,6 +414,8 @@ impl Warden {
         self.observe = configuration.observe;
         self.configured = true;
         self.jails = configuration.jails.into_iter().map(|jail| (jail.name.clone(), jail)).collect();
+        let counting = self.jails.values().filter(|jail| jail.counts_bans);
+        self.counting_bans = counting.map(|jail| jail.name.clone()).collect();
         self.guarded_ports = self.jails.values().fold(Ports::none(), |all, jail| all.union(&jail.ports));
         self.local_protected = SubnetMap::default();
         let ignored = self.jails.values().flat_map(|jail| &jail.ignore);

@@ -43,7 +43,7 @@ pub fn failure_of_ban(counting: &JailName, key: &BanKey, at: Timestamp, replayed
 impl Warden {
     /// A ban of the cluster's list has begun. (One that is cut short for quota comes out of a flood, and does not count.)
     pub(super) fn count_ban(&mut self, now: Now, key: &BanKey, effects: &mut Vec<Effect>) {
-        if !self.caught_up {
+        if !self.caught_up || self.counting_bans.is_empty() {
             return;
         }
         let since = self.view.live(key, now.cluster).map_or(now.cluster, |ban| ban.since);
@@ -70,16 +70,13 @@ impl Warden {
         replayed: bool,
         effects: &mut Vec<Effect>,
     ) {
-        let counting = self.jails.values().filter(|jail| jail.counts_bans).map(|jail| jail.name.clone());
-        let counting: Vec<JailName> = counting.collect();
         for (key, since) in bans {
             let is_network = key.subnet.prefix_len() < self.view.settings().counting_prefix(key.subnet);
             let at = now.wall.minus_ms(now.cluster.ms_since(*since));
-            for jail in counting.iter().filter(|_| !is_network) {
-                if let Some(failure) = failure_of_ban(jail, key, at, replayed) {
-                    self.on_failure(now, &failure, effects);
-                }
-            }
+            let counting = self.counting_bans.iter().filter(|_| !is_network);
+            let failures: Vec<Failure> =
+                counting.filter_map(|jail| failure_of_ban(jail, key, at, replayed)).collect();
+            failures.iter().for_each(|failure| self.on_failure(now, failure, effects));
         }
     }
 }

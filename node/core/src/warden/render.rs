@@ -201,6 +201,13 @@ impl Warden {
         }
     }
 
+    /// What protects `subnet` on this host only.
+    #[must_use]
+    pub fn local_protection(&self, subnet: Subnet) -> Option<LocalProtection> {
+        let holding = |subnet| self.local_protected.holding(subnet).map(|(_, why)| *why).next();
+        holding(subnet).or_else(|| subnet.translated_v4().and_then(holding))
+    }
+
     /// Everything that protects `subnet` on this host, for people.
     #[must_use]
     pub fn protections_here(&self, subnet: Subnet) -> Vec<(Subnet, LocalProtection)> {
