@@ -45,6 +45,12 @@ fn who_comes_back_on_any_host_is_banned_for_long_on_all() -> Result<()> {
         for host in ["mx1", "mx2", "watch"] {
             lab.attacker.expect_silent(&[(GUEST, lab.host(host).port(25, GUEST))])?;
         }
+        let status = lab.host("watch").cli(&["status", "recidive"])?.expect_success()?.stdout;
+        let status = status.split_whitespace().collect::<Vec<_>>().join(" ");
+        expect(
+            status.contains("the bans of all other jails") && status.contains("together with other hosts"),
+            || status,
+        )?;
         let why = lab.host("mx1").cli(&["why", &GUEST.to_string()])?.expect_success()?.stdout;
         expect(why.contains("[postfix-sasl] Ban 203.0.113.51"), || why)
     })

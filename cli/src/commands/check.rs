@@ -6,7 +6,7 @@ use crate::failure::{Exit, Failure};
 use crate::run::Shown;
 use crate::table::{Cell, Column, Table};
 use crate::text::{COLUMNS, Style, Tone, counted, length, shown, wrapped};
-use bannkreis_core::jail::{Growth, Scope};
+use bannkreis_core::jail::{COUNTED_BANS, Growth};
 use bannkreis_core::judge::is_never_bannable;
 use bannkreis_core::reach::Reach;
 use bannkreis_core::settings::customer_prefix;
@@ -185,7 +185,7 @@ fn jail_text(read: &ReadJail, config_dir: &str, n_files: &dyn Fn(&str) -> usize,
     if matches!(read.use_dns, UseDns::Yes | UseDns::Warn) && names_may_come(&read.settings) {
         line("looks up", Tone::Plain, "names that the log has in the place of addresses");
     }
-    if jail.scope == Scope::Local {
+    if !jail.is_counted_with_peers() {
         line("counts", Tone::Plain, "on this host alone");
     }
     if let Some(reach) = jail.reach {
@@ -277,7 +277,7 @@ fn sources(read: &ReadJail, n_files: &dyn Fn(&str) -> usize) -> Vec<(String, Opt
         return logs;
     }
     // A log of fail2ban that is not there is none that is missed.
-    let bans = ("the bans of all other jails, on all hosts".to_owned(), None);
+    let bans = (COUNTED_BANS.to_owned(), None);
     std::iter::once(bans).chain(logs.into_iter().filter(|(_, n_found)| *n_found != Some(0))).collect()
 }
 
@@ -332,7 +332,7 @@ fn jail_json(read: &ReadJail, n_files: &dyn Fn(&str) -> usize) -> Value {
         "ignore_self": read.ignore_self,
         "use_dns": use_dns_word(read.use_dns),
         "actions": read.actions.iter().map(action_json).collect::<Value>(),
-        "is_counted_with_peers": jail.scope == Scope::Cluster,
+        "is_counted_with_peers": jail.is_counted_with_peers(),
         "reach": jail.reach.map(Reach::as_str),
         "settings": read.settings.iter().map(setting).collect::<Value>(),
     })

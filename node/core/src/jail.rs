@@ -351,3 +351,14 @@ pub struct Jail {
     /// `ignoreip` entries that are addresses or prefixes: not counted and not blocked here.
     pub ignore: Vec<crate::subnet::Subnet>,
 }
+
+/// What a jail that counts bans reads, for people.
+pub const COUNTED_BANS: &str = "the bans of all other jails, on all hosts";
+
+impl Jail {
+    /// Whether what other hosts see counts in it.
+    #[must_use]
+    pub fn is_counted_with_peers(&self) -> bool {
+        self.scope == Scope::Cluster || self.counts_bans
+    }
+}

@@ -3,7 +3,7 @@
 use super::answers::Snapshot;
 use super::{DecisionFacts, MemberFacts, NodeApi, advice, commands, service};
 use bannkreis_core::ban_list::BanList;
-use bannkreis_core::jail::{JailName, Ports, Scope};
+use bannkreis_core::jail::{COUNTED_BANS, JailName, Ports};
 use bannkreis_core::node_record::NodeRole;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{BanTime, Timestamp};
@@ -99,19 +99,23 @@ fn jails(snapshot: &Snapshot, census: &Census) -> BTreeMap<JailName, v1::JailSta
             BanTime::Ms(ms) => Some(ms),
             BanTime::Forever => None,
         };
-        status.is_counted_with_peers = jail.scope == Scope::Cluster;
+        status.is_counted_with_peers = jail.is_counted_with_peers();
         if !status.nodes.contains(&snapshot.node.name) {
             status.nodes.push(snapshot.node.name.clone());
         }
         ports.insert(jail.name.clone(), jail.ports.clone());
         let sources = snapshot.node.sources.iter().filter(|source| source.jail == jail.name);
-        status.sources = sources
-            .map(|source| v1::SourceStatus {
-                name: source.name.clone(),
-                n_lines: source.n_lines,
-                error: source.error.clone().unwrap_or_default(),
-            })
-            .collect();
+        let bans = jail.counts_bans.then(|| v1::SourceStatus {
+            name: COUNTED_BANS.to_owned(),
+            n_lines: inspected.counts.n_failures,
+            ..v1::SourceStatus::default()
+        });
+        let logs = sources.map(|source| v1::SourceStatus {
+            name: source.name.clone(),
+            n_lines: source.n_lines,
+            error: source.error.clone().unwrap_or_default(),
+        });
+        status.sources = bans.into_iter().chain(logs).collect();
         let given_up = snapshot.node.given_up.iter().find(|(name, _)| *name == jail.name);
         status.n_given_up = given_up.map_or(0, |(_, n)| *n);
     }
