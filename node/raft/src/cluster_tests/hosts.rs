@@ -15,6 +15,7 @@ use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{BanTime, Timestamp};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::SystemTime;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -90,10 +91,23 @@ pub(super) struct Host {
     pub(super) timing: Timing,
 }
 
+/// An address that nobody listens on. Not one of those that connections go out from, for those of a test beside this one
+/// may be given it before the host listens there (Documentation/networking/ip-sysctl.rst, ip_local_port_range).
+async fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 10_000).unwrap();
+    loop {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 10_000 + (first.wrapping_mul(2) + n.wrapping_mul(37)) % 20_000;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
+            return listener.local_addr().unwrap();
+        }
+    }
+}
+
 impl Host {
     pub(super) async fn new() -> Host {
-        // The port is free again at once and nobody else is given it: ports go round.
-        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let address = free_address().await;
         let dir = tempfile::tempdir().unwrap();
         let timing = Timing { heartbeat_ms: 50, election_min_ms: 300, election_max_ms: 600 };
         Host { dir, address, watcher: Watcher::default(), running: None, release: Release::default(), timing }
