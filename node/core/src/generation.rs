@@ -13,7 +13,6 @@ use crate::apply::hold_origin;
 use crate::ban_list::{Ban, BanList, NodeEntry, Origin, Origins, Tombstone};
 use crate::change::BanKey;
 use crate::ids::{NodeId, Position};
-use crate::jail::Ports;
 use crate::quota::Quota;
 use crate::record::{Head, Record};
 use crate::time::{Timestamp, Until};
@@ -86,9 +85,7 @@ impl BanList {
     /// it asks for and no more: so what it closes there by its reach is written into it.
     #[must_use]
     pub fn taken_by(&self, node: NodeId) -> BanList {
-        let jails = self.node(node).map(|entry| &entry.record.jails[..]).unwrap_or_default();
-        let guarded = jails.iter().fold(Ports::none(), |all, (_, ports)| all.union(ports));
-        let guarded = Some(&guarded).filter(|_| !jails.is_empty());
+        let there = self.elsewhere(node);
         let mut list = self.clone();
         let theirs: Vec<BanKey> = self
             .bans()
@@ -97,9 +94,7 @@ impl BanList {
             .collect();
         for key in theirs {
             let Some(ban) = self.ban(&key) else { continue };
-            let own = jails.iter().filter(|(name, _)| *name == key.jail);
-            let ports = own.fold(ban.ports.clone(), |all, (_, ports)| all.union(ports));
-            let ports = list.shared_ports(&self.reach_of(&key.jail, &ban.origins).closes(ports, guarded));
+            let ports = list.shared_ports(&there.closes(&key, ban));
             list.put_ban(key, Ban { ports, ..ban.clone() });
         }
         list

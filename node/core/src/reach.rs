@@ -1,9 +1,11 @@
 //! Reach: what a ban closes on nodes other than those whose logs have seen the attack.
 //!
 //! The cluster's setting says it for all jails, and a node for its own. Not for what is closed where the attack was seen:
-//! that are the jail's ports there (`warden/render.rs` puts the two together).
+//! that are the jail's ports there (`warden/reaching.rs` puts the two together).
 
-use crate::ban_list::{BanList, Origin};
+use crate::ban_list::{Ban, BanList, Origin};
+use crate::change::BanKey;
+use crate::ids::NodeId;
 use crate::jail::{JailName, Ports};
 
 /// What a ban closes on nodes other than its origin.
@@ -69,5 +71,32 @@ impl BanList {
             of_jail.map_or(self.settings().reach, |(_, reach)| *reach)
         });
         said.reduce(Reach::or_wider).unwrap_or(self.settings().reach)
+    }
+
+    /// What bans close on `node`, by what that says of its jails.
+    #[must_use]
+    pub fn elsewhere(&self, node: NodeId) -> Elsewhere<'_> {
+        let jails = self.node(node).map(|entry| &entry.record.jails[..]).unwrap_or_default();
+        let guarded = jails.iter().map(|(_, ports)| ports.clone()).reduce(|all, ports| all.union(&ports));
+        Elsewhere { list: self, jails, guarded }
+    }
+}
+
+/// A node that did not ask for a ban.
+#[derive(Debug)]
+pub struct Elsewhere<'l> {
+    list: &'l BanList,
+    jails: &'l [(JailName, Ports)],
+    /// The ports of all its jails, if it has any.
+    guarded: Option<Ports>,
+}
+
+impl Elsewhere<'_> {
+    /// What `ban` closes there.
+    #[must_use]
+    pub fn closes(&self, key: &BanKey, ban: &Ban) -> Ports {
+        let own = self.jails.iter().filter(|(name, _)| *name == key.jail);
+        let ports = own.fold(ban.ports.clone(), |all, (_, ports)| all.union(ports));
+        self.list.reach_of(&key.jail, &ban.origins).closes(ports, self.guarded.as_ref())
     }
 }

@@ -5,7 +5,6 @@
 use super::answers::Snapshot;
 use bannkreis_core::ban_list::Ban;
 use bannkreis_core::change::BanKey;
-use bannkreis_core::jail::Ports;
 use bannkreis_proto::v1;
 use std::collections::BTreeMap;
 
@@ -18,11 +17,7 @@ pub(super) fn elsewhere(snapshot: &Snapshot, key: &BanKey, ban: &Ban) -> Vec<v1:
         if is_origin(member.node) {
             continue;
         }
-        let jails = snapshot.view.node(member.node).map(|entry| &entry.record.jails[..]).unwrap_or_default();
-        let own = jails.iter().filter(|(name, _)| *name == key.jail);
-        let ports = own.fold(ban.ports.clone(), |all, (_, ports)| all.union(ports));
-        let guarded = jails.iter().fold(Ports::none(), |all, (_, ports)| all.union(ports));
-        let closes = reach.closes(ports, Some(&guarded).filter(|_| !jails.is_empty()));
+        let closes = snapshot.view.elsewhere(member.node).closes(key, ban);
         nodes.entry(closes.to_string()).or_default().push(snapshot.names.name(member.node));
     }
     let closing = |(ports, mut nodes): (String, Vec<String>)| {

@@ -220,8 +220,8 @@ impl<'s> Guards<'s> {
     }
 }
 
-/// Prefixes shorter than this are banned or let through by `--force` only. Where a whole network counts as one offender, it is nothing
-/// special to ban one.
+/// Prefixes shorter than this are banned or let through by `--force` only. Where a whole network counts as one offender,
+/// it is nothing special to ban one.
 fn widest(settings: &Settings, target: Subnet) -> u8 {
     customer_prefix(target).min(settings.counting_prefix(target)).max(settings.widest_prefix(target))
 }

@@ -163,18 +163,16 @@ impl Deciding<'_> {
                 Fate::Ended(OverrideKind::Block)
             }
             (OverrideOrder::Release, _) => {
-                let too_wide = self.guards.too_wide_to_pass(target, "inside it not enforced here").await?;
-                match too_wide.filter(|_| !self.force) {
-                    Some(why) => Fate::Refused(why),
-                    None => Fate::Decided(OverrideKind::Release),
-                }
+                let objection = match self.force {
+                    true => None,
+                    false => self.guards.too_wide_to_pass(target, "inside it not enforced here").await?,
+                };
+                objection.map_or(Fate::Decided(OverrideKind::Release), Fate::Refused)
             }
             (OverrideOrder::EndRelease, Some(OverrideKind::Release)) => {
-                let shuts_out = || self.guards.shuts_out(target, &[]);
-                match if self.force || self.released_around(target).is_some() { None } else { shuts_out() } {
-                    Some(why) => Fate::Refused(why),
-                    None => Fate::Ended(OverrideKind::Release),
-                }
+                let may_shut_out = !self.force && self.released_around(target).is_none();
+                let objection = may_shut_out.then(|| self.guards.shuts_out(target, &[])).flatten();
+                objection.map_or(Fate::Ended(OverrideKind::Release), Fate::Refused)
             }
             (OverrideOrder::EndBlock | OverrideOrder::EndRelease, Some(kind)) => Fate::Refused(format!(
                 "what was decided about {target} on this host is the opposite; to take that back: `{}`",

@@ -350,7 +350,7 @@ impl Warden {
                 Change::Allowed(_) | Change::Disallowed { .. } => judge_all = true,
                 Change::NodeChanged { .. } => {
                     judge_all = true;
-                    render_all |= self.are_other_reaches();
+                    render_all |= self.note_reaches();
                 }
                 Change::SettingsChanged => {
                     judge_all = true;
@@ -387,7 +387,7 @@ impl Warden {
         for lift in &lifts {
             self.on_lifted(now, lift, effects);
         }
-        self.are_other_reaches();
+        self.note_reaches();
         self.refresh_protection(now.cluster, effects);
         self.settle_all(now, effects);
         self.render_all(now.cluster, effects);

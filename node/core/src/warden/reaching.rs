@@ -34,8 +34,8 @@ impl Warden {
         reach.closes(ports, guarded)
     }
 
-    /// Whether nodes say something else of the reach of their jails than what was rendered; now it is.
-    pub(super) fn are_other_reaches(&mut self) -> bool {
+    /// Notes what nodes say of the reach of their jails, and says whether that is something else than before.
+    pub(super) fn note_reaches(&mut self) -> bool {
         let saying = self.view.nodes().filter(|(_, entry)| !entry.record.reaches.is_empty());
         let reaches: Vec<_> = saying.map(|(node, entry)| (node, entry.record.reaches.clone())).collect();
         let are_other = reaches != self.reaches;
