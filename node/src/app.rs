@@ -355,8 +355,10 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(StartupError::of)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartupError::of)?;
     startup::close_state_dir(&config.state_dir)?;
-    if let Some(why) = disk_room::look(&config.state_dir) {
-        tracing::error!("{why}");
+    // Before anything is written there.
+    match disk_room::look(&config.state_dir) {
+        Ok(given_up) => given_up.into_iter().for_each(|given_up| tracing::error!("{given_up}")),
+        Err(why) => tracing::warn!("{why}"),
     }
     let lasting = Lasting {
         store: Arc::new(startup::open_store(&config.state_dir)?),

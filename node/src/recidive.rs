@@ -11,6 +11,7 @@ use bannkreis_core::event::Event;
 use bannkreis_core::failure::Failure;
 use bannkreis_core::history::{Ending, HistoryEntry};
 use bannkreis_core::jail::JailName;
+use bannkreis_core::settings::Settings;
 use bannkreis_core::time::Now;
 use bannkreis_core::warden::failure_of_ban;
 
@@ -24,11 +25,14 @@ const FAILURES_PER_EVENT_MAX: usize = 1_000;
 /// # Errors
 /// When the store can not be read.
 pub fn tell_ended(store: &LocalStore, events: &LoopHandle, now: Now) -> Result<(), LocalStoreError> {
-    let counting = events.ask(|warden, _| {
+    let asked = events.ask(|warden, _| {
         let counting = warden.jails().filter(|(jail, _)| jail.counts_bans);
-        counting.map(|(jail, _)| (jail.name.clone(), jail.find_time_ms)).collect::<Vec<_>>()
+        let counting = counting.map(|(jail, _)| (jail.name.clone(), jail.find_time_ms)).collect::<Vec<_>>();
+        (counting, *warden.view().settings())
     });
-    let failures = from_history(store, &counting.unwrap_or_default(), now)?;
+    // Without an answer the daemon is stopping.
+    let Some((counting, settings)) = asked else { return Ok(()) };
+    let failures = from_history(store, &settings, &counting, now)?;
     for some in failures.chunks(FAILURES_PER_EVENT_MAX) {
         events.send(Event::Failures(some.to_vec()));
     }
@@ -42,6 +46,7 @@ pub fn tell_ended(store: &LocalStore, events: &LoopHandle, now: Now) -> Result<(
 /// When the store can not be read.
 fn from_history(
     store: &LocalStore,
+    settings: &Settings,
     counting: &[(JailName, u64)],
     now: Now,
 ) -> Result<Vec<Failure>, LocalStoreError> {
@@ -60,7 +65,7 @@ fn from_history(
         let at = now.wall.minus_ms(now.cluster.ms_since(ended.since));
         let young = |window: u64| ended.since >= now.cluster.minus_ms(window);
         let jails = counting.iter().filter(|(_, find_time_ms)| young(*find_time_ms));
-        failures.extend(jails.filter_map(|(jail, _)| failure_of_ban(jail, &ended.key, at, true)));
+        failures.extend(jails.filter_map(|(jail, _)| failure_of_ban(settings, jail, &ended.key, at, true)));
     }
     failures.sort_by_key(|failure| failure.at);
     Ok(failures)

@@ -10,6 +10,7 @@ use crate::event::Effect;
 use crate::event_id::LineDigest;
 use crate::failure::{Failure, SourceId, SourcePosition};
 use crate::jail::JailName;
+use crate::settings::Settings;
 use crate::time::{Now, Timestamp};
 use alloc::format;
 use alloc::vec::Vec;
@@ -23,8 +24,15 @@ const HELD_COUNTED_MAX: usize = 10_000;
 /// A ban as a failure in the jail `counting`, or nothing: for who is banned there already, who was banned by an
 /// operator's word, and for whole networks. `at`: by this host's wall clock.
 #[must_use]
-pub fn failure_of_ban(counting: &JailName, key: &BanKey, at: Timestamp, replayed: bool) -> Option<Failure> {
-    if key.jail == *counting || key.jail == JailName::operator() {
+pub fn failure_of_ban(
+    settings: &Settings,
+    counting: &JailName,
+    key: &BanKey,
+    at: Timestamp,
+    replayed: bool,
+) -> Option<Failure> {
+    let is_network = key.subnet.prefix_len() < settings.counting_prefix(key.subnet);
+    if is_network || key.jail == *counting || key.jail == JailName::operator() {
         return None;
     }
     Some(Failure {
@@ -71,11 +79,11 @@ impl Warden {
         effects: &mut Vec<Effect>,
     ) {
         for (key, since) in bans {
-            let is_network = key.subnet.prefix_len() < self.view.settings().counting_prefix(key.subnet);
             let at = now.wall.minus_ms(now.cluster.ms_since(*since));
-            let counting = self.counting_bans.iter().filter(|_| !is_network);
+            let settings = self.view.settings();
+            let counting = self.counting_bans.iter();
             let failures: Vec<Failure> =
-                counting.filter_map(|jail| failure_of_ban(jail, key, at, replayed)).collect();
+                counting.filter_map(|jail| failure_of_ban(settings, jail, key, at, replayed)).collect();
             failures.iter().for_each(|failure| self.on_failure(now, failure, effects));
         }
     }

@@ -65,6 +65,14 @@ impl Host {
         }));
     }
 
+    /// Another node's operator bans a whole network, in some jail.
+    fn ban_network(&mut self, network: &str) {
+        self.at = self.at.plus_ms(2 * MINUTE_MS);
+        let (target, jail) = (network.parse().expect("a network"), jail_name(0));
+        let (operator, ban_time, ports) = (self.operator(), BanTime::Ms(MINUTE_MS), Ports::whole_host());
+        self.apply(Op::OperatorBan { operator, target, jail, ban_time, ports, force: true });
+    }
+
     /// Whether the jail blocks the offender here.
     fn is_blocking(&self, n: u8) -> bool {
         let mut entries = self.warden.outbox();
@@ -130,4 +138,13 @@ fn what_holds_when_a_node_has_caught_up_counts_once() {
     assert!(!host.is_blocking(0));
     host.ban(&jail_name(0), 0);
     assert!(host.is_blocking(0));
+}
+
+#[test]
+fn a_network_is_no_offender_who_comes_back() {
+    let mut host = Host::new();
+    host.step(Event::CaughtUp);
+    (0..5).for_each(|_| host.ban_network("45.0.0.0/24"));
+    assert_eq!(host.warden.outbox().count(), 0);
+    assert!(host.warden.tally().is_empty());
 }
