@@ -1,51 +1,28 @@
 //! Whoever was banned before is banned sooner and longer, also on a node that nobody answers: each offence
 //! counts, whether the cluster has heard of it or not.
 
-use crate::generated::{BEGIN, MEMBERS, command, failure, jail, jail_name, list, offender_number, position};
-use bannkreis_core::ban_list::BanList;
+use crate::generated::{failure, jail, jail_name, offender_number};
+use crate::host::Host;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::command::Op;
-use bannkreis_core::event::{Configuration, Effect, Event, SERVED_OFFENCES_MAX};
+use bannkreis_core::event::{Effect, Event, SERVED_OFFENCES_MAX};
 use bannkreis_core::failure::{Failure, SourcePosition};
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
 use bannkreis_core::jail::{BanPolicy, Growth, Jail};
 use bannkreis_core::proposal::Proposal;
 use bannkreis_core::settings::Setting;
-use bannkreis_core::time::{BanTime, Now, SECOND_MS, Timestamp, Until};
-use bannkreis_core::warden::Warden;
+use bannkreis_core::time::{BanTime, SECOND_MS, Timestamp, Until};
 
 const BAN_S: u64 = 60;
 
-/// A node, its ban list, and the time.
-struct Host {
-    warden: Warden,
-    list: BanList,
-    index: u64,
-    at: Timestamp,
-}
-
 impl Host {
     fn new(max_retry: u32) -> Host {
-        let (list, index) = list();
-        let mut host = Host {
-            warden: Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new()),
-            list,
-            index,
-            at: BEGIN,
-        };
         let table_ms = (0..20).map(|n| (BAN_S * SECOND_MS) << n).collect();
         let growth = Growth { table_ms, max_ms: Some(600 * SECOND_MS), rnd_ms: 0, overall_jails: false };
         let policy = BanPolicy { ban_time: BanTime::Ms(BAN_S * SECOND_MS), growth: Some(growth) };
-        let jail = Jail { policy, ..jail(max_retry, BAN_S * SECOND_MS) };
-        host.step(Event::Configured(Configuration { jails: vec![jail], ..Configuration::default() }));
+        let mut host = Host::of(Jail { policy, ..jail(max_retry, BAN_S * SECOND_MS) });
         host.step(Event::CaughtUp);
         host
-    }
-
-    fn step(&mut self, event: Event) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        self.warden.step(Now { cluster: self.at, wall: self.at, estimated: false }, event, &mut effects);
-        effects
     }
 
     /// Lets failures happen, a second apart, until the host blocks; says after how many, and until when.
@@ -77,12 +54,7 @@ impl Host {
         let mut n_proposals = 0;
         while !proposals.is_empty() {
             n_proposals += proposals.len();
-            self.index += 1;
-            let readings = MEMBERS.iter().map(|node| (*node, self.at)).collect();
-            let ops = std::iter::once(Op::Tick { readings }).chain(proposals.into_iter().map(Op::Ban));
-            let applied = self.list.apply(position(self.index), &command(self.at, ops.collect()));
-            let event = Event::Applied { view: self.list.view(), changes: applied.changes };
-            proposals = proposed(self.step(event));
+            proposals = proposed(self.apply(proposals.into_iter().map(Op::Ban).collect()));
         }
         n_proposals
     }
@@ -142,10 +114,7 @@ fn a_ban_that_was_cut_short_for_quota_waits_for_nobody() {
     let fields = vec![Setting::QuotaBurst(0), Setting::QuotaPerMinute(0), Setting::DampedMs(30 * SECOND_MS)];
     let operator =
         Operator { command_id: CommandId(1), node: NodeId(1), author: String::new(), reason: String::new() };
-    host.index += 1;
-    let op = Op::Settings { operator, fields };
-    let changes = host.list.apply(position(host.index), &command(host.at, vec![op])).changes;
-    host.step(Event::Applied { view: host.list.view(), changes });
+    host.apply(vec![Op::Settings { operator, fields }]);
     let (_, until) = host.fail_until_blocked();
     host.find_leader();
     let key = BanKey { subnet: offender_number(0), jail: jail_name(0) };

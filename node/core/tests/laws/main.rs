@@ -10,6 +10,7 @@ mod generated;
 mod generations;
 mod growing;
 mod histories;
+mod host;
 mod judging;
 mod known_offenders;
 mod lifting;

@@ -1,14 +1,13 @@
 //! Jails that count bans: who is banned again and again on whatever host, and what is no offence of theirs.
 
-use crate::generated::{BEGIN, MEMBERS, command, jail, jail_name, list, offender_number, position};
-use bannkreis_core::ban_list::BanList;
+use crate::generated::{jail, jail_name, offender_number};
+use crate::host::Host;
 use bannkreis_core::command::{Op, UnbanSelection};
-use bannkreis_core::event::{Configuration, Event};
+use bannkreis_core::event::Event;
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
 use bannkreis_core::jail::{BanPolicy, Jail, JailName, Ports, Scope};
 use bannkreis_core::proposal::Proposal;
-use bannkreis_core::time::{BanTime, HOUR_MS, MINUTE_MS, Now, SECOND_MS, Timestamp};
-use bannkreis_core::warden::Warden;
+use bannkreis_core::time::{BanTime, HOUR_MS, MINUTE_MS, SECOND_MS};
 
 fn counting() -> Jail {
     let name = JailName::new("recidive").expect("a valid name");
@@ -17,40 +16,17 @@ fn counting() -> Jail {
 }
 
 /// A host with that jail alone, among others that ban.
-struct Host {
-    warden: Warden,
-    list: BanList,
-    index: u64,
-    at: Timestamp,
+fn host() -> Host {
+    let mut host = Host::of(counting());
+    host.wall_ahead_ms = 5 * SECOND_MS;
+    host
 }
 
 impl Host {
-    fn new() -> Host {
-        let (list, index) = list();
-        let warden = Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new());
-        let mut host = Host { warden, list, index, at: BEGIN };
-        let configuration = Configuration { jails: vec![counting()], ..Configuration::default() };
-        host.step(Event::Configured(configuration));
-        host
-    }
-
-    fn step(&mut self, event: Event) {
-        let now = Now { cluster: self.at, wall: self.at.plus_ms(5 * SECOND_MS), estimated: false };
-        self.warden.step(now, event, &mut Vec::new());
-    }
-
-    fn apply(&mut self, op: Op) {
-        self.index += 1;
-        let readings = MEMBERS.iter().map(|node| (*node, self.at)).collect();
-        let ops = vec![Op::Tick { readings }, op];
-        let changes = self.list.apply(position(self.index), &command(self.at, ops)).changes;
-        self.step(Event::Applied { view: self.list.view(), changes });
-    }
-
     /// Node 2 bans for a minute; then it is over.
     fn ban(&mut self, jail: &JailName, n: u8) {
         self.at = self.at.plus_ms(2 * MINUTE_MS);
-        self.apply(Op::Ban(Proposal {
+        self.apply(vec![Op::Ban(Proposal {
             origin: NodeId(2),
             basis: self.list.position(),
             jail: jail.clone(),
@@ -62,7 +38,7 @@ impl Host {
             policy: BanPolicy::fixed(BanTime::Ms(MINUTE_MS)),
             ports: Ports::tcp(&[22]),
             evidence: Vec::new(),
-        }));
+        })]);
     }
 
     /// Another node's operator bans a whole network, in some jail.
@@ -70,7 +46,7 @@ impl Host {
         self.at = self.at.plus_ms(2 * MINUTE_MS);
         let (target, jail) = (network.parse().expect("a network"), jail_name(0));
         let (operator, ban_time, ports) = (self.operator(), BanTime::Ms(MINUTE_MS), Ports::whole_host());
-        self.apply(Op::OperatorBan { operator, target, jail, ban_time, ports, force: true });
+        self.apply(vec![Op::OperatorBan { operator, target, jail, ban_time, ports, force: true }]);
     }
 
     /// Whether the jail blocks the offender here.
@@ -81,13 +57,18 @@ impl Host {
 
     fn operator(&self) -> Operator {
         let (author, reason) = (String::new(), String::new());
-        Operator { command_id: CommandId(u128::from(self.index)), node: NodeId(3), author, reason }
+        Operator {
+            command_id: CommandId(u128::from(self.list.position().index)),
+            node: NodeId(3),
+            author,
+            reason,
+        }
     }
 }
 
 #[test]
 fn whoever_is_banned_again_and_again_on_another_host_is_banned_by_it() {
-    let mut host = Host::new();
+    let mut host = host();
     host.step(Event::CaughtUp);
     host.ban(&jail_name(0), 0);
     host.ban(&jail_name(1), 0);
@@ -107,13 +88,13 @@ fn whoever_is_banned_again_and_again_on_another_host_is_banned_by_it() {
 
 #[test]
 fn what_an_operator_banned_or_undid_and_its_own_bans_do_not_count() {
-    let mut host = Host::new();
+    let mut host = host();
     host.step(Event::CaughtUp);
     for _ in 0..5 {
         host.at = host.at.plus_ms(2 * MINUTE_MS);
         let (target, jail) = (offender_number(0), JailName::operator());
         let (operator, ban_time, ports) = (host.operator(), BanTime::Ms(MINUTE_MS), Ports::whole_host());
-        host.apply(Op::OperatorBan { operator, target, jail, ban_time, ports, force: false });
+        host.apply(vec![Op::OperatorBan { operator, target, jail, ban_time, ports, force: false }]);
         host.ban(&counting().name, 1);
     }
     assert!(!host.is_blocking(0) && !host.is_blocking(1));
@@ -121,14 +102,14 @@ fn what_an_operator_banned_or_undid_and_its_own_bans_do_not_count() {
     host.ban(&jail_name(0), 2);
     let selection = UnbanSelection::Target { target: offender_number(2), jail: None };
     let operator = host.operator();
-    host.apply(Op::Unban { operator, selection });
+    host.apply(vec![Op::Unban { operator, selection }]);
     host.ban(&jail_name(0), 2);
     assert!(!host.is_blocking(2), "who was let go begins anew");
 }
 
 #[test]
 fn what_holds_when_a_node_has_caught_up_counts_once() {
-    let mut host = Host::new();
+    let mut host = host();
     host.ban(&jail_name(0), 0);
     host.ban(&jail_name(1), 0);
     // Neither while they are applied again nor twice.
@@ -142,7 +123,7 @@ fn what_holds_when_a_node_has_caught_up_counts_once() {
 
 #[test]
 fn a_network_is_no_offender_who_comes_back() {
-    let mut host = Host::new();
+    let mut host = host();
     host.step(Event::CaughtUp);
     (0..5).for_each(|_| host.ban_network("45.0.0.0/24"));
     assert_eq!(host.warden.outbox().count(), 0);
