@@ -199,16 +199,14 @@ fn grow(voters: &[&Seen], ready: &[&Seen]) -> Decision {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn seen(node: u64, is_voter: bool) -> Seen {
+impl Seen {
+    /// A voter with which all is well.
+    pub(crate) fn voter(node: u64, name: &str) -> Seen {
         Seen {
             node: NodeId(node),
-            name: format!("mx{node}"),
-            address: format!("mx{node}:7420"),
-            is_voter,
+            name: name.to_owned(),
+            address: format!("{name}:7420"),
+            is_voter: true,
             is_alive: true,
             silent_ms: 0,
             is_new: false,
@@ -216,6 +214,16 @@ mod tests {
             is_demoted: false,
             is_witness: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn seen(node: u64, is_voter: bool) -> Seen {
+        Seen { is_voter, ..Seen::voter(node, &format!("mx{node}")) }
     }
 
     fn witness(node: u64, is_voter: bool) -> Seen {

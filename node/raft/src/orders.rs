@@ -319,30 +319,18 @@ fn read(request: &v1::RaftOrderRequest, caller: NodeId) -> Result<(Order, Operat
 mod tests {
     use super::*;
 
-    fn voter(node: u64, name: &str) -> Seen {
-        Seen {
-            node: NodeId(node),
-            name: name.to_owned(),
-            address: format!("{name}:7420"),
-            is_voter: true,
-            is_alive: true,
-            silent_ms: 0,
-            is_new: false,
-            is_caught_up: true,
-            is_demoted: false,
-            is_witness: false,
-        }
-    }
-
     fn five() -> Vec<Seen> {
-        (1..).zip(["kopano", "kerio", "mx1", "mx2", "mx3"]).map(|(node, name)| voter(node, name)).collect()
+        (1..)
+            .zip(["kopano", "kerio", "mx1", "mx2", "mx3"])
+            .map(|(node, name)| Seen::voter(node, name))
+            .collect()
     }
 
     #[test]
     fn every_refusal_names_the_next_command() {
-        let silent = |node, name| Seen { is_alive: false, ..voter(node, name) };
-        let (kopano, kerio) = (voter(1, "kopano"), voter(2, "kerio"));
-        let learner = Seen { is_voter: false, ..voter(3, "mx1") };
+        let silent = |node, name| Seen { is_alive: false, ..Seen::voter(node, name) };
+        let (kopano, kerio) = (Seen::voter(1, "kopano"), Seen::voter(2, "kerio"));
+        let learner = Seen { is_voter: false, ..Seen::voter(3, "mx1") };
         let without = |members: &[Seen]| check_majority_without(members, &kopano);
         for (refused, command) in [
             (find(std::slice::from_ref(&kopano), NodeId(9)).map(drop), "`bannkreis cluster status`"),
