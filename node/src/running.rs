@@ -377,6 +377,7 @@ fn raft_options(
             heartbeat_ms: config.raft.heartbeat_ms,
             election_min_ms: config.raft.election_min_ms,
             election_max_ms: config.raft.election_max_ms,
+            ..Timing::default()
         },
         store: Store::Sled,
         release: Release::default(),

@@ -17,8 +17,6 @@ use std::collections::BTreeSet;
 
 /// More voters than this are not made: each commit would wait for more disks.
 pub const VOTERS_MAX: usize = 5;
-/// A voter that has been silent for so long is dead, in ms: longer than a reboot takes.
-pub(crate) const DEAD_AFTER_MS: u64 = 10 * 60 * 1_000;
 /// Two dead voters are not replaced within this time, in ms: a network that breaks and heals must not
 /// make the cluster exchange all its voters.
 pub(crate) const REPLACE_INTERVAL_MS: u64 = 10 * 60 * 1_000;
@@ -78,8 +76,9 @@ pub(crate) struct Decision {
     pub(crate) why: String,
 }
 
-/// Decides. `since_replaced_ms`: how long ago this leader last replaced a dead voter, if it has.
-pub(crate) fn decide(members: &[Seen], since_replaced_ms: Option<u64>) -> Decision {
+/// Decides. `since_replaced_ms`: how long ago this leader last replaced a dead voter, if it has. `dead_after_ms`: see
+/// [`Timing`](crate::options::Timing).
+pub(crate) fn decide(members: &[Seen], since_replaced_ms: Option<u64>, dead_after_ms: u64) -> Decision {
     let voters: Vec<&Seen> = members.iter().filter(|member| member.is_voter).collect();
     let n_alive = voters.iter().filter(|voter| voter.is_alive).count();
     if n_alive * 2 <= voters.len() {
@@ -91,7 +90,7 @@ pub(crate) fn decide(members: &[Seen], since_replaced_ms: Option<u64>) -> Decisi
     if let Some(decision) = succeed(members, &ready) {
         return decision;
     }
-    if let Some(decision) = replace(&voters, &ready, since_replaced_ms) {
+    if let Some(decision) = replace(&voters, &ready, since_replaced_ms, dead_after_ms) {
         return decision;
     }
     grow(&voters, &ready)
@@ -151,11 +150,16 @@ fn succeed(members: &[Seen], ready: &[&Seen]) -> Option<Decision> {
 }
 
 /// The voter that has been dead for the longest time, if any is.
-fn replace(voters: &[&Seen], ready: &[&Seen], since_replaced_ms: Option<u64>) -> Option<Decision> {
+fn replace(
+    voters: &[&Seen],
+    ready: &[&Seen],
+    since_replaced_ms: Option<u64>,
+    dead_after_ms: u64,
+) -> Option<Decision> {
     let dead = voters.iter().filter(|voter| !voter.is_alive).max_by_key(|voter| voter.silent_ms)?;
     let silent = format!("voter {} has been silent for {} s", dead.name, dead.silent_ms / 1_000);
-    if dead.silent_ms < DEAD_AFTER_MS {
-        return Some(wait(format!("{silent}; it is replaced after {} s", DEAD_AFTER_MS / 1_000)));
+    if dead.silent_ms < dead_after_ms {
+        return Some(wait(format!("{silent}; it is replaced after {} s", dead_after_ms / 1_000)));
     }
     let Some(by) = ready.first() else {
         return Some(wait(format!(
@@ -222,6 +226,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const DEAD_AFTER_MS: u64 = 10 * 60 * 1_000;
+
     fn seen(node: u64, is_voter: bool) -> Seen {
         Seen { is_voter, ..Seen::voter(node, &format!("mx{node}")) }
     }
@@ -239,7 +245,7 @@ mod tests {
     }
 
     fn step(members: &[Seen]) -> Step {
-        decide(members, None).step
+        decide(members, None, DEAD_AFTER_MS).step
     }
 
     #[test]
@@ -302,10 +308,10 @@ mod tests {
         assert_eq!(step(&with(dead(3, DEAD_AFTER_MS - 1), seen(4, false))), Step::Wait);
         let due = with(dead(3, DEAD_AFTER_MS), seen(4, false));
         assert_eq!(step(&due), replaced);
-        assert_eq!(decide(&due, Some(REPLACE_INTERVAL_MS - 1)).step, Step::Wait);
-        assert_eq!(decide(&due, Some(REPLACE_INTERVAL_MS)).step, replaced);
+        assert_eq!(decide(&due, Some(REPLACE_INTERVAL_MS - 1), DEAD_AFTER_MS).step, Step::Wait);
+        assert_eq!(decide(&due, Some(REPLACE_INTERVAL_MS), DEAD_AFTER_MS).step, replaced);
         let late = Seen { is_caught_up: false, ..seen(4, false) };
-        let waiting = decide(&with(dead(3, DEAD_AFTER_MS), late), None);
+        let waiting = decide(&with(dead(3, DEAD_AFTER_MS), late), None, DEAD_AFTER_MS);
         assert_eq!(waiting.step, Step::Wait);
         assert!(
             waiting.why.contains("mx3") && waiting.why.contains("let another host join"),
@@ -363,7 +369,7 @@ mod tests {
             let before: BTreeSet<u64> =
                 members.iter().filter(|member| member.is_voter).map(|member| member.node.0).collect();
             let mut after = before.clone();
-            let decision = decide(&members, since);
+            let decision = decide(&members, since, DEAD_AFTER_MS);
             prop_assert!(!decision.why.is_empty());
             match decision.step {
                 Step::Wait => {}

@@ -22,11 +22,19 @@ pub struct Timing {
     pub election_min_ms: u64,
     /// And at most this long, in ms. Also how long a leader's lease lasts.
     pub election_max_ms: u64,
+    /// A voter that has been silent for so long is dead, and a learner may take its place, in ms: longer than a reboot
+    /// takes.
+    pub dead_after_ms: u64,
 }
 
 impl Default for Timing {
     fn default() -> Timing {
-        Timing { heartbeat_ms: 400, election_min_ms: 1_000, election_max_ms: 2_000 }
+        Timing {
+            heartbeat_ms: 400,
+            election_min_ms: 1_000,
+            election_max_ms: 2_000,
+            dead_after_ms: 10 * 60 * 1_000,
+        }
     }
 }
 

@@ -122,7 +122,7 @@ pub(crate) async fn steer(inner: &Inner, memory: &mut Memory) -> Vec<Decided> {
         }
         return vec![Decided::new("leader", "hand_over", why)];
     }
-    let Decision { step, why } = autopilot::decide(&members, since_replaced);
+    let Decision { step, why } = autopilot::decide(&members, since_replaced, inner.timing.dead_after_ms);
     let decided = vec![Decided::new("voters", step.word(), why.clone())];
     if why != memory.why && step != Step::Wait {
         tracing::info!("{why}");

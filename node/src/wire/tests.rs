@@ -67,7 +67,12 @@ impl Node {
             wall: Arc::new(move || wall.wall()),
             readings: Arc::new(Vec::new),
             observer: Box::new(NoObserver),
-            timing: Timing { heartbeat_ms: 50, election_min_ms: 300, election_max_ms: 600 },
+            timing: Timing {
+                heartbeat_ms: 50,
+                election_min_ms: 300,
+                election_max_ms: 600,
+                ..Timing::default()
+            },
             store: Store::Memory,
             release: Release::default(),
         };

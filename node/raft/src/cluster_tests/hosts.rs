@@ -109,7 +109,8 @@ impl Host {
     pub(super) async fn new() -> Host {
         let address = free_address().await;
         let dir = tempfile::tempdir().unwrap();
-        let timing = Timing { heartbeat_ms: 50, election_min_ms: 300, election_max_ms: 600 };
+        let timing =
+            Timing { heartbeat_ms: 50, election_min_ms: 300, election_max_ms: 600, ..Timing::default() };
         Host { dir, address, watcher: Watcher::default(), running: None, release: Release::default(), timing }
     }
 

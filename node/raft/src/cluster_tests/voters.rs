@@ -8,7 +8,11 @@ use crate::voters;
 use std::time::{Duration, Instant};
 
 /// Longer than a test may take: whoever comes to lead has been asked to.
-const NEVER: Timing = Timing { heartbeat_ms: 50, election_min_ms: 300_000, election_max_ms: 600_000 };
+const NEVER: Timing =
+    Timing { heartbeat_ms: 50, election_min_ms: 300_000, election_max_ms: 600_000, dead_after_ms: u64::MAX };
+/// As elsewhere in these tests, but that the dead are dead soon.
+const DEAD_SOON: Timing =
+    Timing { heartbeat_ms: 50, election_min_ms: 300, election_max_ms: 600, dead_after_ms: 2_000 };
 const N_CHANGES: u32 = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,6 +121,36 @@ async fn a_host_that_was_set_up_anew_votes_again_and_its_old_record_is_gone() {
     propose_ban_patiently(&node, 7).await;
     hosts[0].stop().await;
     anew.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_learner_takes_the_place_of_a_voter_that_is_dead_and_that_one_comes_back_as_a_learner() {
+    let (mut hosts, nodes) = three_of(async || Host { timing: DEAD_SOON, ..Host::new().await }).await;
+    let mut fourth = Host { timing: DEAD_SOON, ..Host::new().await };
+    fourth.start().await;
+    let spare = fourth.join(&hosts[0]).await;
+    let ids = |members: &[crate::status::MemberStatus]| {
+        members.iter().map(|member| member.node).collect::<Vec<_>>()
+    };
+    until(&nodes[0], "a learner", |node| ids(&node.status().learners) == [spare.node_id()]).await;
+    let dead = nodes[2].node_id();
+    hosts[2].stop().await;
+    let is_replaced = |node: &RaftNode| {
+        let status = node.status();
+        status.voters.len() == 3
+            && ids(&status.voters).contains(&spare.node_id())
+            && ids(&status.learners) == [dead]
+    };
+    until(&nodes[0], "the learner in the place of the dead voter", is_replaced).await;
+    // It votes: with it, another one may go. The dead one comes back and votes no more.
+    hosts[1].stop().await;
+    propose_ban_patiently(&spare, 8).await;
+    let back = hosts[2].start().await;
+    until(&back, "the ban that it missed", |node| is_banned(node, 8)).await;
+    assert!(is_replaced(&nodes[0]), "{:?}", nodes[0].status());
+    for host in [&mut fourth].into_iter().chain(hosts.iter_mut().step_by(2)) {
+        host.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
