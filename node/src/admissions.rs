@@ -50,7 +50,8 @@ impl Admissions {
         let mut state = self.lock();
         match state.joining {
             Some(target) if target != from || own > from => Err(format!(
-                "that node is itself about to join the cluster {target}: it can let nobody in until that is decided"
+                "that node is itself about to join the cluster {target}: it can let nobody in until that is decided, \
+                 which `bannkreis status` there says"
             )),
             _ => {
                 state.admitted_at = Some(Instant::now());

@@ -58,7 +58,11 @@ pub async fn find<'a>(
     };
     let info = join_info(&*connect, host_port).await.map_err(|error| error.to_string())?;
     if let Some(wanted) = wanted.filter(|wanted| info.cluster.to_string() != **wanted) {
-        return Err(format!("{host_port} belongs to the cluster {}, not to {wanted}", info.cluster));
+        return Err(format!(
+            "{host_port} belongs to the cluster {}, not to {wanted}: `bannkreis cluster status` there shows it; name a host of the \
+             other one",
+            info.cluster
+        ));
     }
     solo.raft.may_join(&info).map_err(|error| error.to_string())?;
     let leaving = admissions.leave_for(info.cluster)?;

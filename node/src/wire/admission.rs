@@ -145,7 +145,7 @@ async fn read(
             Some(Answer::Admitted(admitted)) => Ok(admitted),
             Some(Answer::Refused(why)) => Err(NotLetIn::Refused(why)),
             Some(Answer::NotNow(why)) => Err(NotLetIn::NotNow(why)),
-            None => not_now("something of a newer release"),
+            None => not_now("something of a newer release: install that on this host, too"),
         },
     }
 }
@@ -208,7 +208,7 @@ async fn decide(
         return Ok(v1::Admitted::default());
     }
     let subject = Subject::Node { node: NodeId(request.node), name: request.name };
-    let tls = service.tls().ok_or_else(|| not_now("this node has no authority".to_owned()))?;
+    let tls = service.tls().ok_or_else(|| not_now("this node has no key of the cluster's authority: ask a voter, which `bannkreis cluster status` there names".to_owned()))?;
     let signed = tls.keyring().sign(&request.request, &subject, service.clock.wall());
     let signed = signed.map_err(|PkiError(why)| not_now(why))?;
     tracing::info!("{subject:?} is let in");
