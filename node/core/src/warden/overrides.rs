@@ -3,6 +3,7 @@
 
 use super::Warden;
 use crate::event::{Effect, Override};
+use crate::ruleset::FirewallDelta;
 use crate::subnet::Subnet;
 use crate::time::{Now, Timestamp, Until};
 use alloc::vec::Vec;
@@ -51,7 +52,13 @@ impl Warden {
                 self.overrides.remove(subnet);
                 effects.push(Effect::StoreOverride { subnet, decision: None });
             }
+            let was_protected = self.ruleset.protected.contains(&subnet);
             self.refresh_protection(now.cluster, effects);
+            // One that has ended while no process was there still stands in the kernel: what this process knows does not
+            // say so.
+            if !was_protected && !self.ruleset.protected.contains(&subnet) {
+                effects.push(Effect::Firewall(FirewallDelta::Unprotect { subnet }));
+            }
             self.render_inside(now.cluster, subnet, effects);
         }
     }

@@ -98,3 +98,27 @@ fn a_word_that_is_taken_back_or_replaced_leaves_nothing_behind() {
     host.step(6, Event::Timer);
     assert!(!host.drops("203.0.113.7") && host.firewall.elements.len() == 1);
 }
+
+#[test]
+fn a_word_that_ends_while_no_process_is_there_leaves_nothing_behind_either() {
+    let mut host = Host::new();
+    let someone = subnet("192.0.2.7");
+    let kept = decision(OverrideKind::Release, at(1).cluster);
+    host.step(0, Event::Override { subnet: someone, decision: kept.clone() });
+    assert!(host.firewall.protected.contains(&someone));
+    // The next process knows of it, and hears of no leader: it has not caught up, and what it holds stays.
+    let kept = kept.into_iter().map(|decision| (someone, decision)).collect();
+    host.warden = Warden::new(NodeId(1), host.warden.view().clone(), Vec::new(), kept);
+    let mut events = vec![Event::Configured(Configuration::default())];
+    while let Some(event) = events.pop() {
+        let mut effects = Vec::new();
+        host.warden.step(at(2), event, &mut effects);
+        for effect in effects {
+            if let Effect::Firewall(delta) = effect {
+                host.firewall.apply(&delta);
+            }
+        }
+        events.extend(host.warden.next_timer().filter(|due| *due <= at(2).cluster).map(|_| Event::Timer));
+    }
+    assert!(!host.firewall.protected.contains(&someone), "{:?}", host.firewall.protected);
+}
