@@ -8,6 +8,7 @@ mod logs;
 mod reading;
 mod worst;
 
+use bannkreis_benches::fail2ban;
 use bannkreis_core::failure::{SourceId, SourcePosition};
 use bannkreis_core::log_block::LogBlock;
 use bannkreis_core::time::Timestamp;
@@ -131,7 +132,7 @@ fn all() -> Result<()> {
         "lines per CPU-second", "bannkreis", "fail2ban", "ratio", "aim"
     ));
     for (n, case) in CASES.iter().enumerate().filter(|(_, case)| case.what.contains(&only)) {
-        if case.jails != "kerio" && reading::fail2ban().is_none() {
+        if case.jails != "kerio" && fail2ban::config_dir().is_none() {
             say(&format!(
                 "SKIPPED: {}: Debian's fail2ban is not unpacked; run .ci/fail2ban-config",
                 case.what
@@ -150,7 +151,7 @@ fn all() -> Result<()> {
         };
         say(&format!("{:<46} {ours:>12.0} {shown:>10} {ratio:>9}  {}", case.what, case.aim));
     }
-    if only.is_empty() && reading::fail2ban().is_some() {
+    if only.is_empty() && fail2ban::config_dir().is_some() {
         for part in ["ready", "worst"] {
             Command::new(std::env::current_exe()?).arg(part).status()?;
         }
@@ -160,7 +161,9 @@ fn all() -> Result<()> {
 
 /// What fail2ban does with all jails of this case, each of which reads the log by itself.
 fn fail2bans(case: &Case, directory: &Path) -> Result<Option<f64>> {
-    let Some(installed) = reading::fail2ban().filter(|_| case.n_lines_fail2ban > 0) else { return Ok(None) };
+    let Some(installed) = fail2ban::config_dir().filter(|_| case.n_lines_fail2ban > 0) else {
+        return Ok(None);
+    };
     let log = directory.join("fail2ban.log");
     std::fs::write(&log, logs::log(case.kind, case.n_lines_fail2ban, case.hostile))?;
     let jails = Jails::named(case.jails)?;
@@ -168,7 +171,7 @@ fn fail2bans(case: &Case, directory: &Path) -> Result<Option<f64>> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("filter/lines.py");
     let output = Command::new("python3")
         .arg(script)
-        .arg(installed.join("../../usr/lib/python3/dist-packages"))
+        .arg(fail2ban::modules_dir(&installed))
         .arg(config)
         .arg(&log)
         .args(jails.names()?)

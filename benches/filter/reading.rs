@@ -1,6 +1,7 @@
 //! The jails that the benchmark runs: those of an administrator with Kerio Connect, or Debian's own.
 
 use crate::Result;
+use bannkreis_benches::fail2ban;
 use bannkreis_filter::filter::Filter;
 use bannkreis_filter::reading::{self, Host, Reading};
 use bannkreis_filter::this_host::DirTree;
@@ -50,7 +51,7 @@ impl Jails {
     /// A directory in which fail2ban finds them.
     pub(crate) fn written_for_fail2ban(&self, directory: &Path) -> Result<PathBuf> {
         let config = directory.join("fail2ban");
-        let stock = fail2ban().ok_or("Debian's fail2ban is not unpacked")?;
+        let stock = fail2ban::config_dir().ok_or("Debian's fail2ban is not unpacked")?;
         if config.exists() {
             std::fs::remove_dir_all(&config)?;
         }
@@ -68,7 +69,7 @@ impl Jails {
     fn read(&self) -> Result<Reading> {
         let directory = match self {
             Jails::Kerio => kerio(),
-            Jails::Sshd | Jails::All => fail2ban().ok_or("Debian's fail2ban is not unpacked")?,
+            Jails::Sshd | Jails::All => fail2ban::config_dir().ok_or("Debian's fail2ban is not unpacked")?,
         };
         let host =
             Host { zone: TimeZone::UTC, services: &|_| None, config_dir: directory.display().to_string() };
@@ -100,11 +101,4 @@ impl ConfigTree for Enabled {
 
 fn kerio() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/samples/kerio")
-}
-
-/// Debian's configuration directory, unpacked and never installed.
-pub(crate) fn fail2ban() -> Option<PathBuf> {
-    let from_environment = std::env::var_os("BANNKREIS_FAIL2BAN_DIR").map(PathBuf::from);
-    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/fail2ban/etc/fail2ban");
-    from_environment.or(Some(unpacked)).filter(|directory| directory.is_dir())
 }

@@ -1,4 +1,4 @@
-//! What a node costs that has nothing to do.
+//! What a process costs that has nothing to do.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use bannkreis_tests::lab::Lab;
 /// Long enough for every timer of a node to have come around.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// What one node costs.
+/// What one process costs.
 pub(crate) struct Cost {
-    /// The host's name.
-    pub(crate) name: &'static str,
+    /// The host's name, or the program's.
+    pub(crate) name: String,
     /// Memory that is really there: VmRSS, proc_pid_status(5).
     pub(crate) rss_bytes: u64,
     /// Of one processor.
@@ -20,16 +20,20 @@ pub(crate) struct Cost {
 }
 
 /// Leaves the nodes alone for a while.
-pub(crate) fn costs(lab: &Lab) -> Result<Vec<Cost>> {
-    let pids = lab.running().map(|host| Ok((host.name(), host.pid().ok_or_else(dead)?)));
-    let pids = pids.collect::<Result<Vec<(&'static str, u32)>>>()?;
+pub(crate) fn costs_of_nodes(lab: &Lab) -> Result<Vec<Cost>> {
+    let pids = lab.running().map(|host| Ok((host.name().to_owned(), host.pid().ok_or_else(dead)?)));
+    costs(pids.collect::<Result<Vec<(String, u32)>>>()?)
+}
+
+/// Leaves processes alone for a while, each with its name.
+pub(crate) fn costs(pids: Vec<(String, u32)>) -> Result<Vec<Cost>> {
     let before = pids.iter().map(|(_, pid)| cpu(*pid)).collect::<Result<Vec<Duration>>>()?;
     let began = Instant::now();
     std::thread::sleep(IDLE);
-    let costs = pids.iter().zip(before).map(|((name, pid), before)| {
-        let used = cpu(*pid)?.saturating_sub(before);
+    let costs = pids.into_iter().zip(before).map(|((name, pid), before)| {
+        let used = cpu(pid)?.saturating_sub(before);
         let cpu_share = used.as_secs_f64() / began.elapsed().as_secs_f64();
-        Ok(Cost { name, rss_bytes: process::rss_bytes(*pid).context(gone)?, cpu_share })
+        Ok(Cost { name, rss_bytes: process::rss_bytes(pid).context(gone)?, cpu_share })
     });
     costs.collect()
 }
@@ -39,7 +43,7 @@ fn cpu(pid: u32) -> Result<Duration> {
 }
 
 fn gone() -> String {
-    "a node can not be looked at".to_owned()
+    "a process can not be looked at".to_owned()
 }
 
 fn dead() -> Failed {

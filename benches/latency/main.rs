@@ -8,6 +8,7 @@ mod commits;
 mod disk;
 mod idle;
 mod packets;
+mod peer;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -46,7 +47,8 @@ fn run(directory: &Path) -> Result<()> {
 
 fn measure(lab: &mut Lab, directory: &Path) -> Result<()> {
     lab.form_cluster()?;
-    let idle = idle::costs(lab)?;
+    let mut idle = idle::costs_of_nodes(lab)?;
+    idle.extend(peer::idle_cost(directory)?);
     let mut offenders = Offenders(0);
     let same = packets::until_silent(lab, "kerio", &mut offenders)?;
     let peer = packets::until_silent(lab, "mx1", &mut offenders)?;
@@ -60,7 +62,7 @@ fn measure(lab: &mut Lab, directory: &Path) -> Result<()> {
     row("all three have it committed and applied", &commit.all_three);
     row("(one fdatasync of this disk, in that pace)", &disk);
     row("(one fdatasync of this disk, in a row)", &quick_disk);
-    say(&format!("\n{:<42} {:>9} {:>12}", "idle node, over 10 s", "RSS in MB", "CPU in %"));
+    say(&format!("\n{:<42} {:>9} {:>12}", "idle, over 10 s", "RSS in MB", "CPU in %"));
     for cost in &idle {
         let megabytes = cost.rss_bytes as f64 / 1e6;
         say(&format!("{:<42} {megabytes:>9.1} {:>12.3}", cost.name, cost.cpu_share * 100.0));
