@@ -3,6 +3,7 @@
 //!
 //! Not for a write that fails all the same: whoever writes says so.
 
+use bannkreis_raft::rhythm;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -58,8 +59,7 @@ pub fn look(state_dir: &Path) -> Result<Option<String>, String> {
 
 /// Looks again and again, and writes what is found into the log, the same error once. Until the task is aborted.
 pub async fn keep(state_dir: PathBuf) {
-    let mut looks = tokio::time::interval(LOOK_INTERVAL);
-    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut looks = rhythm::every(LOOK_INTERVAL);
     let mut told = None;
     loop {
         looks.tick().await;

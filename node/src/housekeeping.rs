@@ -24,14 +24,14 @@ use bannkreis_core::jail::JailName;
 use bannkreis_core::node_record::{NODE_ADDRESSES_MAX, NodeRecord, NodeRole};
 use bannkreis_core::reach::Reach;
 use bannkreis_core::subnet::Subnet;
-use bannkreis_raft::RaftNode;
+use bannkreis_raft::{RaftNode, rhythm};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 /// How often the leader is looked at: a lost or new one decides whether proposals go out.
-const LEADER_INTERVAL: Duration = Duration::from_millis(250);
+const LEADER_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the membership is looked at.
 const MEMBERS_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before something that the cluster did not take is tried again.
@@ -131,7 +131,7 @@ pub fn no_quorum_since_ms(raft: &RaftNode, peers: &PeerTable, clock: &SystemCloc
 /// answer, and peers must hear of a block again and again, as without any.
 async fn follow_leader(raft: RaftNode, peers: Arc<PeerTable>, clock: Arc<SystemClock>, events: LoopHandle) {
     let mut known = false;
-    let mut look = tokio::time::interval(LEADER_INTERVAL);
+    let mut look = rhythm::every(LEADER_INTERVAL);
     loop {
         look.tick().await;
         // After a failed write openraft still names the leader that it had.
@@ -146,7 +146,7 @@ async fn follow_leader(raft: RaftNode, peers: Arc<PeerTable>, clock: Arc<SystemC
 
 /// Keeps a link to each member.
 async fn follow_members(raft: RaftNode, links: Arc<Links>, peers: Arc<PeerTable>) {
-    let mut look = tokio::time::interval(MEMBERS_INTERVAL);
+    let mut look = rhythm::every(MEMBERS_INTERVAL);
     let mut known: Vec<Member> = Vec::new();
     loop {
         look.tick().await;
@@ -277,7 +277,7 @@ fn set_addresses(record: &mut NodeRecord, host: &HostFacts) {
 
 /// Keeps count of what the heartbeats tell.
 async fn count(events: LoopHandle, counts: Arc<OwnCounts>) {
-    let mut beat = tokio::time::interval(HEARTBEAT_INTERVAL * 4);
+    let mut beat = rhythm::every(HEARTBEAT_INTERVAL * 2);
     loop {
         beat.tick().await;
         let events = events.clone();
@@ -293,7 +293,7 @@ async fn count(events: LoopHandle, counts: Arc<OwnCounts>) {
 /// Forgets of what people may ask about later what is too old or too much: now and again, when the setting for it
 /// changes, and when much was added.
 async fn forget_old(store: Arc<LocalStore>, raft: RaftNode, clock: Arc<SystemClock>, n_kept: Arc<AtomicU64>) {
-    let mut look = tokio::time::interval(RETENTION_INTERVAL);
+    let mut look = rhythm::every(RETENTION_INTERVAL);
     let (mut last, mut retention_ms) = (clock.known(), raft.view().settings().history_retention_ms);
     loop {
         look.tick().await;

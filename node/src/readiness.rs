@@ -10,6 +10,7 @@
 use crate::app::Lives;
 use crate::control::{ClusterFacts, NodeApi, NodeFacts};
 use crate::notify::Notifier;
+use bannkreis_raft::rhythm;
 use jiff::tz::TimeZone;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +31,7 @@ pub async fn look_after<F: Future<Output = bool>>(
     do_answer: watch::Sender<bool>,
 ) {
     let every = notifier.as_ref().and_then(|notifier| notifier.ping_interval());
-    let mut looks = tokio::time::interval(every.unwrap_or(LOOK_INTERVAL));
-    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut looks = rhythm::every(every.unwrap_or(LOOK_INTERVAL));
     loop {
         looks.tick().await;
         let asking = is_alive();
@@ -87,7 +87,7 @@ pub(crate) async fn is_alive(lives: Arc<Lives>) -> bool {
 /// Tells the service manager whenever the first line of `status` becomes another one. Until the task is aborted.
 pub(crate) async fn tell_status(door: Arc<dyn NodeApi>, lives: Arc<Lives>, notifier: Arc<Notifier>) {
     let mut said = String::new();
-    let mut looks = tokio::time::interval(STATUS_INTERVAL);
+    let mut looks = rhythm::every(STATUS_INTERVAL);
     loop {
         looks.tick().await;
         let line = first_line(&*door, &lives);

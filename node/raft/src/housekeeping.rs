@@ -10,6 +10,7 @@ use crate::handle::Inner;
 use crate::level;
 use crate::membership;
 use crate::proposer::submit;
+use crate::rhythm;
 use crate::voters;
 use bannkreis_core::apply::TICK_INTERVAL_MIN_MS;
 use bannkreis_core::ban_list::BanList;
@@ -64,8 +65,7 @@ fn interval_ms(n_bans: u64) -> u64 {
 
 /// Until the task is aborted.
 pub(crate) async fn run(inner: Arc<Inner>) {
-    let mut rounds = tokio::time::interval(ROUND);
-    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut rounds = rhythm::every(ROUND);
     let mut swept_ms = 0;
     let mut memory = voters::Memory::default();
     let mut snapshots = FreshSnapshots::default();

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How often a node tells its peers about itself.
-pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// A peer that was not heard for so long, in ms, counts as unreachable.
 const REACHABLE_MS: u64 = 3_000;
 /// Peers remembered at most; further ones are not listened to.

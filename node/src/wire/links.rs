@@ -1,4 +1,4 @@
-//! One stream to each peer, over which notices go at once, reports in batches, and a heartbeat every half second.
+//! One stream to each peer, over which notices go at once, reports in batches, and a heartbeat every second.
 //!
 //! Messages are one-way and may be lost. Of what a lost notice says, the Raft log brings the ban; what a lost report
 //! says does not count with the peer's own failures, until it is reached anew. A link that breaks is made again for as
@@ -10,7 +10,7 @@ use bannkreis_core::ids::{NodeId, Position};
 use bannkreis_core::proposal::{Notice, Report};
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::peers_client::PeersClient;
-use bannkreis_raft::{Connect, RaftNode};
+use bannkreis_raft::{Connect, RaftNode, rhythm};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -173,14 +173,14 @@ impl LinkRunner {
         let request = self.raft.sign(ReceiverStream::new(stream), Some(self.member.node));
         let call = client.tell(request);
         let feed = async {
-            let mut beat = tokio::time::interval(HEARTBEAT_INTERVAL);
+            let mut beat = rhythm::every(HEARTBEAT_INTERVAL);
             let mut enforced = self.enforced.clone();
             loop {
                 let message = tokio::select! {
                     // Whoever waits for an unban to be enforced here should not wait for the next beat.
                     Ok(()) = enforced.changed() => {
                         tokio::time::sleep(NEWS_PAUSE).await;
-                        beat.reset_immediately();
+                        beat = rhythm::every(HEARTBEAT_INTERVAL);
                         continue;
                     }
                     _ = beat.tick() => {
