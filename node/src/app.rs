@@ -7,6 +7,7 @@ use crate::borders::Clock;
 use crate::by_lease;
 use crate::config::NodeConfig;
 use crate::control::{ControlSocket, Groups, NodeApi};
+use crate::disk_failure;
 use crate::disk_room;
 use crate::door::Door;
 use crate::host::HostFacts;
@@ -357,7 +358,7 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
     startup::close_state_dir(&config.state_dir)?;
     // Before anything is written there.
     match disk_room::look(&config.state_dir) {
-        Ok(given_up) => given_up.into_iter().for_each(|given_up| tracing::error!("{given_up}")),
+        Ok(found) => found.given_up.into_iter().for_each(|given_up| tracing::error!("{given_up}")),
         Err(why) => tracing::warn!("{why}"),
     }
     let lasting = Lasting {
@@ -423,6 +424,7 @@ pub async fn run(config: NodeConfig) -> Result<(), StartupError> {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
         _ = is_broken.wait_for(Option::is_some) => lives.broken.borrow().clone(),
+        why = disk_failure::follow(lives.clone()) => Some(StartupError(why)),
     };
     tracing::info!("stopping; every block stays in the kernel");
     told.iter().for_each(tokio::task::JoinHandle::abort);

@@ -9,6 +9,7 @@ use crate::control::{
     Inspection, IssuedCertificate, KeyFacts, MemberFacts, MemberOrder, NewLife, NewToken, NodeApi, NodeFacts,
     OrderFailure, ProposeFailure, RecoverWish, Role, SourceFacts,
 };
+use crate::disk_failure;
 use crate::disk_room;
 use crate::history;
 use crate::local_store::ColdKey;
@@ -30,6 +31,7 @@ use bannkreis_core::time::{Now, Timestamp};
 use bannkreis_raft::{Decided, MemberStatus, Order, OrderError, ProposeError};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -68,7 +70,8 @@ impl NodeApi for Door {
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             enforced: running.firewall.enforced(),
             warnings: [
-                disk_room::warning(&self.lives.config().state_dir).into_iter().collect(),
+                disk_failure::warning(&self.lives).into_iter().collect(),
+                disk_warning(&running, &self.lives.config().state_dir).into_iter().collect(),
                 warnings(&running),
                 self.lives.not_joined().into_iter().collect(),
             ]
@@ -233,10 +236,14 @@ impl NodeApi for Door {
     }
 }
 
+/// What is to be said of the room on the disk.
+fn disk_warning(running: &Running, state_dir: &Path) -> Option<String> {
+    running.raft.no_room().or_else(|| disk_room::warning(state_dir))
+}
+
 /// What the operator must know, the gravest first.
 fn warnings(running: &Running) -> Vec<String> {
     let firewall = running.firewall.state();
-    let storage = running.store.error().map(|why| format!("this node's own store can not be written: {why}"));
     let refused = firewall.error.map(|why| format!("the firewall refuses: {why}"));
     let repaired = (firewall.n_repairs > 0).then(|| {
         format!(
@@ -244,7 +251,7 @@ fn warnings(running: &Running) -> Vec<String> {
             firewall.n_repairs
         )
     });
-    let found: Vec<String> = [storage, refused, repaired].into_iter().flatten().collect();
+    let found: Vec<String> = [refused, repaired].into_iter().flatten().collect();
     [found, running.warnings.clone()].concat()
 }
 

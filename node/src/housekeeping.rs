@@ -94,7 +94,7 @@ pub async fn start(
         )),
         tokio::spawn(count(running.events.clone(), running.counts.clone())),
         tokio::spawn(memory::keep_small()),
-        tokio::spawn(disk_room::keep(config.state_dir.clone())),
+        tokio::spawn(disk_room::keep(config.state_dir.clone(), running.raft.clone())),
         tokio::spawn(forget_old(
             running.store.clone(),
             running.raft.clone(),

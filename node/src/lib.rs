@@ -48,5 +48,6 @@ pub mod told;
 pub mod way_in;
 
 pub mod app;
+mod disk_failure;
 pub mod disk_room;
 pub mod door;

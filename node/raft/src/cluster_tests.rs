@@ -6,6 +6,8 @@ mod hosts;
 mod levels;
 #[path = "cluster_tests/recovering.rs"]
 mod recovering;
+#[path = "cluster_tests/room.rs"]
+mod room;
 #[path = "cluster_tests/voters.rs"]
 mod voters;
 

@@ -35,6 +35,10 @@ impl Inner {
             );
             return Err(LocalError::Failed(ProposeError::Refused { why }));
         }
+        // Somebody else is about to lead, if anybody can.
+        if let Some(why) = self.failure().or_else(|| self.room.lack()) {
+            return Err(LocalError::Failed(ProposeError::NoLeader { why }));
+        }
         submit(&self.queue, ops).await
     }
 
@@ -54,6 +58,7 @@ impl Inner {
                     .await
                 {
                     Ok(proposed) => return Ok(proposed),
+                    Err(LocalError::Failed(ProposeError::NoLeader { why: says })) => why = says,
                     Err(LocalError::Failed(error)) => return Err(error),
                     Err(LocalError::NotLeader) => why = "this node leads no longer, or not yet".to_string(),
                 },
@@ -95,9 +100,10 @@ impl Inner {
                 position: Position { generation: proposed.generation, index: proposed.index },
                 results: decode_results(&proposed.results).map_err(|error| unknown(error.to_string()))?,
             }),
-            Some(Outcome::NotLeader(_)) => {
+            Some(Outcome::NotLeader(not)) if not.why.is_empty() => {
                 Err(ProposeError::NoLeader { why: format!("{address} leads no longer, or not yet") })
             }
+            Some(Outcome::NotLeader(not)) => Err(ProposeError::NoLeader { why: not.why }),
             Some(Outcome::Refused(why)) => Err(ProposeError::Refused { why }),
             Some(Outcome::Busy(why)) => Err(ProposeError::Busy { why }),
             Some(Outcome::Unknown(why)) => Err(unknown(why)),

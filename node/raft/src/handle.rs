@@ -5,12 +5,14 @@ use crate::cluster_time::ClusterTime;
 use crate::forward::portions;
 use crate::identity::Identity;
 use crate::level::{Halted, Release};
+use crate::log_writer::WriterState;
 use crate::membership::{self, JoinError, JoinInfo};
 use crate::network::{MESSAGE_BYTES_MAX, Peers};
 use crate::options::{RaftOptions, Timing};
 use crate::orders::{self, Order, OrderError};
 use crate::progress::Progress;
 use crate::proposer::{ProposeError, Proposed, Request};
+use crate::room::Room;
 use crate::server::RaftService;
 use crate::spectator::Spectator;
 use crate::start::StartError;
@@ -24,6 +26,7 @@ use bannkreis_core::settings::Settings;
 use bannkreis_proto::v1::raft_server::RaftServer;
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::Fatal;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -72,7 +75,10 @@ pub(crate) struct Inner {
     pub(crate) apart: Mutex<Option<Apart>>,
     pub(crate) started_ms: u64,
     pub(crate) release: Release,
+    /// Who writes the log.
+    pub(crate) writer: watch::Receiver<WriterState>,
     pub(crate) halted: Arc<Halted>,
+    pub(crate) room: Room,
     /// Held for reading while a node is taken in, for writing while the level is raised.
     pub(crate) joining: tokio::sync::RwLock<()>,
     /// What this leader has decided in its last round.
@@ -82,7 +88,7 @@ pub(crate) struct Inner {
 /// What ends with the node.
 pub(crate) struct Life {
     pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
-    pub(crate) writer_ended: watch::Receiver<bool>,
+    pub(crate) writer: watch::Receiver<WriterState>,
     pub(crate) progress: watch::Receiver<Progress>,
 }
 
@@ -103,6 +109,17 @@ impl Inner {
     /// A copy: holding openraft's own would hold openraft up.
     pub(crate) fn metrics(&self) -> Metrics {
         self.raft.metrics().borrow_watched().clone()
+    }
+
+    /// See [`RaftNode::failure`].
+    pub(crate) fn failure(&self) -> Option<String> {
+        if let Some(why) = &self.writer.borrow().failure {
+            return Some(format!("the Raft log can not be written: {why}"));
+        }
+        match &self.raft.metrics().borrow_watched().running_state {
+            Ok(()) | Err(Fatal::Stopped) => None,
+            Err(fatal) => Some(fatal.to_string()),
+        }
     }
 }
 
@@ -239,6 +256,24 @@ impl RaftNode {
         orders::carry_out_or_forward(&self.inner, order, by, false).await
     }
 
+    /// Says whether there is room on the disk for the log. `lack`: why not, as a sentence; then this node takes nothing
+    /// in and hands the lead over, until it is told that there is.
+    pub fn set_room(&self, lack: Option<String>) {
+        self.inner.room.set(lack);
+    }
+
+    /// Why there is no room for the log, as it was said last; `None`: there is.
+    #[must_use]
+    pub fn no_room(&self) -> Option<String> {
+        self.inner.room.lack()
+    }
+
+    /// What ended this node's part, such as its disk, when it was not stopped in order. Only another start mends it.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.inner.failure()
+    }
+
     /// Whether this node is the only member of its cluster.
     #[must_use]
     pub fn is_alone(&self) -> bool {
@@ -314,6 +349,9 @@ impl RaftNode {
     /// Has a snapshot written of all that is applied, and waits for it for at most 2 s: what a node that loses its
     /// log goes on from.
     pub async fn save_snapshot(&self) {
+        if self.inner.room.is_lacking() {
+            return;
+        }
         let applied = self.inner.metrics().last_applied;
         let mut watched = self.inner.raft.metrics();
         let written = async {
@@ -337,8 +375,8 @@ impl RaftNode {
         if let Err(error) = self.inner.raft.shutdown().await {
             tracing::warn!(%error, "Raft has not stopped cleanly");
         }
-        let mut ended = self.life.writer_ended.clone();
-        if tokio::time::timeout(STOP_TIMEOUT, ended.wait_for(|ended| *ended)).await.is_err() {
+        let mut ended = self.life.writer.clone();
+        if tokio::time::timeout(STOP_TIMEOUT, ended.wait_for(|writer| writer.has_ended)).await.is_err() {
             tracing::warn!("the Raft log is still in use");
         }
     }

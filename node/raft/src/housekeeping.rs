@@ -44,6 +44,9 @@ struct FreshSnapshots {
 impl FreshSnapshots {
     /// Has one written when the newest one does not know the membership, or is old.
     async fn keep_fresh(&mut self, inner: &Inner) {
+        if inner.room.is_lacking() {
+            return;
+        }
         let metrics = inner.metrics();
         let index = |log_id: &Option<crate::types::LogId>| log_id.as_ref().map(|log_id| log_id.index);
         let (applied, held) = (index(&metrics.last_applied), index(&metrics.snapshot));
@@ -87,6 +90,9 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         voters::forget_gone(&inner, &mut memory).await;
         decisions.extend(level::steer(&inner).await);
         inner.decided(decisions);
+        if inner.room.is_lacking() {
+            continue;
+        }
         let (view, now) = (inner.views.borrow().clone(), inner.time.now());
         let since_tick = now.ms_since(view.last_tick());
         let tick_due = since_tick >= TICK_INTERVAL_MIN_MS

@@ -136,14 +136,15 @@ impl Halted {
     }
 }
 
-/// A node that applies nothing stands for election only when nobody else has for so many election times: it can
+/// A node that applies nothing, or has no room for what is written, stands for election only when nobody else has for so many election times: it can
 /// answer nobody, but it can hand over.
 const STANDS_BACK_ELECTIONS: u64 = 4;
 
-/// Sees to it that a node that applies nothing leaves leading to others.
+/// Sees to it that such a node leaves leading to others.
 pub(crate) fn stand_back(inner: &Inner) {
     let patience_ms = STANDS_BACK_ELECTIONS * inner.timing.election_max_ms;
-    let leaves_it = inner.halted.is_set() && inner.without_leader_ms() < patience_ms;
+    let leaves_it =
+        (inner.halted.is_set() || inner.room.is_lacking()) && inner.without_leader_ms() < patience_ms;
     inner.raft.runtime_config().elect(!leaves_it);
 }
 

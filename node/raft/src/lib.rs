@@ -8,7 +8,8 @@
 //!   comes to life; [`status`] and [`progress`]: what it says about itself
 //! - [`observer`], `state_machine`, [`snapshot`]: committed entries become the ban list, the ban list
 //!   becomes a file
-//! - [`level`]: what a release reads of the log, and what becomes of a node that can not
+//! - [`level`]: what a release reads of the log, and what becomes of a node that can not; `room`: what becomes of one
+//!   whose disk is full
 //! - `forward`, [`proposer`], `flight`, `housekeeping`: how operations get into the log
 //! - [`membership`], [`identity`], [`import`]: joining, and what a node takes along
 //! - [`backup`], [`recovery`], `log_tail`, [`spectator`], [`apart`]: a copy in one file; a new generation, and what
@@ -32,6 +33,7 @@ mod state_machine;
 pub mod snapshot;
 
 pub mod level;
+mod room;
 
 mod flight;
 mod forward;

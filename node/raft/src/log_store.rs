@@ -16,7 +16,7 @@
 //! Not here: how records lie on the disk (`sled_disk.rs`), what a command means.
 
 use crate::disk::{Disk, DiskReader, MetaKey};
-use crate::log_writer::{self, Write, WriterHandle};
+use crate::log_writer::{self, Write, WriterHandle, WriterState};
 use crate::types::{Entry, LogId, TypeConfig, Vote, decode, encode, invalid};
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
@@ -145,7 +145,7 @@ fn size(entry: &Entry) -> usize {
 impl LogStore {
     /// Loads what the disk holds and starts the writer. The receiver learns when the writer has
     /// ended and let go of the disk.
-    pub(crate) fn open(mut disk: Box<dyn Disk>) -> io::Result<(LogStore, watch::Receiver<bool>)> {
+    pub(crate) fn open(mut disk: Box<dyn Disk>) -> io::Result<(LogStore, watch::Receiver<WriterState>)> {
         let loaded = disk.load()?;
         let meta = |key: MetaKey| loaded.meta.get(&key);
         let reader = disk.reader();

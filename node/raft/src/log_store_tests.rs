@@ -61,9 +61,9 @@ fn entry(index: u64, n_bytes: usize) -> Entry {
     Entry { log_id: log_id(index), payload }
 }
 
-async fn stop(log: LogStore, mut ended: watch::Receiver<bool>) {
+async fn stop(log: LogStore, mut ended: watch::Receiver<WriterState>) {
     drop(log);
-    ended.wait_for(|ended| *ended).await.unwrap();
+    ended.wait_for(|writer| writer.has_ended).await.unwrap();
 }
 
 #[tokio::test]

@@ -53,25 +53,35 @@ pub(crate) fn stopped() -> io::Error {
     io::Error::other("the Raft log's writer has stopped after an error of the disk")
 }
 
-/// Starts the thread. It ends when all handles are gone or after an error; then it lets go of the disk,
-/// and the receiver says so.
+/// What became of the thread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WriterState {
+    /// The disk's error, after which nothing is written any more.
+    pub(crate) failure: Option<String>,
+    /// It has let go of the disk.
+    pub(crate) has_ended: bool,
+}
+
+/// Starts the thread. It ends when all handles are gone; after an error it lets go of the disk at once. The receiver
+/// says both.
 pub(crate) fn start(
     disk: Box<dyn Disk>,
     shared: Arc<Shared>,
-) -> io::Result<(WriterHandle, watch::Receiver<bool>)> {
+) -> io::Result<(WriterHandle, watch::Receiver<WriterState>)> {
     let (queue, writes) = channel();
-    let (ended, has_ended) = watch::channel(false);
+    let (state, seen) = watch::channel(WriterState::default());
     std::thread::Builder::new().name("raft-log".to_string()).spawn(move || {
         let mut writer = Writer { disk, shared, is_dirty: false };
         let result = writer.run(&writes);
         drop(writer);
         if let Err(error) = result {
             tracing::error!(%error, "the Raft log can not be written: this node stops taking part");
+            state.send_modify(|state| state.failure = Some(error.to_string()));
             refuse_all(&writes);
         }
-        ended.send_replace(true);
+        state.send_modify(|state| state.has_ended = true);
     })?;
-    Ok((WriterHandle { queue, room: Arc::new(Semaphore::new(WRITES_WAITING_MAX)) }, has_ended))
+    Ok((WriterHandle { queue, room: Arc::new(Semaphore::new(WRITES_WAITING_MAX)) }, seen))
 }
 
 /// After an error nothing may be acknowledged, but everybody must get an answer.

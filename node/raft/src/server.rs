@@ -24,8 +24,8 @@ use openraft::raft::{AppendEntriesRequest, StreamAppendError, VoteRequest};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use tonic::{Request, Response, Status, Streaming};
 
 /// A snapshot longer than this is not taken in, in bytes: four million bans are a quarter of it.
@@ -62,6 +62,10 @@ fn check_sender(vote: &Vote, caller: NodeId) -> Result<(), Status> {
 
 impl RaftService {
     fn check<T>(&self, request: &Request<T>) -> Result<NodeId, Status> {
+        // openraft would write a line into the log for each call.
+        if let Some(why) = self.inner.failure() {
+            return Err(Status::unavailable(format!("this node takes no part: {why}")));
+        }
         self.inner.peers.sender().check(request)
     }
 
@@ -93,6 +97,9 @@ impl RaftRpc for RaftService {
         let caller = self.check(&request)?;
         let append: AppendEntriesRequest<TypeConfig> = decode(&request.get_ref().data).map_err(malformed)?;
         check_sender(&append.vote, caller)?;
+        if !append.entries.is_empty() {
+            self.inner.room.check()?;
+        }
         let appended = self.inner.raft.append_entries(append).await.map_err(failed)?;
         if appended.is_success() {
             self.inner.liveness.heard_leader();
@@ -107,12 +114,24 @@ impl RaftRpc for RaftService {
         request: Request<Streaming<v1::RaftMessage>>,
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
         let caller = self.check(&request)?;
-        // The first message that can not be read ends the stream; the leader opens another one.
-        let appends = futures::stream::unfold(request.into_inner(), move |mut messages| async move {
-            let message = messages.message().await.ok().flatten()?;
-            let append: AppendEntriesRequest<TypeConfig> = decode(&message.data).ok()?;
-            check_sender(&append.vote, caller).ok()?;
-            Some((append, messages))
+        let refused = Arc::new(OnceLock::new());
+        let (room, refusal) = (self.inner.room.clone(), refused.clone());
+        // The first message that can not be read, or that there is no room for, ends the stream; the leader opens another
+        // one. Heartbeats come on streams of their own.
+        let appends = futures::stream::unfold(request.into_inner(), move |mut messages| {
+            let (room, refusal) = (room.clone(), refusal.clone());
+            async move {
+                let message = messages.message().await.ok().flatten()?;
+                let append: AppendEntriesRequest<TypeConfig> = decode(&message.data).ok()?;
+                check_sender(&append.vote, caller).ok()?;
+                if !append.entries.is_empty()
+                    && let Err(status) = room.check()
+                {
+                    refusal.get_or_init(|| status);
+                    return None;
+                }
+                Some((append, messages))
+            }
         });
         let liveness = self.inner.liveness.clone();
         let answers = self.inner.raft.stream_append(appends).map(move |appended| {
@@ -126,6 +145,9 @@ impl RaftRpc for RaftService {
             };
             to_message(&answer).map_err(failed)
         });
+        // An answer, so that the leader waits before it tries again.
+        let last = futures::stream::once(async move { refused.get().cloned().map(Err) });
+        let answers = answers.chain(last.filter_map(std::future::ready));
         Ok(Response::new(answers.boxed()))
     }
 
@@ -134,6 +156,8 @@ impl RaftRpc for RaftService {
         let transfer: openraft::raft::TransferLeaderRequest<TypeConfig> =
             decode(&request.get_ref().data).map_err(malformed)?;
         check_sender(transfer.from_leader(), caller)?;
+        // It could only hand over in its turn.
+        self.inner.room.check()?;
         answer(&self.inner.raft.handle_transfer_leader(transfer).await.map_err(failed)?)
     }
 
@@ -149,6 +173,7 @@ impl RaftRpc for RaftService {
             let size = opening.size_bytes;
             return Err(malformed(format!("a snapshot of {size} bytes is over {SNAPSHOT_BYTES_MAX}")));
         }
+        self.inner.room.check()?;
         let _turn = self.inner.receiving.acquire().await.map_err(failed)?;
         let (received, file) = Received::create(&self.inner)?;
         let mut left = opening.size_bytes;
@@ -312,10 +337,10 @@ fn propose_outcome(
         }),
         Err(LocalError::NotLeader) => {
             let (leader, address) = inner.leader().unwrap_or_default();
-            Outcome::NotLeader(v1::RaftNotLeader { leader: leader.0, address })
+            Outcome::NotLeader(v1::RaftNotLeader { leader: leader.0, address, why: String::new() })
         }
-        Err(LocalError::Failed(ProposeError::NoLeader { .. })) => {
-            Outcome::NotLeader(v1::RaftNotLeader::default())
+        Err(LocalError::Failed(ProposeError::NoLeader { why })) => {
+            Outcome::NotLeader(v1::RaftNotLeader { why, ..v1::RaftNotLeader::default() })
         }
         Err(LocalError::Failed(ProposeError::Busy { why })) => Outcome::Busy(why),
         Err(LocalError::Failed(ProposeError::Refused { why })) => Outcome::Refused(why),

@@ -186,8 +186,14 @@ pub(crate) fn write(
     fs::create_dir_all(dir)?;
     let index = meta.last_log_id.map_or(0, |last| last.index);
     let unfinished = dir.join(format!("building-{generation}-{index}{UNFINISHED_SUFFIX}"));
-    write_into(&File::create(&unfinished)?, &[], generation, meta, view)?;
-    finish(dir, &unfinished, generation, index)
+    let written = File::create(&unfinished)
+        .and_then(|file| write_into(&file, &[], generation, meta, view))
+        .and_then(|()| finish(dir, &unfinished, generation, index));
+    if written.is_err() {
+        // Where there is no room, half a snapshot only takes some; whatever stays is removed at the next start.
+        let _ = fs::remove_file(&unfinished);
+    }
+    written
 }
 
 /// Writes the snapshot of `view` into a new file, behind `before`, and syncs it.

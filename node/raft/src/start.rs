@@ -20,6 +20,7 @@ use crate::housekeeping;
 use crate::identity::{Identity, IdentityError, Stage};
 use crate::level::Halted;
 use crate::log_store::LogStore;
+use crate::log_writer::WriterState;
 use crate::network::{Network, Peers};
 use crate::observer::{AppliedBatch, Keeping, Observer};
 use crate::options::{RaftOptions, SNAPSHOTS_DIR, Store, Timing};
@@ -28,6 +29,7 @@ use crate::progress::{self, Progress};
 use crate::proposer::{LocalError, Proposer, REQUESTS_WAITING_MAX, Readings, submit};
 use crate::random::random_bytes;
 use crate::recovery::{self, RecoveryError};
+use crate::room::Room;
 use crate::sled_disk::SledDisk;
 use crate::snapshot::TooHigh;
 use crate::spectator::{self, Spectator};
@@ -151,7 +153,7 @@ pub(crate) async fn start(
         identity = spectator::retire(&options.dir, &lost, why)?;
         opened = open(&options, &identity, config, observer, &time).await;
     }
-    let Opened { raft, views, halted, peers, writer_ended, log_end, is_pristine } = opened?;
+    let Opened { raft, views, halted, room, peers, writer, log_end, is_pristine } = opened?;
     let member = Member { address: options.advertise.clone(), name: options.name.clone(), is_demoted: false };
     let is_newborn = identity.stage == Stage::Founding && is_pristine;
     if is_newborn {
@@ -192,7 +194,9 @@ pub(crate) async fn start(
         apart: Mutex::default(),
         dir: options.dir,
         release,
+        writer: writer.clone(),
         halted: halted.clone(),
+        room,
         joining: tokio::sync::RwLock::default(),
         decisions: Mutex::default(),
     });
@@ -201,7 +205,7 @@ pub(crate) async fn start(
         tokio::spawn(progress::follow(raft, log_end, halted, progress)),
         tokio::spawn(housekeeping::run(inner.clone())),
     ];
-    let life = Life { tasks: Mutex::new(tasks), writer_ended, progress: progress_seen };
+    let life = Life { tasks: Mutex::new(tasks), writer, progress: progress_seen };
     let node = RaftNode { inner, life: Arc::new(life) };
     lead_alone(&node, is_newborn, birth).await?;
     Ok(node)
@@ -212,8 +216,9 @@ struct Opened {
     raft: Raft,
     views: watch::Receiver<BanView>,
     halted: Arc<Halted>,
+    room: Room,
     peers: Arc<Peers>,
-    writer_ended: watch::Receiver<bool>,
+    writer: watch::Receiver<WriterState>,
     /// The last index that was in the log.
     log_end: Option<u64>,
     is_pristine: bool,
@@ -226,7 +231,7 @@ async fn open(
     observer: Shared,
     time: &Arc<ClusterTime>,
 ) -> Result<Opened, StartError> {
-    let (mut log, writer_ended, log_end) = open_log(options, identity).await?;
+    let (mut log, writer, log_end) = open_log(options, identity).await?;
     let is_pristine = log.is_pristine();
     let snapshots_dir = options.dir.join(SNAPSHOTS_DIR);
     let failed = |error| StartError::Storage { path: snapshots_dir.clone(), error };
@@ -234,7 +239,7 @@ async fn open(
     let machine =
         StateMachine::open(snapshots_dir.clone(), generation, Box::new(observer), time.clone(), release)
             .map_err(|error| unreadable(&snapshots_dir, error))?;
-    let halted = machine.halted();
+    let (halted, room) = (machine.halted(), machine.room());
     let views = machine.views().subscribe();
     if is_pristine && let Some(last) = machine.applied() {
         log.save_vote(&vote_after(&last, identity.node)).await.map_err(failed)?;
@@ -243,9 +248,9 @@ async fn open(
     let peers = Peers::new(options.connect.clone(), Sender::new(identity), stall_max);
     let network = Network { peers: peers.clone() };
     match Raft::new(identity.node.0, config, network, log, machine).await {
-        Ok(raft) => Ok(Opened { raft, views, halted, peers, writer_ended, log_end, is_pristine }),
+        Ok(raft) => Ok(Opened { raft, views, halted, room, peers, writer, log_end, is_pristine }),
         Err(fatal) => {
-            wait_let_go(writer_ended).await;
+            wait_let_go(writer).await;
             Err(StartError::Lost { identity: *identity, why: fatal.to_string() })
         }
     }
@@ -279,8 +284,8 @@ impl Observer for Shared {
 }
 
 /// The log's files may be moved only when its writer has ended.
-async fn wait_let_go(mut ended: watch::Receiver<bool>) {
-    if tokio::time::timeout(LET_GO_TIMEOUT, ended.wait_for(|ended| *ended)).await.is_err() {
+async fn wait_let_go(mut ended: watch::Receiver<WriterState>) {
+    if tokio::time::timeout(LET_GO_TIMEOUT, ended.wait_for(|writer| writer.has_ended)).await.is_err() {
         tracing::warn!("the Raft log is still in use");
     }
 }
@@ -324,7 +329,7 @@ fn read_or_make_identity(options: &RaftOptions) -> Result<Identity, StartError> 
 }
 
 /// The log, a signal for the end of its writer, and the last index in it.
-type OpenLog = (LogStore, watch::Receiver<bool>, Option<u64>);
+type OpenLog = (LogStore, watch::Receiver<WriterState>, Option<u64>);
 
 async fn open_log(options: &RaftOptions, identity: &Identity) -> Result<OpenLog, StartError> {
     let path = options.dir.join(RAFT_DIR);

@@ -15,6 +15,7 @@
 use crate::cluster_time::ClusterTime;
 use crate::level::{Halt, Halted, Release};
 use crate::observer::{AppliedBatch, AppliedEntry, Keeping, Observer};
+use crate::room::Room;
 use crate::snapshot::{self, SnapshotFile};
 use crate::types::{Answer, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use bannkreis_core::ban_list::{BanList, BanView};
@@ -26,11 +27,15 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Entries published together at most. A view that is alive makes the next change copy what it
 /// touches, so publishing after every single entry would be dear.
 const BATCH_ENTRIES_MAX: usize = 256;
+
+/// After a snapshot that could not be written, none is tried for so long: each costs the whole list.
+const FAILED_PAUSE: Duration = Duration::from_secs(10);
 
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotFile>;
 
@@ -39,6 +44,8 @@ pub(crate) struct Snapshots {
     dir: PathBuf,
     generation: u32,
     current: Mutex<Option<(SnapshotMeta, SnapshotFile)>>,
+    /// When the last one could not be written.
+    failed: Mutex<Option<Instant>>,
 }
 
 impl Snapshots {
@@ -48,6 +55,19 @@ impl Snapshots {
         if current.as_ref().is_none_or(|(held, _)| held.last_log_id <= meta.last_log_id) {
             *current = Some((meta, file));
         }
+    }
+
+    fn has_failed_lately(&self) -> bool {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_some_and(|failed| failed.elapsed() < FAILED_PAUSE)
+    }
+
+    /// Notes that none was written. What openraft gets instead is older than all that it has, so that nothing changes for
+    /// it: an error would end it, and the log is as good without a snapshot.
+    fn note_failure(&self, error: &io::Error) -> io::Result<Snapshot> {
+        tracing::error!("{}: no snapshot can be written: {error}; it is tried again", self.dir.display());
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        Ok(Snapshot { meta: SnapshotMeta::default(), snapshot: SnapshotFile::open("/dev/null".into())? })
     }
 }
 
@@ -62,6 +82,7 @@ pub(crate) struct StateMachine {
     time: Arc<ClusterTime>,
     release: Release,
     halted: Arc<Halted>,
+    room: Room,
 }
 
 impl StateMachine {
@@ -84,11 +105,17 @@ impl StateMachine {
             membership: current.as_ref().map(|(meta, _)| meta.last_membership.clone()).unwrap_or_default(),
             views: watch::Sender::new(list.view()),
             list,
-            snapshots: Arc::new(Snapshots { dir, generation, current: Mutex::new(current) }),
+            snapshots: Arc::new(Snapshots {
+                dir,
+                generation,
+                current: Mutex::new(current),
+                failed: Mutex::default(),
+            }),
             observer,
             time,
             release,
             halted: Arc::default(),
+            room: Room::default(),
         };
         machine.publish_installed();
         Ok(machine)
@@ -107,6 +134,11 @@ impl StateMachine {
     /// Whether it has halted.
     pub(crate) fn halted(&self) -> Arc<Halted> {
         self.halted.clone()
+    }
+
+    /// Whether there is room on the disk, to be told.
+    pub(crate) fn room(&self) -> Room {
+        self.room.clone()
     }
 
     fn publish_installed(&mut self) {
@@ -210,8 +242,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<SnapshotBuilder> {
-        // After a snapshot openraft would let go of entries that were not applied here.
-        if self.halted.is_set() && !force {
+        // After a snapshot openraft would let go of entries that were not applied here; and it needs room.
+        let is_unwanted =
+            self.halted.is_set() || self.room.is_lacking() || self.snapshots.has_failed_lately();
+        if is_unwanted && !force {
             return None;
         }
         Some(self.get_snapshot_builder().await)
@@ -270,9 +304,13 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let keeping = self.keeping.clone();
         let written = tokio::task::spawn_blocking(move || {
             keeping();
-            let file = snapshot::write(&snapshots.dir, snapshots.generation, &meta, &view)?;
-            snapshots.set_current(meta.clone(), file.clone());
-            Ok::<_, io::Error>(Snapshot { meta, snapshot: file })
+            match snapshot::write(&snapshots.dir, snapshots.generation, &meta, &view) {
+                Ok(file) => {
+                    snapshots.set_current(meta.clone(), file.clone());
+                    Ok(Snapshot { meta, snapshot: file })
+                }
+                Err(error) => snapshots.note_failure(&error),
+            }
         });
         written.await.map_err(io::Error::other)?
     }

@@ -185,7 +185,10 @@ impl Inner {
             voters: membership.nodes().filter(|(node, _)| is_voter(node)).map(member).collect(),
             learners: membership.nodes().filter(|(node, _)| !is_voter(node)).map(member).collect(),
             no_quorum_since_ms: self.no_quorum_since_ms(),
-            halted: metrics.running_state.as_ref().err().map(ToString::to_string).or(halted),
+            halted: self
+                .failure()
+                .or_else(|| metrics.running_state.as_ref().err().map(ToString::to_string))
+                .or(halted),
             decisions: self.decisions.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }

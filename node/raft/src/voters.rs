@@ -110,7 +110,11 @@ pub(crate) async fn steer(inner: &Inner, memory: &mut Memory) -> Vec<Decided> {
     let since_replaced = memory.replaced.map(|replaced| millis(replaced.elapsed()));
     let mut members = seen(inner, &metrics, since);
     memory.meet(&mut members);
-    let cannot = inner.halted.is_set().then_some("can not read the log");
+    let cannot = match (inner.halted.is_set(), inner.room.is_lacking()) {
+        (true, _) => Some("can not read the log"),
+        (false, true) => Some("has no room on its disk"),
+        (false, false) => None,
+    };
     if let Some((heir, why)) = autopilot::better_leader(&members, inner.identity.node, cannot) {
         // One that does not take over would cost the cluster an election each time.
         let is_early = memory.handed_over.is_some_and(|tried| tried.elapsed() < HAND_OVER_PAUSE);
@@ -121,6 +125,9 @@ pub(crate) async fn steer(inner: &Inner, memory: &mut Memory) -> Vec<Decided> {
             }
         }
         return vec![Decided::new("leader", "hand_over", why)];
+    }
+    if let Some(why) = inner.room.lack() {
+        return vec![Decided::new("leader", "wait", why)];
     }
     let Decision { step, why } = autopilot::decide(&members, since_replaced, inner.timing.dead_after_ms);
     let decided = vec![Decided::new("voters", step.word(), why.clone())];

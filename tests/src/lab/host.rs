@@ -189,6 +189,21 @@ impl Host {
         self.daemon.take().map_or(Ok(()), Daemon::stop)
     }
 
+    /// Waits until the daemon ends by itself, and says how.
+    ///
+    /// # Errors
+    /// When none runs, or it does not end in time.
+    pub fn wait_end(&mut self, at_most: Duration) -> Result<String> {
+        let name = self.plan.name;
+        let daemon = self.daemon.as_mut().ok_or_else(|| Failed(format!("no daemon of {name} runs")))?;
+        let status = wait_for(&format!("the daemon of {name} ends by itself"), at_most, || {
+            let ended = daemon.ended().context(|| "it can not be looked at".to_owned())?;
+            ended.ok_or_else(|| Failed("it runs".to_owned()))
+        })?;
+        self.daemon = None;
+        Ok(ending(status))
+    }
+
     /// Kills the daemon with SIGKILL, if one runs.
     pub fn kill_9(&mut self) {
         if let Some(daemon) = self.daemon.take() {

@@ -162,11 +162,11 @@ impl Host {
     /// Dies without a word: no call of `shutdown`, no answers, no closed stores.
     pub(super) async fn kill(&mut self) {
         let (node, runtime) = self.running.take().unwrap();
-        let mut ended = node.life.writer_ended.clone();
+        let mut ended = node.life.writer.clone();
         drop(node);
         runtime.shutdown_background();
         // The kernel would free the database's lock at once; here its owner must be gone.
-        tokio::time::timeout(PATIENCE, ended.wait_for(|ended| *ended)).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, ended.wait_for(|writer| writer.has_ended)).await.unwrap().unwrap();
     }
 
     /// Leaves its own cluster and joins that of `other`, as the daemon does it.
