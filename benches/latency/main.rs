@@ -5,7 +5,6 @@
 //! the disk's own fdatasync stand in the same table: what is durable cannot be quicker.
 
 mod commits;
-mod disk;
 mod idle;
 mod packets;
 mod peer;
@@ -15,8 +14,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bannkreis_benches::disk;
 use bannkreis_benches::sample::{Sample, ms};
-use bannkreis_tests::failed::Result;
+use bannkreis_tests::failed::{Context, Result};
 use bannkreis_tests::lab::Lab;
 use bannkreis_tests::lab::host::HostPlan;
 use bannkreis_tests::lab::whole_program::{self, say};
@@ -52,8 +52,8 @@ fn measure(lab: &mut Lab, directory: &Path) -> Result<()> {
     let mut offenders = Offenders(0);
     let same = packets::until_silent(lab, "kerio", &mut offenders)?;
     let peer = packets::until_silent(lab, "mx1", &mut offenders)?;
-    let quick_disk = disk::fdatasync(directory, Duration::ZERO)?;
-    let disk = disk::fdatasync(directory, commits::LINE_INTERVAL)?;
+    let quick_disk = fdatasync(directory, Duration::ZERO)?;
+    let disk = fdatasync(directory, commits::LINE_INTERVAL)?;
     let commit = commits::until_on_every_list(lab, &mut offenders)?;
     say(&format!("{:<42} {:>5} {:>9} {:>9}", "log line on kerio, in ms, until", "n", "p50", "p99"));
     row("no packet passes on kerio", &same);
@@ -75,6 +75,11 @@ fn measure(lab: &mut Lab, directory: &Path) -> Result<()> {
         disk.p50() * COMMIT_FDATASYNCS + COMMIT_BESIDES,
     );
     Ok(())
+}
+
+/// What one fdatasync costs where the nodes write.
+fn fdatasync(directory: &Path, pause: Duration) -> Result<Sample> {
+    disk::fdatasync(directory, pause).context(|| format!("cannot write below {}", directory.display()))
 }
 
 fn row(what: &str, sample: &Sample) {
