@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bannkreis_benches::sample::ms;
+use bannkreis_benches::sample::beside_aim;
 use bannkreis_tests::failed::{Context, Result};
 use bannkreis_tests::lab::Lab;
 use bannkreis_tests::lab::host::{Host, HostPlan};
@@ -79,6 +79,5 @@ fn ban_thousand(host: &Host, n: u32) -> Result<()> {
 }
 
 fn judge(what: &str, measured: Duration, aim: Duration) {
-    let ratio = measured.as_secs_f64() / aim.as_secs_f64();
-    say(&format!("{what}: {} ms, {ratio:.2} of the aim of {} ms", ms(measured), ms(aim)));
+    say(&beside_aim(what, measured, aim));
 }

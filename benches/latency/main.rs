@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bannkreis_benches::disk;
-use bannkreis_benches::sample::{Sample, ms};
+use bannkreis_benches::sample::{Sample, beside_aim, ms};
 use bannkreis_tests::failed::{Context, Result};
 use bannkreis_tests::lab::Lab;
 use bannkreis_tests::lab::host::HostPlan;
@@ -87,8 +87,7 @@ fn row(what: &str, sample: &Sample) {
 }
 
 fn judge(what: &str, measured: Duration, aim: Duration) {
-    let ratio = measured.as_secs_f64() / aim.as_secs_f64();
-    say(&format!("{what}: {} ms, {ratio:.2} of the aim of {} ms", ms(measured), ms(aim)));
+    say(&beside_aim(what, measured, aim));
 }
 
 /// Addresses that have done nothing yet, one after the other.

@@ -1,8 +1,11 @@
-//! Bans per second that are committed, one in each proposal and many in each, and how long one proposer waits.
+//! Bans per second that are committed, one in each proposal and many in each, and how long one proposer waits; then what a
+//! million bans do to snapshots and to a restart.
 //!
 //! Three whole daemons in the lab of the end-to-end tests, with everything of production switched on: TLS, sled, nftables,
 //! the warden, evidence. Only the proposers are the benchmark's own (`node.rs`), inside those processes, where the
 //! daemon's warden proposes. Not for what operators' commands cost: that is `cluster`.
+
+mod million;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -11,7 +14,7 @@ use std::process::{Child, ChildStdin, ChildStdout, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use bannkreis_benches::disk;
-use bannkreis_benches::sample::{Sample, ms};
+use bannkreis_benches::sample::{Sample, beside_aim, ms};
 use bannkreis_tests::failed::{Context, Failed, Result, expect};
 use bannkreis_tests::lab::Lab;
 use bannkreis_tests::lab::host::{Host, HostPlan};
@@ -52,7 +55,7 @@ fn run(directory: &Path) -> Result<()> {
 fn measure(lab: &mut Lab, directory: &Path) -> Result<()> {
     lab.form_cluster()?;
     // What one host may ban is bounded; here three stand for a cluster that is being attacked by everybody.
-    for quota in ["quota_per_minute=100000000", "quota_burst=100000000"] {
+    for quota in ["quota_per_minute=1000000", "quota_burst=1000000"] {
         lab.hosts()[0].cli(&["cluster", "settings", "set", quota])?.expect_success()?;
     }
     for host in lab.hosts_mut() {
@@ -87,12 +90,11 @@ fn measure(lab: &mut Lab, directory: &Path) -> Result<()> {
     row(&format!("{N_PROPOSERS} proposers, {GROUP} bans in each proposal"), &grouped);
     let aim = (fdatasync + round_trip).mul_f64(WAIT_MAX);
     let own = alone.iter().find(|outcome| outcome.leads).ok_or_else(nothing)?;
-    let ratio = own.p50.as_secs_f64() / aim.as_secs_f64();
-    say(&format!("one proposer at the leader: {} ms, {ratio:.2} of the aim of {} ms", ms(own.p50), ms(aim)));
+    judge("one proposer at the leader, p50", own.p50, aim);
     for (what, outcome, aim) in [("single", &single, SINGLE_MIN), ("grouped", &grouped, GROUPED_MIN)] {
         say(&format!("{what}: {:.2} of the aim of {aim:.0} bans/s", outcome.per_second / aim));
     }
-    nodes.into_iter().try_for_each(Node::end)
+    million::measure(lab, nodes, &mut first)
 }
 
 fn row(what: &str, outcome: &Outcome) {
@@ -100,13 +102,19 @@ fn row(what: &str, outcome: &Outcome) {
     say(&format!("{what:<44} {per_second:>9.0} {:>9} {:>9} {n_busy:>6}", ms(*p50), ms(*p99)));
 }
 
+fn judge(what: &str, measured: Duration, aim: Duration) {
+    say(&beside_aim(what, measured, aim));
+}
+
 /// What came of a run.
 #[derive(Clone, Copy, Default)]
 struct Outcome {
+    n_bans: u64,
     per_second: f64,
     /// The longest of the nodes' own.
     p50: Duration,
     p99: Duration,
+    longest: Duration,
     n_busy: u64,
     /// One of the nodes leads.
     leads: bool,
@@ -122,11 +130,12 @@ fn run_on(nodes: &mut [Node], n_proposers: usize, group: u32, first: &mut u32) -
     }
     let mut whole = Outcome::default();
     for node in nodes {
-        let line = node.hear()?;
-        let own = outcome(&line).ok_or_else(|| Failed(format!("{} says: {line}", node.name)))?;
+        let own = node.outcome()?;
+        whole.n_bans += own.n_bans;
         whole.per_second += own.per_second;
         whole.p50 = whole.p50.max(own.p50);
         whole.p99 = whole.p99.max(own.p99);
+        whole.longest = whole.longest.max(own.longest);
         whole.n_busy += own.n_busy;
         whole.leads |= own.leads;
     }
@@ -135,12 +144,13 @@ fn run_on(nodes: &mut [Node], n_proposers: usize, group: u32, first: &mut u32) -
 
 fn outcome(line: &str) -> Option<Outcome> {
     let mut words = line.split(' ');
-    let n_bans: f64 = words.next()?.parse().ok()?;
+    let n_bans: u32 = words.next()?.parse().ok()?;
     let mut micros = || Some(Duration::from_micros(words.next()?.parse().ok()?));
-    let (p50, p99) = (micros()?, micros()?);
+    let (p50, p99, longest) = (micros()?, micros()?, micros()?);
     let n_busy = words.next()?.parse().ok()?;
     let leads = words.next()? == "leads";
-    Some(Outcome { per_second: n_bans / f64::from(RUN_SECONDS), p50, p99, n_busy, leads })
+    let per_second = f64::from(n_bans) / f64::from(RUN_SECONDS);
+    Some(Outcome { n_bans: n_bans.into(), per_second, p50, p99, longest, n_busy, leads })
 }
 
 fn nothing() -> Failed {
@@ -190,6 +200,11 @@ impl Node {
         self.answers.read_line(&mut line).context(|| format!("{} can not be heard", self.name))?;
         expect(!line.is_empty(), || format!("{} has ended", self.name))?;
         Ok(line.trim_end().to_owned())
+    }
+
+    fn outcome(&mut self) -> Result<Outcome> {
+        let line = self.hear()?;
+        outcome(&line).ok_or_else(|| Failed(format!("{} says: {line}", self.name)))
     }
 
     fn end(self) -> Result<()> {

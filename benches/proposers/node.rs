@@ -1,8 +1,9 @@
 //! One node of the benchmark of proposers: the whole daemon but for the operator's door, and in it whoever proposes.
 //!
-//! usage: bench-node CONFIG. It says `ready` when it knows a leader; each line that it reads then, `PROPOSERS GROUP
-//! SECONDS FIRST`, is a run, and each line that it writes what came of it: `BANS P50 P99 BUSY leads|follows` (in microseconds;
-//! BUSY: how often it was told to come back). Not for measuring anything else: its caller is the benchmark.
+//! usage: bench-node CONFIG. It says `ready` when it knows a leader, and then answers each line that it reads:
+//! `PROPOSERS GROUP SECONDS FIRST` is a run, and comes to `BANS P50 P99 LONGEST BUSY leads|follows` (in microseconds; BUSY: how
+//! often it was told to come back); `snapshot` has one written, and comes to the microseconds that it took. Not for measuring
+//! anything else: its caller is the benchmark.
 
 use std::io::{self, BufRead, Write};
 use std::net::Ipv4Addr;
@@ -65,6 +66,10 @@ async fn run() -> Result<(), Error> {
     loop {
         let read = tokio::task::spawn_blocking(|| io::stdin().lock().lines().next().transpose());
         let Some(line) = read.await?? else { break };
+        if line == "snapshot" {
+            say(&snapshot(&running.raft).await.as_micros().to_string())?;
+            continue;
+        }
         let wish = Wish::of(&line).ok_or_else(|| format!("not understood: {line}"))?;
         say(&propose(&running.raft, wish).await?)?;
     }
@@ -100,6 +105,16 @@ impl Wish {
     }
 }
 
+/// Has a snapshot written of all that is applied now.
+async fn snapshot(raft: &RaftNode) -> Duration {
+    let (applied, began) = (raft.status().applied, Instant::now());
+    while raft.status().snapshot < applied {
+        // It stops waiting after a while.
+        raft.save_snapshot().await;
+    }
+    began.elapsed()
+}
+
 async fn propose(raft: &RaftNode, wish: Wish) -> Result<String, Error> {
     let next = Arc::new(AtomicU32::new(wish.first));
     let until = Instant::now() + wish.length;
@@ -131,7 +146,8 @@ async fn propose(raft: &RaftNode, wish: Wish) -> Result<String, Error> {
     let sample = Sample::new(times);
     let n_bans = sample.n() * wish.group as usize;
     let leads = if raft.is_leader() { "leads" } else { "follows" };
-    Ok(format!("{n_bans} {} {} {n_busy} {leads}", sample.p50().as_micros(), sample.p99().as_micros()))
+    let [p50, p99, longest] = [50, 99, 100].map(|percent| sample.percentile(percent).as_micros());
+    Ok(format!("{n_bans} {p50} {p99} {longest} {n_busy} {leads}"))
 }
 
 fn ban(raft: &RaftNode, bits: u32) -> Op {

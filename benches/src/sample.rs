@@ -46,6 +46,13 @@ impl Sample {
     }
 }
 
+/// What was measured beside what is aimed at, for people.
+#[must_use]
+pub fn beside_aim(what: &str, measured: Duration, aim: Duration) -> String {
+    let ratio = measured.as_secs_f64() / aim.as_secs_f64();
+    format!("{what}: {} ms, {ratio:.2} of the aim of {} ms", ms(measured), ms(aim))
+}
+
 /// Milliseconds with three decimal places.
 #[must_use]
 pub fn ms(duration: Duration) -> String {
