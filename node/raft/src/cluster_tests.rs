@@ -16,7 +16,9 @@ use crate::status::MemberStatus;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::jail::JailName;
 use bannkreis_core::time::Until;
-use hosts::{Host, Plain, ban, is_banned, propose_ban, propose_ban_patiently, subnet, three, until, wall};
+use hosts::{
+    Host, Plain, ban, is_banned, propose_ban, propose_ban_patiently, subnet, three, three_of, until, wall,
+};
 use std::path::Path;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,6 +91,44 @@ async fn three_nodes_share_bans_survive_their_leader_and_take_it_back() {
     until(&nodes[0], "caught up", |node| node.progress().borrow().is_caught_up).await;
     propose_ban_patiently(&nodes[0], 4).await;
     until(&nodes[1], "a ban through the one that came back", |node| is_banned(node, 4)).await;
+    for host in &mut hosts {
+        host.stop().await;
+    }
+}
+
+/// Its followers are a majority without it: what they have is acknowledged, whether or not its own disk has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_disk_has_less_than_its_followers_does_not_lead_on() {
+    let (mut hosts, mut nodes) = three_of(async || {
+        let mut host = Host::new().await;
+        // So long that it is back before anybody misses it.
+        host.timing = Timing { election_min_ms: 2_000, election_max_ms: 3_000, ..host.timing };
+        host
+    })
+    .await;
+    propose_ban(&nodes[0], 1).await;
+    for node in &nodes {
+        until(node, "the first ban", |node| is_banned(node, 1)).await;
+    }
+    let term = nodes[0].status().term;
+    let log = hosts[0].dir.path().join("raft");
+    let synced = hosts[0].dir.path().join("synced-log");
+    copy_dir(&log, &synced);
+    propose_ban(&nodes[0], 2).await;
+    for node in &nodes {
+        until(node, "the second ban", |node| is_banned(node, 2)).await;
+    }
+    assert!(nodes[0].is_leader());
+    hosts[0].kill().await;
+    std::fs::remove_dir_all(&log).unwrap();
+    std::fs::rename(&synced, &log).unwrap();
+
+    nodes[0] = hosts[0].start().await;
+    propose_ban_patiently(&nodes[0], 3).await;
+    for node in &nodes {
+        until(node, "every ban", |node| (1..=3).all(|n| is_banned(node, n))).await;
+        assert!(node.status().term > term);
+    }
     for host in &mut hosts {
         host.stop().await;
     }
