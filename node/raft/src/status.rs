@@ -154,6 +154,15 @@ impl Inner {
         *self.decisions.lock().unwrap_or_else(PoisonError::into_inner) = decisions;
     }
 
+    /// What is to be said when openraft has stopped: what the disk refuses is not asked of it again.
+    fn stopped(&self, fatal: &impl std::fmt::Display) -> String {
+        format!(
+            "{fatal}. Look at the disk that {} is on, then restart bannkreisd: until then this host keeps every block and \
+             decides alone",
+            self.dir.display()
+        )
+    }
+
     /// All of it.
     pub(crate) fn status(&self) -> RaftStatus {
         let metrics = self.metrics();
@@ -185,7 +194,7 @@ impl Inner {
             voters: membership.nodes().filter(|(node, _)| is_voter(node)).map(member).collect(),
             learners: membership.nodes().filter(|(node, _)| !is_voter(node)).map(member).collect(),
             no_quorum_since_ms: self.no_quorum_since_ms(),
-            halted: metrics.running_state.as_ref().err().map(ToString::to_string).or(halted),
+            halted: metrics.running_state.as_ref().err().map(|fatal| self.stopped(fatal)).or(halted),
             decisions: self.decisions.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
