@@ -44,4 +44,5 @@ mod random_kills;
 mod readiness;
 mod recidive;
 mod recovery;
+mod sync_order;
 mod witness;
