@@ -27,6 +27,7 @@ mod catch_up;
 mod certificates;
 mod chance;
 mod counted_together;
+mod damaged_files;
 mod dead_disk;
 mod history;
 mod leader_kills;
