@@ -220,6 +220,29 @@ async fn a_late_node_gets_a_snapshot_and_a_restart_begins_with_it() {
     first.stop().await;
 }
 
+/// Its log begins after what only the snapshots had: it must not go on as if that had never been.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_whose_beginning_is_in_no_snapshot_any_more_is_lost() {
+    let mut host = Host::new().await;
+    let node = host.start().await;
+    node.propose((0..700).map(|n| ban(&node, n)).collect()).await.unwrap();
+    node.save_snapshot().await;
+    until(&node, "the snapshot", |node| node.status().snapshot.is_some()).await;
+    let upto = node.status().snapshot.unwrap();
+    node.inner.raft.trigger().purge_log(upto).await.unwrap();
+    until(&node, "the purge", |node| node.inner.metrics().purged.is_some_and(|purged| purged.index == upto))
+        .await;
+    propose_ban(&node, 900).await;
+    host.kill().await;
+    for snapshot in std::fs::read_dir(host.dir.path().join("snapshots")).unwrap() {
+        std::fs::write(snapshot.unwrap().path(), b"damaged").unwrap();
+    }
+    let node = host.start().await;
+    let lost = node.spectator().expect("it looks on");
+    assert!(lost.why.contains("purged up to"), "{}", lost.why);
+    host.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_nothing_says_whose_it_is_is_nobodys() {
     let mut host = Host::new().await;
