@@ -21,8 +21,8 @@ test: ## every test that can run here; those that cannot say why
 verify: ## all that a change must pass, as CI runs it (YES=1 installs what is missing, CI=1 allows no skips)
 	@.ci/verify
 
-verify-full: ## verify with five times the simulation seeds and sixty times the differential logs, then every planted bug, then the benchmarks
-	@BANNKREIS_SIM_SEEDS=5000 BANNKREIS_DIFFERENTIAL_ROUNDS=60 .ci/verify
+verify-full: ## verify with five times the simulation seeds, sixty times the differential logs, 50 power cuts and 200 kills, then every planted bug, then the benchmarks
+	@BANNKREIS_SIM_SEEDS=5000 BANNKREIS_DIFFERENTIAL_ROUNDS=60 BANNKREIS_POWER_CUT_ROUNDS=50 BANNKREIS_KILLS=200 .ci/verify
 	@$(MAKE) --no-print-directory planted
 	@$(MAKE) --no-print-directory bench
 
@@ -37,7 +37,7 @@ sim: ## the simulation: seeded faults and an oracle (BANNKREIS_SIM_SEEDS=5000 ru
 planted: ## proves that the simulation catches bugs: plants each of tests/planted, one after the other
 	@tests/planted/run
 
-e2e: ## whole daemons in network namespaces, real netfilter, kill -9
+e2e: ## whole daemons in network namespaces, real netfilter, kill -9, power cuts (BANNKREIS_POWER_CUT_ROUNDS=50, BANNKREIS_KILLS=200)
 	@cargo build --workspace --bins --locked
 	@.ci/test --only e2e
 

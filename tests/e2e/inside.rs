@@ -7,6 +7,7 @@ use std::path::Path;
 
 use bannkreis_tests::failed::{Failed, Result};
 use bannkreis_tests::lab::Lab;
+use bannkreis_tests::lab::disk::Disk;
 use bannkreis_tests::lab::host::HostPlan;
 use bannkreis_tests::lab::sandbox::{self, CannotEnter, Sandbox};
 use bannkreis_tests::seeds::Tree;
@@ -35,6 +36,20 @@ pub(crate) fn in_lab(
     }
 }
 
+/// Three hosts in one cluster, each with its `state/` on a disk of its own; skipped where none can be mounted.
+pub(crate) fn on_disks(test: &str, body: impl FnOnce(&mut Lab, Vec<Disk>) -> Result<()>) -> Result<()> {
+    if sandbox::inside().is_some() && sandbox::is_of_own_user() {
+        return skip(test, "without root no disk can be mounted");
+    }
+    in_lab(test, three_quiet_hosts, |lab| {
+        let hosts = lab.hosts().iter();
+        let disks = hosts.map(|host| Disk::make(&host.file("")));
+        let disks = disks.collect::<Result<Vec<Disk>>>()?;
+        lab.form_cluster()?;
+        body(lab, disks)
+    })
+}
+
 /// The three hosts of most tests, which watch nothing: bans come from operators.
 pub(crate) fn three_quiet_hosts(_: &Path) -> Vec<HostPlan> {
     ["kopano", "kerio", "mx1"].map(|name| plan(name, Tree::empty())).into()
@@ -45,15 +60,20 @@ pub(crate) fn plan(name: &'static str, tree: Tree) -> HostPlan {
     HostPlan { name, tree, settings: QUICK_RAFT.to_owned(), environment: Vec::new() }
 }
 
+/// Says that this test can not run here, and why: to the program's own output, which the scripts read even where
+/// passing tests are silent.
+pub(crate) fn skip(test: &str, reason: &str) -> Result<()> {
+    let _ = writeln!(std::io::stdout(), "SKIPPED: {test}: {reason}");
+    Ok(())
+}
+
 fn run_again(test: &str) -> Result<()> {
     let arguments: Vec<OsString> =
         [test, "--exact", "--nocapture", "--test-threads=1"].map(OsString::from).into();
     let mut sandbox = match Sandbox::start(&arguments) {
         Ok(sandbox) => sandbox,
         Err(CannotEnter::NotAllowed(reason)) => {
-            // To the program's own output, which the scripts read even where passing tests are silent.
-            let _ = writeln!(std::io::stdout(), "SKIPPED: {test}: {reason}");
-            return Ok(());
+            return skip(test, &reason);
         }
         Err(CannotEnter::Broken(failed)) => return Err(failed),
     };

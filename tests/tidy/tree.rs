@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Directories that hold what tools made, not what people wrote.
+/// What tools made, not people: directories, and in a further work tree `.git` is a file.
 const NOT_OURS: [&str; 2] = ["target", ".git"];
 
 /// One text file of the repository.
@@ -41,10 +41,11 @@ pub(crate) fn text_files() -> Vec<TextFile> {
             let entry = entry.expect("an entry of a directory that could be opened");
             let name = entry.file_name();
             let file_type = entry.file_type().expect("the type of a directory entry");
+            if NOT_OURS.iter().any(|not_ours| name == *not_ours) {
+                continue;
+            }
             if file_type.is_dir() {
-                if !NOT_OURS.iter().any(|not_ours| name == *not_ours) {
-                    directories.push(entry.path());
-                }
+                directories.push(entry.path());
             } else if file_type.is_file() {
                 // A file may vanish between the listing and the reading: then it is no part of the tree.
                 let Ok(bytes) = fs::read(entry.path()) else { continue };

@@ -144,7 +144,7 @@ pub fn nameless_file(dir: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn head(cluster: ClusterId, authority: Option<&AuthorityPem>) -> io::Result<Vec<u8>> {
+pub(crate) fn head(cluster: ClusterId, authority: Option<&AuthorityPem>) -> io::Result<Vec<u8>> {
     let (certificate, key) = authority.map_or(("", ""), |pem| (&pem.certificate, &pem.key));
     let length =
         |pem: &str| u32::try_from(pem.len()).map_err(|_| invalid("a key is too large")).map(u32::to_le_bytes);

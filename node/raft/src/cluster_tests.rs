@@ -18,7 +18,9 @@ use crate::status::MemberStatus;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::jail::JailName;
 use bannkreis_core::time::Until;
-use hosts::{Host, Plain, ban, is_banned, propose_ban, propose_ban_patiently, subnet, three, until, wall};
+use hosts::{
+    Host, Plain, ban, is_banned, propose_ban, propose_ban_patiently, subnet, three, three_of, until, wall,
+};
 use std::path::Path;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,6 +93,44 @@ async fn three_nodes_share_bans_survive_their_leader_and_take_it_back() {
     until(&nodes[0], "caught up", |node| node.progress().borrow().is_caught_up).await;
     propose_ban_patiently(&nodes[0], 4).await;
     until(&nodes[1], "a ban through the one that came back", |node| is_banned(node, 4)).await;
+    for host in &mut hosts {
+        host.stop().await;
+    }
+}
+
+/// Its followers are a majority without it: what they have is acknowledged, whether or not its own disk has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_disk_has_less_than_its_followers_does_not_lead_on() {
+    let (mut hosts, mut nodes) = three_of(async || {
+        let mut host = Host::new().await;
+        // So long that it is back before anybody misses it.
+        host.timing = Timing { election_min_ms: 2_000, election_max_ms: 3_000, ..host.timing };
+        host
+    })
+    .await;
+    propose_ban(&nodes[0], 1).await;
+    for node in &nodes {
+        until(node, "the first ban", |node| is_banned(node, 1)).await;
+    }
+    let term = nodes[0].status().term;
+    let log = hosts[0].dir.path().join("raft");
+    let synced = hosts[0].dir.path().join("synced-log");
+    copy_dir(&log, &synced);
+    propose_ban(&nodes[0], 2).await;
+    for node in &nodes {
+        until(node, "the second ban", |node| is_banned(node, 2)).await;
+    }
+    assert!(nodes[0].is_leader());
+    hosts[0].kill().await;
+    std::fs::remove_dir_all(&log).unwrap();
+    std::fs::rename(&synced, &log).unwrap();
+
+    nodes[0] = hosts[0].start().await;
+    propose_ban_patiently(&nodes[0], 3).await;
+    for node in &nodes {
+        until(node, "every ban", |node| (1..=3).all(|n| is_banned(node, n))).await;
+        assert!(node.status().term > term);
+    }
     for host in &mut hosts {
         host.stop().await;
     }
@@ -180,6 +220,29 @@ async fn a_late_node_gets_a_snapshot_and_a_restart_begins_with_it() {
     let one = first.start().await;
     until(&one, "everything, from snapshot and log", |node| node.view().n_bans() == 701).await;
     first.stop().await;
+}
+
+/// Its log begins after what only the snapshots had: it must not go on as if that had never been.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_whose_beginning_is_in_no_snapshot_any_more_is_lost() {
+    let mut host = Host::new().await;
+    let node = host.start().await;
+    node.propose((0..700).map(|n| ban(&node, n)).collect()).await.unwrap();
+    node.save_snapshot().await;
+    until(&node, "the snapshot", |node| node.status().snapshot.is_some()).await;
+    let upto = node.status().snapshot.unwrap();
+    node.inner.raft.trigger().purge_log(upto).await.unwrap();
+    until(&node, "the purge", |node| node.inner.metrics().purged.is_some_and(|purged| purged.index == upto))
+        .await;
+    propose_ban(&node, 900).await;
+    host.kill().await;
+    for snapshot in std::fs::read_dir(host.dir.path().join("snapshots")).unwrap() {
+        std::fs::write(snapshot.unwrap().path(), b"damaged").unwrap();
+    }
+    let node = host.start().await;
+    let lost = node.spectator().expect("it looks on");
+    assert!(lost.why.contains("purged up to"), "{}", lost.why);
+    host.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,12 +1,16 @@
 //! The file `identity`: which cluster this node belongs to, in which generation, under which id.
 //!
 //! ```text
-//! format = 1
+//! format = 2
 //! cluster = 0f4c6a52-93b1-4c0e-8d5e-1f0b6a7c2d3e
 //! generation = 1
 //! node = 5f1c0a9b3d7e2f48
 //! stage = member
+//! check = 3d9a41c0
 //! ```
+//!
+//! `check` is the CRC-32 of the values before it, so that a flipped bit does not make another node of this one, whose log
+//! would be put aside. Format 1 has no `check`, and is read.
 //!
 //! It is written once when a node is born or joins, and once more when its Raft log exists (`stage`):
 //! from then on an identity without a log means that the log was lost, and a node without its log
@@ -22,7 +26,11 @@ use std::path::{Path, PathBuf};
 /// The file's name in the state directory.
 const FILE: &str = "identity";
 /// The file's format.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The one before: without a check.
+const FORMAT_UNCHECKED: u32 = 1;
+/// A check is written with so many hexadecimal digits.
+const CHECK_DIGITS: usize = 8;
 /// The file is a few lines; whatever is longer is something else.
 const FILE_BYTES_MAX: u64 = 4_096;
 
@@ -157,15 +165,24 @@ impl fmt::Display for Identity {
         writeln!(f, "cluster = {}", self.cluster)?;
         writeln!(f, "generation = {}", self.generation)?;
         writeln!(f, "node = {}", self.node)?;
-        writeln!(f, "stage = {}", self.stage.name())
+        writeln!(f, "stage = {}", self.stage.name())?;
+        writeln!(f, "check = {:08x}", self.check())
+    }
+}
+
+impl Identity {
+    /// Of its values.
+    fn check(&self) -> u32 {
+        let values = [self.cluster.to_string(), self.generation.to_string(), self.node.to_string()];
+        crc32fast::hash(format!("{} {}", values.join(" "), self.stage.name()).as_bytes())
     }
 }
 
 type Complaint = (usize, String);
 
 fn parse(text: &str) -> Result<Identity, Complaint> {
-    let mut fields: [Option<(usize, &str)>; 5] = [None; 5];
-    const NAMES: [&str; 5] = ["format", "cluster", "generation", "node", "stage"];
+    const NAMES: [&str; 6] = ["format", "cluster", "generation", "node", "stage", "check"];
+    let mut fields: [Option<(usize, &str)>; NAMES.len()] = [None; NAMES.len()];
     for (line, content) in (1..).zip(text.lines()) {
         let content = content.trim();
         if content.is_empty() || content.starts_with('#') {
@@ -184,15 +201,20 @@ fn parse(text: &str) -> Result<Identity, Complaint> {
     }
     let field = |n: usize| fields[n].ok_or_else(|| (0, format!("the field {:?} is missing", NAMES[n])));
     let (line, format) = field(0)?;
-    if format.parse() != Ok(FORMAT) {
-        return Err((line, format!("format {format:?} is unknown, this release reads {FORMAT}")));
-    }
+    let is_checked = match format.parse() {
+        Ok(FORMAT) => true,
+        Ok(FORMAT_UNCHECKED) => false,
+        _ => {
+            let readable = format!("{FORMAT_UNCHECKED} and {FORMAT}");
+            return Err((line, format!("format {format:?} is unknown, this release reads {readable}")));
+        }
+    };
     let bad = |(line, value): (usize, &str), wanted: &str| (line, format!("{value:?} is not {wanted}"));
     let cluster = field(1)?;
     let generation = field(2)?;
     let node = field(3)?;
     let stage = field(4)?;
-    Ok(Identity {
+    let identity = Identity {
         cluster: parse_cluster_id(cluster.1).ok_or_else(|| bad(cluster, "a UUID"))?,
         generation: generation
             .1
@@ -202,7 +224,14 @@ fn parse(text: &str) -> Result<Identity, Complaint> {
             .ok_or_else(|| bad(generation, "a generation from 1 on"))?,
         node: parse_node_id(node.1).ok_or_else(|| bad(node, "a node id of 16 hexadecimal digits"))?,
         stage: Stage::parse(stage.1).ok_or_else(|| bad(stage, "founding, joining, recovering or member"))?,
-    })
+    };
+    if is_checked {
+        let check = field(5)?;
+        if u32::from_str_radix(check.1, 16) != Ok(identity.check()) || check.1.len() != CHECK_DIGITS {
+            return Err(bad(check, "the check of the values above: one of them is damaged, or it is"));
+        }
+    }
+    Ok(identity)
 }
 
 /// A cluster id as [`ClusterId`] displays it.
@@ -262,18 +291,45 @@ mod tests {
     }
 
     #[test]
+    fn no_flipped_bit_makes_another_node_of_it() {
+        let born = Identity::founding().unwrap();
+        let text = born.to_string();
+        for at in 0..text.len() * 8 {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at / 8] ^= 1 << (at % 8);
+            if let Ok(read) = parse(&String::from_utf8_lossy(&bytes)) {
+                assert_eq!(read, born, "bit {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_this_and_the_previous_format_say_is_read() {
+        let identity = Identity {
+            cluster: parse_cluster_id("0f4c6a52-93b1-4c0e-8d5e-1f0b6a7c2d3e").unwrap(),
+            generation: 3,
+            node: parse_node_id("5f1c0a9b3d7e2f48").unwrap(),
+            stage: Stage::Member,
+        };
+        assert_eq!(parse(include_str!("../golden/identity-1")), Ok(identity));
+        assert_eq!(parse(include_str!("../golden/identity-2")), Ok(identity));
+        assert_eq!(identity.to_string(), include_str!("../golden/identity-2"));
+    }
+
+    #[test]
     fn damage_is_named() {
         let good = Identity::founding().unwrap().to_string();
         let node = good.lines().find(|line| line.starts_with("node")).unwrap();
         for (bad, line, says) in [
-            (good.replace("format = 1", "format = 9"), 2, "\"9\" is unknown"),
+            (good.replace("format = 2", "format = 9"), 2, "\"9\" is unknown"),
             (good.replace(node, "node = 5f1c"), 5, "16 hexadecimal digits"),
             (good.replace(node, "node = 0000000000000000"), 5, "16 hexadecimal digits"),
             (good.replace("founding", "leading"), 6, "\"leading\" is not founding"),
             (good.replace("generation = 1", "generation = 0"), 4, "from 1 on"),
             (good.replace("generation = 1\n", ""), 0, "\"generation\" is missing"),
-            (format!("{good}colour = red\n"), 7, "unknown field \"colour\""),
-            (format!("{good}{node}\n"), 7, "twice"),
+            (good.replace("check = ", "check = 0"), 7, "one of them is damaged"),
+            (format!("{good}colour = red\n"), 8, "unknown field \"colour\""),
+            (format!("{good}{node}\n"), 8, "twice"),
         ] {
             let (at, what) = parse(&bad).unwrap_err();
             assert_eq!(at, line, "{bad}");

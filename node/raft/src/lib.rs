@@ -90,3 +90,6 @@ pub use spectator::Spectator;
 pub use standing::Standing;
 pub use start::StartError;
 pub use status::{Decided, MemberStatus, RaftStatus};
+
+#[cfg(test)]
+mod golden_tests;

@@ -27,6 +27,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -49,6 +50,9 @@ const FIRST_KEPT: u8 = 0;
 const N_SYNCS: u8 = 100;
 /// Says up to where the database must reach.
 const SYNCED_FILE: &str = "synced";
+/// Databases on disks that are dead, held until the process ends: sled syncs when the last handle is dropped, and panics
+/// if that is refused.
+static GIVEN_UP: Mutex<Vec<sled::Db>> = Mutex::new(Vec::new());
 const PACKED: u8 = b'P';
 const FRAGMENT: u8 = b'F';
 
@@ -237,6 +241,14 @@ impl Disk for SledDisk {
 
     fn reader(&self) -> Box<dyn DiskReader> {
         Box::new(SledReader { log: self.log.clone(), meta: self.meta.clone() })
+    }
+}
+
+impl Drop for SledDisk {
+    fn drop(&mut self) {
+        if self.file.sync_data().is_err() {
+            GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner).push(self.db.clone());
+        }
     }
 }
 

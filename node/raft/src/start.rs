@@ -303,6 +303,9 @@ fn config(timing: &Timing) -> Result<Arc<Config>, StartError> {
         replication_lag_threshold: LAG_ENTRIES_MAX,
         purge_batch_size: PURGE_ENTRIES,
         install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
+        // A leader sends entries before its own disk has them, and its followers may be a majority without it. After a
+        // power cut it would give the same places in the log, in the same term, to other entries.
+        enable_leader_restore: Some(false),
         ..Config::default()
     };
     if timing.election_min_ms <= 2 * timing.heartbeat_ms {

@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -42,6 +43,10 @@ const WRITES_NAME: &str = "writes";
 
 /// The same number, as far as it is synced, in this file beside the database.
 const SYNCED_FILE: &str = "synced";
+
+/// Databases on disks that are dead, held until the process ends: sled syncs when the last handle is dropped, and panics
+/// if that is refused.
+static GIVEN_UP: Mutex<Vec<sled::Db>> = Mutex::new(Vec::new());
 
 /// A corrupt database that was put aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +94,14 @@ impl Opened {
         self.n_writes = number;
         // It need not be synced itself: an older number only says less.
         self.synced.write_all_at(&number.to_be_bytes(), 0).map_err(|error| error.to_string())
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if self.file.sync_data().is_err() {
+            GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner).push(self.db.clone());
+        }
     }
 }
 

@@ -111,7 +111,13 @@ impl Authority {
         let Some(pem) = files::read(&dir.join(CERTIFICATE_FILE))? else { return Ok(None) };
         let Some(key_pem) = files::read(&dir.join(KEY_FILE))? else { return Ok(None) };
         let authority = Authority::from_pem(cluster, pem, key_pem);
-        authority.map(Some).map_err(|PkiError(why)| failed(dir, &why))
+        authority.map(Some).map_err(|PkiError(why)| {
+            PkiError(format!(
+                "{} and {}: {why}; restore them from a backup, or join the cluster again",
+                dir.join(CERTIFICATE_FILE).display(),
+                dir.join(KEY_FILE).display()
+            ))
+        })
     }
 
     /// Stores it durably: the key first, so that a certificate never stands there without a key that was

@@ -69,7 +69,8 @@ impl Daemon {
             set_parent_process_death_signal(Some(Signal::KILL))?;
             // SAFETY: the process has one thread and shares no table of descriptors with another.
             unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
-            mount_change(c"/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
+            // What is unmounted outside is unmounted here: a daemon must not hold the disk of another host.
+            mount_change(c"/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
             mount_bind(logs.as_c_str(), c"/var/log")?;
             // What is not in the bounding set is not in the sets of the program either.
             for capability in without {

@@ -1,7 +1,7 @@
 //! A few hosts and an attacker, each a network namespace of its own, on one bridge.
 //!
 //! Real kernels' firewalls, real sockets, real daemons; no real network. In the order of suggested
-//! reading: getting inside, the wires, the hosts with their daemons, what they answer, the attacker
+//! reading: getting inside, the wires, the hosts with their daemons and disks, what they answer, the attacker
 //! with its measurements, and waiting.
 
 mod directory;
@@ -11,9 +11,11 @@ pub mod netns;
 pub mod wires;
 
 pub mod daemon;
+pub mod disk;
 pub mod host;
 pub mod listeners;
 pub mod programs;
+pub mod strace;
 
 pub mod answers;
 
