@@ -26,6 +26,7 @@ mod by_lease;
 mod catch_up;
 mod certificates;
 mod chance;
+mod chaos;
 mod counted_together;
 mod damaged_files;
 mod dead_disk;

@@ -24,10 +24,19 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("bannkreis-cli", &["bannkreis-core", "bannkreis-proto", "bannkreis-filter"]),
     ("bannkreis-tests", &EVERYTHING),
     // The benchmarks run in the lab of the end-to-end tests, which lives in the tests' crate.
-    // One measures the filters alone.
+    // One measures the filters alone, and one proposes inside a node.
     (
         "bannkreis-benches",
-        &["bannkreis-core", "bannkreis-filter", "bannkreis-cli", "bannkreis-proto", "bannkreis-tests"],
+        &[
+            "bannkreis-core",
+            "bannkreis-filter",
+            "bannkreis-firewall",
+            "bannkreis-raft",
+            "bannkreis-node",
+            "bannkreis-cli",
+            "bannkreis-proto",
+            "bannkreis-tests",
+        ],
     ),
 ];
 
