@@ -16,7 +16,7 @@ use bannkreis_core::event::{Configuration, Effect, Event};
 use bannkreis_core::event_id::LineDigest;
 use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
 use bannkreis_core::ids::NodeId;
-use bannkreis_core::node_clock::NodeClock;
+use bannkreis_core::node_clock::{NodeClock, is_time_due};
 use bannkreis_core::node_record::{NodeRecord, NodeRole};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::SECOND_MS;
@@ -123,6 +123,7 @@ impl World {
             applied,
             clock,
             time_asked: None,
+            time_stored_ms: None,
             learned: None,
             caught_up: false,
             leader_known: false,
@@ -374,17 +375,15 @@ impl World {
                 Effect::Tell(notable) => self.told(node, &notable),
             }
         }
-        if !batch.is_empty() {
-            let host = &mut self.nodes[node];
+        let host = &mut self.nodes[node];
+        let Some(process) = &mut host.process else { return };
+        let (boottime_ms, guessed) = (host.clocks.boottime_ms(now_ms), process.clock.is_guessed());
+        if !batch.is_empty() || is_time_due(process.time_stored_ms, boottime_ms, guessed) {
+            process.time_stored_ms = (!guessed).then_some(boottime_ms);
             // What an operator decided for this host is synced before the answer.
             let is_override = batch.iter().any(|write| matches!(write, Write::Override(..)));
-            batch.push(Write::Time(StoredTime {
-                cluster: now.cluster,
-                wall: now.wall,
-                boottime_ms: host.clocks.boottime_ms(now_ms),
-                boot: host.clocks.boot,
-                guessed: host.process.as_ref().is_some_and(|process| process.clock.is_guessed()),
-            }));
+            let (cluster, wall, boot) = (now.cluster, now.wall, host.clocks.boot);
+            batch.push(Write::Time(StoredTime { cluster, wall, boottime_ms, boot, guessed }));
             host.disk.write(batch);
             if is_override {
                 host.disk.sync();

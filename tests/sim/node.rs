@@ -68,6 +68,8 @@ pub(crate) struct Process {
     pub(crate) clock: NodeClock,
     /// It has asked the cluster what time it is, or has the answer.
     pub(crate) time_asked: Option<TimeAsked>,
+    /// When it last stored the time, by its monotonic clock, if that was no guess.
+    pub(crate) time_stored_ms: Option<u64>,
     /// The commit index it learned first from a leader.
     pub(crate) learned: Option<usize>,
     pub(crate) caught_up: bool,
