@@ -68,9 +68,9 @@ impl World {
                 latest_ms = latest_ms.max(ask.asked_at_ms + for_ms + ORDER_LATE_MS);
             }
         }
-        for ((host, offender), (_, _, until_ms)) in &self.oracle.overrides {
+        for ((host, offender), held) in &self.oracle.overrides {
             if *host == node && counted(*offender) == subnet {
-                latest_ms = latest_ms.max(*until_ms);
+                latest_ms = latest_ms.max(held.until_ms);
             }
         }
         Some(latest_ms)

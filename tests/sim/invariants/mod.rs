@@ -72,14 +72,23 @@ pub(crate) struct Duty {
     pub(crate) is_seen: bool,
 }
 
+/// What an operator has decided for one host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decision {
+    pub(crate) kind: OverrideKind,
+    pub(crate) until_ms: u64,
+    /// How much was committed when it was given.
+    pub(crate) since_index: usize,
+}
+
 /// The facts.
 #[derive(Debug)]
 pub(crate) struct Oracle {
     pub(crate) settings: Settings,
     pub(crate) evidence: Vec<Evidence>,
     pub(crate) duties: Vec<Duty>,
-    /// Overrides by (node, offender): what, from when, until when.
-    pub(crate) overrides: BTreeMap<(usize, usize), (OverrideKind, u64, u64)>,
+    /// Overrides by (node, offender).
+    pub(crate) overrides: BTreeMap<(usize, usize), Decision>,
     /// When the last thing that a client knows of ends.
     latest_end_ms: u64,
     /// Offenders of whom a host that could only guess the time, by a wrong clock, has read.
@@ -137,19 +146,13 @@ impl Oracle {
     }
 
     /// An operator decided for one host.
-    pub(crate) fn overridden(
-        &mut self,
-        node: usize,
-        offender: usize,
-        decision: Option<(OverrideKind, u64)>,
-        now_ms: u64,
-    ) {
+    pub(crate) fn overridden(&mut self, node: usize, offender: usize, decision: Option<Decision>) {
         match decision {
-            Some((kind, for_ms)) => {
-                self.latest_end_ms = self.latest_end_ms.max(now_ms + for_ms);
+            Some(decision) => {
+                self.ends(decision.until_ms);
                 // What is released by will is blocked again when the daemon sees its end, not before.
                 self.kernel_emptied(node);
-                self.overrides.insert((node, offender), (kind, now_ms, now_ms + for_ms));
+                self.overrides.insert((node, offender), decision);
             }
             None => {
                 self.overrides.remove(&(node, offender));
@@ -402,18 +405,18 @@ impl World {
             || evidence.any(|seen| self.nodes[seen.node].jumped_at_ms > seen.at_ms)
     }
 
-    /// The override on this node for an address, if one is in force.
+    /// The override on this node for an address, if one is in force. It ends by what its host knows of cluster time,
+    /// which is behind for a while when nobody could read the clocks (docs/decisions/0011): then it ends that late.
     pub(crate) fn override_of(&self, node: usize, subnet: Subnet) -> Option<OverrideKind> {
-        self.oracle
-            .overrides
-            .iter()
-            .filter(|((host, offender), (_, _, until_ms))| {
-                *host == node
-                    && *until_ms + EARLY_MS >= self.now_ms
-                    && self.plan.settings.counting_subnet(Subnet::host(self.plan.offenders[*offender]))
-                        == subnet
-            })
-            .map(|(_, (kind, _, _))| *kind)
-            .next()
+        let is_about = |offender: usize| {
+            self.plan.settings.counting_subnet(Subnet::host(self.plan.offenders[offender])) == subnet
+        };
+        let is_in_force = |held: &Decision| {
+            held.until_ms + EARLY_MS + self.raft.behind_ms_since(held.since_index) >= self.now_ms
+        };
+        let mut overrides = self.oracle.overrides.iter();
+        overrides
+            .find(|((host, offender), held)| *host == node && is_about(*offender) && is_in_force(held))
+            .map(|(_, held)| held.kind)
     }
 }
