@@ -6,7 +6,7 @@ use crate::disk::{Disk, StoredTime, Write};
 use crate::kernel::Kernel;
 use crate::network::Datagram;
 use crate::node::{Line, Node, Process};
-use crate::plan::{Plan, gateway, own_address, wrong_skew};
+use crate::plan::{FIND_TIME_MS, Plan, gateway, own_address, wrong_skew};
 use crate::raft_log::{Waiting, position};
 use crate::world::{Happening, World};
 use bannkreis_core::ban_list::BanList;
@@ -26,7 +26,7 @@ use std::net::IpAddr;
 /// The bytes of one line in a log.
 const LINE_BYTES: u64 = 100;
 /// What is written is synced this long after.
-const SYNC_MS: u64 = 900;
+pub(crate) const SYNC_MS: u64 = 900;
 /// The store writes a snapshot file every so many entries.
 const SNAPSHOT_ENTRIES: usize = 25;
 
@@ -49,6 +49,7 @@ impl Node {
             process: None,
             start: 0,
             lags_until_ms: 0,
+            died_at_ms: 0,
             jumped_at_ms: 0,
             without: None,
             counts_since_ms: 0,
@@ -234,6 +235,7 @@ impl World {
         }
         let host = &mut self.nodes[node];
         host.process = None;
+        host.died_at_ms = self.now_ms;
         host.disk.crash(n_kept);
         host.kernel.worker_died();
         if power {
@@ -279,7 +281,12 @@ impl World {
         let from = process.next_line.min(host.log.len());
         let replayed_before = process.replayed_before;
         process.next_line = host.log.len();
-        let lines: Vec<(usize, Line)> = host.log.iter().cloned().enumerate().skip(from).collect();
+        // As the daemon's filter does: what is read again counts only within findtime, by the clock of now.
+        let oldest = host.clocks.wall(self.now_ms).minus_ms(FIND_TIME_MS);
+        let lines = host.log.iter().cloned().enumerate().skip(from);
+        let (outdated, lines): (Vec<_>, Vec<_>) =
+            lines.partition(|(n, line)| *n < replayed_before && line.wall < oldest);
+        outdated.iter().for_each(|(_, line)| self.oracle.line_outdated(node, line, host.died_at_ms));
         let failures: Vec<Failure> = lines
             .iter()
             .map(|(n, line)| {

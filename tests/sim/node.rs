@@ -38,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) start: u32,
     /// It applies nothing before this.
     pub(crate) lags_until_ms: u64,
+    /// When its last process ended, in whatever way.
+    pub(crate) died_at_ms: u64,
     /// When its wall clock last jumped.
     pub(crate) jumped_at_ms: u64,
     /// The jail that its configuration lacks at present.
@@ -92,7 +94,7 @@ impl Node {
         let wall = self.clocks.wall(now_ms);
         match &self.process {
             Some(process) => process.clock.now(wall, self.clocks.boottime_ms(now_ms)),
-            None => Now { cluster: wall, wall, estimated: true },
+            None => Now { cluster: wall, wall, estimated: true, from_known: false },
         }
     }
 

@@ -47,6 +47,8 @@ pub struct NodeClock {
     voters: Option<ClusterClock>,
     /// What this node believes goes on from a wall clock.
     guessed: bool,
+    /// What this node believes goes on from a time that was known, by whatever clock.
+    from_known: bool,
     estimated: bool,
 }
 
@@ -76,6 +78,7 @@ impl NodeClock {
             applied: None,
             voters: None,
             guessed: !is_same_boot || stored.is_none_or(|stored| stored.guessed),
+            from_known: stored.is_some_and(|stored| !stored.guessed),
             estimated: true,
         }
     }
@@ -102,6 +105,7 @@ impl NodeClock {
     /// the clock goes on, and slower where it ran ahead while no process compared it.
     pub fn settle(&mut self, boottime_ms: u64) {
         self.estimated = false;
+        self.from_known = true;
         let is_guess = core::mem::take(&mut self.guessed);
         let known = self.applied.into_iter().chain(self.voters);
         match known.map(|clock| clock.now(boottime_ms)).max() {
@@ -114,7 +118,8 @@ impl NodeClock {
     /// What time it is, for a machine that is told so once per step.
     #[must_use]
     pub fn now(&self, wall: Timestamp, boottime_ms: u64) -> Now {
-        Now { cluster: self.believed.now(boottime_ms), wall, estimated: self.estimated }
+        let cluster = self.believed.now(boottime_ms);
+        Now { cluster, wall, estimated: self.estimated, from_known: self.from_known }
     }
 
     /// Cluster time without any guess, for a leader that hears no majority's clocks: while this node only

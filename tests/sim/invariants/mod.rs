@@ -20,6 +20,7 @@ mod replica_agreement;
 mod snapshot_equals_replay;
 mod tries_on_all_hosts_add_up;
 
+use crate::host::SYNC_MS;
 use crate::node::Line;
 use crate::plan::{Order, Plan};
 use crate::world::World;
@@ -62,6 +63,8 @@ pub(crate) struct Duty {
     pub(crate) origin: usize,
     /// From the first line on.
     pub(crate) first_ms: u64,
+    /// When its origin knew of it.
+    known_at_ms: u64,
     /// Until then; `None`: for ever.
     pub(crate) until_ms: Option<u64>,
     /// The cluster has acknowledged it; nodes that have applied this entry know it.
@@ -129,6 +132,17 @@ impl Oracle {
     pub(crate) fn line_written(&mut self, node: usize, jail: usize, address: IpAddr, at_ms: u64) {
         let subnet = self.settings.counting_subnet(Subnet::host(address));
         self.evidence.push(Evidence { node, jail, subnet, at_ms, is_used_up: false });
+    }
+
+    /// A node that has started finds a line that is older than findtime, by a wall clock that jumped meanwhile: nobody
+    /// counts it again, a lone fail2ban neither. What its last process made of it stands if there was time to store that.
+    pub(crate) fn line_outdated(&mut self, node: usize, line: &Line, died_at_ms: u64) {
+        let subnet = self.settings.counting_subnet(Subnet::host(line.address));
+        self.duties.retain(|duty| {
+            let is_its = (duty.node, duty.origin, duty.jail) == (node, node, Some(line.jail));
+            let is_stored = duty.known_at_ms + SYNC_MS < died_at_ms || duty.acknowledged.is_some();
+            !is_its || duty.subnet != subnet || is_stored
+        });
     }
 
     /// A node's kernel holds nothing any more.
@@ -274,6 +288,7 @@ impl World {
             jail: Some(line.jail),
             origin: node,
             first_ms,
+            known_at_ms: self.now_ms,
             until_ms: jail.ban_time_ms(1).map(|ms| (first_ms + ms).saturating_sub(early_ms)),
             acknowledged: None,
             has_verdict: false,
@@ -376,6 +391,7 @@ impl World {
                 jail: None,
                 origin: ask.via,
                 first_ms: ask.asked_at_ms,
+                known_at_ms: self.now_ms,
                 until_ms: Some((ask.asked_at_ms + for_ms).saturating_sub(behind_ms)),
                 acknowledged: Some(*index),
                 has_verdict: false,

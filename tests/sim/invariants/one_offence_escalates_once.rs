@@ -59,6 +59,7 @@ impl World {
                 jail: Some(jail),
                 origin: usize::MAX,
                 first_ms: 0,
+                known_at_ms: 0,
                 until_ms: None,
                 acknowledged: None,
                 has_verdict: false,

@@ -69,6 +69,28 @@ fn a_node_whose_clock_runs_fast_is_killed_long_after_it_had_anything_to_store() 
 }
 
 #[test]
+fn a_node_is_rebooted_with_a_clock_that_is_a_minute_ahead_before_it_has_stored_a_block() {
+    tell(
+        3,
+        |_| {},
+        |story| {
+            story.cut_off(0);
+            story.act(Act::Attack { node: 0, jail: SSH, offender: 0, n_lines: 3, in_flight: true });
+            story.wait(900);
+            // Perhaps the block is on the disk, perhaps the lines are read again.
+            story.act(Act::Crash { node: 0, power: true, down_ms: 5 * SECOND_MS });
+            story.act(Act::Jump { node: 0, by_ms: 60_000 });
+            story.wait(6 * SECOND_MS);
+            story.reconnect();
+            story.wait(40 * SECOND_MS);
+            assert_eq!(story.dropping(SSH, 0), [0, 1, 2], "a minute and a bit of ninety seconds are over");
+            story.wait(40 * SECOND_MS);
+            assert_eq!(story.dropping(SSH, 0), [] as [usize; 0]);
+        },
+    );
+}
+
+#[test]
 fn a_node_with_a_wiped_store_finds_a_full_kernel_table() {
     tell(
         3,
