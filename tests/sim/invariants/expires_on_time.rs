@@ -22,8 +22,9 @@ impl World {
     /// Looks at everything that `node`'s kernel holds.
     pub(crate) fn check_expiry(&mut self, node: usize) {
         let host = &self.nodes[node];
-        // A clock guessed over a reboot is put right by the first leader.
-        if host.process.as_ref().is_none_or(|process| process.clock.is_guessed()) || host.kernel.damaged {
+        // A clock guessed over a reboot is put right by the first leader, and what was refused is written again.
+        let is_guessed = host.process.as_ref().is_none_or(|process| process.clock.is_guessed());
+        if is_guessed || host.kernel.damaged || host.kernel.dirty {
             return;
         }
         for (subnet, element) in self.nodes[node].kernel.ruleset().elements {
