@@ -21,8 +21,8 @@ test: ## every test that can run here; those that cannot say why
 verify: ## all that a change must pass, as CI runs it (YES=1 installs what is missing, CI=1 allows no skips)
 	@.ci/verify
 
-verify-full: ## verify with five times the simulation seeds, sixty times the differential logs, 50 power cuts, 200 kills and 60 other faults, then every planted bug, then the benchmarks
-	@BANNKREIS_SIM_SEEDS=5000 BANNKREIS_DIFFERENTIAL_ROUNDS=60 BANNKREIS_POWER_CUT_ROUNDS=50 BANNKREIS_KILLS=200 BANNKREIS_CHAOS_FAULTS=60 .ci/verify
+verify-full: ## verify with twenty times the simulation seeds, sixty times the differential logs, 50 power cuts, 200 kills and 60 other faults, then every planted bug, then the benchmarks
+	@BANNKREIS_SIM_SEEDS=20000 BANNKREIS_DIFFERENTIAL_ROUNDS=60 BANNKREIS_POWER_CUT_ROUNDS=50 BANNKREIS_KILLS=200 BANNKREIS_CHAOS_FAULTS=60 .ci/verify
 	@$(MAKE) --no-print-directory planted
 	@$(MAKE) --no-print-directory bench
 

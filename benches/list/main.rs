@@ -26,7 +26,7 @@ const BATCH: u32 = 500;
 /// Bans whose time is taken, once the list is full.
 const MEASURED: u32 = 50_000;
 const BEGIN: Timestamp = Timestamp(1_700_000_000_000);
-const NOW: Now = Now { cluster: BEGIN, wall: BEGIN, estimated: false };
+const NOW: Now = Now::known(BEGIN, BEGIN);
 const NODE: NodeId = NodeId(1);
 
 /// What is aimed at.

@@ -13,7 +13,7 @@ use bannkreis_core::change::Change;
 use bannkreis_core::event::{Effect, Event};
 use bannkreis_core::failure::{SourceId, SourcePosition};
 use bannkreis_core::ids::NodeId;
-use bannkreis_core::node_clock::StoredTime;
+use bannkreis_core::node_clock::{StoredTime, is_time_due};
 use bannkreis_core::proposal::{Notice, Proposal, Report};
 use bannkreis_core::time::Now;
 use bannkreis_core::warden::Warden;
@@ -159,6 +159,8 @@ pub struct EventLoop {
     pub boot_id: String,
     /// The clock is a test's: it may jump while the thread waits.
     pub is_clock_shifted: bool,
+    /// When the time was stored last, by CLOCK_BOOTTIME in ms, if that was no guess.
+    pub time_stored_ms: Option<u64>,
 }
 
 impl EventLoop {
@@ -280,14 +282,16 @@ impl EventLoop {
                 Effect::Tell(notable) => told::tell(&notable, now.cluster),
             }
         }
-        if !batch.is_empty() {
+        let (boottime_ms, guessed) = (self.clock.boottime_ms(), self.clock.is_guessed());
+        if !batch.is_empty() || is_time_due(self.time_stored_ms, boottime_ms, guessed) {
             let time = StoredTime {
                 cluster: now.cluster,
                 wall: now.wall,
-                boottime_ms: self.clock.boottime_ms(),
+                boottime_ms,
                 boot: self.boot_id.clone(),
-                guessed: self.clock.is_guessed(),
+                guessed,
             };
+            self.time_stored_ms = (!guessed).then_some(boottime_ms);
             report(stored::put_time(&mut batch, &time));
             // The warden waits for the disk rather than forget what it has blocked.
             match self.store.commit(batch.clone()) {

@@ -116,7 +116,7 @@ mod tests {
             1_000_000
         }
         fn now(&self) -> Now {
-            Now { wall: self.wall(), cluster: self.wall(), estimated: false }
+            Now::known(self.wall(), self.wall())
         }
     }
 

@@ -202,6 +202,7 @@ impl Running {
             outlets: Box::new(outlets),
             boot_id: host.boot_id.clone(),
             is_clock_shifted: clock.offset_file().is_some(),
+            time_stored_ms: None,
         };
         let warden_thread = event_loop.start(queue).map_err(StartupError::of)?;
 

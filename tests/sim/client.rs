@@ -2,6 +2,7 @@
 //! firewalls, and the hands that pull plugs. They know only what a client can know.
 
 use crate::clock::WORLD_BEGINS_MS;
+use crate::invariants::Decision;
 use crate::plan::{Act, Order, RUNAWAY_PPM};
 use crate::raft_log::Waiting;
 use crate::world::{HEALING_MS, Happening, World};
@@ -252,7 +253,9 @@ impl World {
         let subnet = self.plan.settings.counting_subnet(Subnet::host(self.plan.offenders[offender]));
         let cluster = self.nodes[node].now(self.now_ms).cluster;
         self.trace(format_args!("override on node {node} for {subnet}: {decision:?}"));
-        self.oracle.overridden(node, offender, decision, self.now_ms);
+        let (now_ms, since_index) = (self.now_ms, self.raft.last_index());
+        let until = |(kind, for_ms)| Decision { kind, until_ms: now_ms + for_ms, since_index };
+        self.oracle.overridden(node, offender, decision.map(until));
         let decision = decision.map(|(kind, for_ms)| Override {
             kind,
             author: "bob".to_owned(),

@@ -6,7 +6,7 @@ use crate::disk::{Disk, StoredTime, Write};
 use crate::kernel::Kernel;
 use crate::network::Datagram;
 use crate::node::{Line, Node, Process};
-use crate::plan::{Plan, gateway, own_address, wrong_skew};
+use crate::plan::{FIND_TIME_MS, Plan, gateway, own_address, wrong_skew};
 use crate::raft_log::{Waiting, position};
 use crate::world::{Happening, World};
 use bannkreis_core::ban_list::BanList;
@@ -16,7 +16,7 @@ use bannkreis_core::event::{Configuration, Effect, Event};
 use bannkreis_core::event_id::LineDigest;
 use bannkreis_core::failure::{Failure, SourceId, SourcePosition};
 use bannkreis_core::ids::NodeId;
-use bannkreis_core::node_clock::NodeClock;
+use bannkreis_core::node_clock::{NodeClock, is_time_due};
 use bannkreis_core::node_record::{NodeRecord, NodeRole};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::SECOND_MS;
@@ -26,7 +26,7 @@ use std::net::IpAddr;
 /// The bytes of one line in a log.
 const LINE_BYTES: u64 = 100;
 /// What is written is synced this long after.
-const SYNC_MS: u64 = 900;
+pub(crate) const SYNC_MS: u64 = 900;
 /// The store writes a snapshot file every so many entries.
 const SNAPSHOT_ENTRIES: usize = 25;
 
@@ -49,6 +49,7 @@ impl Node {
             process: None,
             start: 0,
             lags_until_ms: 0,
+            died_at_ms: 0,
             jumped_at_ms: 0,
             without: None,
             counts_since_ms: 0,
@@ -123,6 +124,7 @@ impl World {
             applied,
             clock,
             time_asked: None,
+            time_stored_ms: None,
             learned: None,
             caught_up: false,
             leader_known: false,
@@ -233,6 +235,7 @@ impl World {
         }
         let host = &mut self.nodes[node];
         host.process = None;
+        host.died_at_ms = self.now_ms;
         host.disk.crash(n_kept);
         host.kernel.worker_died();
         if power {
@@ -278,7 +281,12 @@ impl World {
         let from = process.next_line.min(host.log.len());
         let replayed_before = process.replayed_before;
         process.next_line = host.log.len();
-        let lines: Vec<(usize, Line)> = host.log.iter().cloned().enumerate().skip(from).collect();
+        // As the daemon's filter does: what is read again counts only within findtime, by the clock of now.
+        let oldest = host.clocks.wall(self.now_ms).minus_ms(FIND_TIME_MS);
+        let lines = host.log.iter().cloned().enumerate().skip(from);
+        let (outdated, lines): (Vec<_>, Vec<_>) =
+            lines.partition(|(n, line)| *n < replayed_before && line.wall < oldest);
+        outdated.iter().for_each(|(_, line)| self.oracle.line_outdated(node, line, host.died_at_ms));
         let failures: Vec<Failure> = lines
             .iter()
             .map(|(n, line)| {
@@ -374,17 +382,15 @@ impl World {
                 Effect::Tell(notable) => self.told(node, &notable),
             }
         }
-        if !batch.is_empty() {
-            let host = &mut self.nodes[node];
+        let host = &mut self.nodes[node];
+        let Some(process) = &mut host.process else { return };
+        let (boottime_ms, guessed) = (host.clocks.boottime_ms(now_ms), process.clock.is_guessed());
+        if !batch.is_empty() || is_time_due(process.time_stored_ms, boottime_ms, guessed) {
+            process.time_stored_ms = (!guessed).then_some(boottime_ms);
             // What an operator decided for this host is synced before the answer.
             let is_override = batch.iter().any(|write| matches!(write, Write::Override(..)));
-            batch.push(Write::Time(StoredTime {
-                cluster: now.cluster,
-                wall: now.wall,
-                boottime_ms: host.clocks.boottime_ms(now_ms),
-                boot: host.clocks.boot,
-                guessed: host.process.as_ref().is_some_and(|process| process.clock.is_guessed()),
-            }));
+            let (cluster, wall, boot) = (now.cluster, now.wall, host.clocks.boot);
+            batch.push(Write::Time(StoredTime { cluster, wall, boottime_ms, boot, guessed }));
             host.disk.write(batch);
             if is_override {
                 host.disk.sync();

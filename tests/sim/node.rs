@@ -38,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) start: u32,
     /// It applies nothing before this.
     pub(crate) lags_until_ms: u64,
+    /// When its last process ended, in whatever way.
+    pub(crate) died_at_ms: u64,
     /// When its wall clock last jumped.
     pub(crate) jumped_at_ms: u64,
     /// The jail that its configuration lacks at present.
@@ -68,6 +70,8 @@ pub(crate) struct Process {
     pub(crate) clock: NodeClock,
     /// It has asked the cluster what time it is, or has the answer.
     pub(crate) time_asked: Option<TimeAsked>,
+    /// When it last stored the time, by its monotonic clock, if that was no guess.
+    pub(crate) time_stored_ms: Option<u64>,
     /// The commit index it learned first from a leader.
     pub(crate) learned: Option<usize>,
     pub(crate) caught_up: bool,
@@ -90,7 +94,7 @@ impl Node {
         let wall = self.clocks.wall(now_ms);
         match &self.process {
             Some(process) => process.clock.now(wall, self.clocks.boottime_ms(now_ms)),
-            None => Now { cluster: wall, wall, estimated: true },
+            None => Now { cluster: wall, wall, estimated: true, from_known: false },
         }
     }
 

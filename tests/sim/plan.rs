@@ -16,6 +16,9 @@ const QUIET_MS: u64 = 5 * SECOND_MS;
 /// How fast or slow a broken clock runs, in parts per million: a second in a minute.
 pub(crate) const RUNAWAY_PPM: i64 = 17_000;
 
+/// For so long a line counts.
+pub(crate) const FIND_TIME_MS: u64 = 600 * SECOND_MS;
+
 /// Something that is going to happen.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
@@ -123,7 +126,7 @@ impl JailPlan {
         Jail {
             name: JailName::new(self.name).expect("a valid name"),
             max_retry: self.max_retry,
-            find_time_ms: 600 * SECOND_MS,
+            find_time_ms: FIND_TIME_MS,
             policy: self.policy.clone(),
             ports: Ports::tcp(self.ports(node)),
             max_matches: 3,

@@ -122,6 +122,11 @@ impl RaftLog {
         recent.iter().copied().max().unwrap_or(0)
     }
 
+    /// How far cluster time was behind at most when anything after the entry with this index was committed.
+    pub(crate) fn behind_ms_since(&self, index: usize) -> u64 {
+        self.behind_ms.iter().skip(index + 1).copied().max().unwrap_or(0)
+    }
+
     /// The index of the last committed entry.
     pub(crate) fn last_index(&self) -> usize {
         self.committed.len()

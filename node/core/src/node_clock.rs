@@ -3,7 +3,10 @@
 //!
 //! Pure: whoever drives it reads the machine's clocks. Not for what a leader stamps commands with.
 
-use crate::time::{ClusterClock, DAY_MS, Now, Timestamp};
+use crate::time::{ClusterClock, DAY_MS, MINUTE_MS, Now, Timestamp};
+
+/// See [`is_time_due`].
+const TIME_STORED_EVERY_MS: u64 = MINUTE_MS;
 
 /// A node that boots alone believes its wall clock about at most so much time having passed.
 const OFFLINE_MAX_MS: u64 = 30 * DAY_MS;
@@ -24,6 +27,15 @@ pub struct StoredTime<B> {
     pub guessed: bool,
 }
 
+/// Whether the time is to be stored by itself, when one that was no guess was stored last as the monotonic clock stood
+/// at `stored_ms`: the time is stored with whatever else is, but what has passed since then is asked of this machine's
+/// clock alone when the next process starts, and that may run too fast. A guess is not worth it.
+#[must_use]
+pub fn is_time_due(stored_ms: Option<u64>, boottime_ms: u64, is_guessed: bool) -> bool {
+    let is_old = |stored_ms| boottime_ms.saturating_sub(stored_ms) >= TIME_STORED_EVERY_MS;
+    !is_guessed && stored_ms.is_none_or(is_old)
+}
+
 /// See the module. Times of the monotonic clock are CLOCK_BOOTTIME's, in ms.
 #[derive(Clone, Debug)]
 pub struct NodeClock {
@@ -35,6 +47,8 @@ pub struct NodeClock {
     voters: Option<ClusterClock>,
     /// What this node believes goes on from a wall clock.
     guessed: bool,
+    /// What this node believes goes on from a time that was known, by whatever clock.
+    from_known: bool,
     estimated: bool,
 }
 
@@ -64,6 +78,7 @@ impl NodeClock {
             applied: None,
             voters: None,
             guessed: !is_same_boot || stored.is_none_or(|stored| stored.guessed),
+            from_known: stored.is_some_and(|stored| !stored.guessed),
             estimated: true,
         }
     }
@@ -87,21 +102,24 @@ impl NodeClock {
 
     /// Cluster time is no longer an estimate: something that was stamped just now has been applied. A guess
     /// gives way to what the log and the voters' clocks say, also when it was ahead of that; in the same boot
-    /// the clock was right, and goes on.
+    /// the clock goes on, and slower where it ran ahead while no process compared it.
     pub fn settle(&mut self, boottime_ms: u64) {
         self.estimated = false;
-        if core::mem::take(&mut self.guessed) {
-            let known = self.applied.into_iter().chain(self.voters);
-            if let Some(now) = known.map(|clock| clock.now(boottime_ms)).max() {
-                self.believed = ClusterClock::new(now, boottime_ms);
-            }
+        self.from_known = true;
+        let is_guess = core::mem::take(&mut self.guessed);
+        let known = self.applied.into_iter().chain(self.voters);
+        match known.map(|clock| clock.now(boottime_ms)).max() {
+            Some(now) if is_guess => self.believed = ClusterClock::new(now, boottime_ms),
+            Some(now) => self.believed.compare(now, boottime_ms),
+            None => {}
         }
     }
 
     /// What time it is, for a machine that is told so once per step.
     #[must_use]
     pub fn now(&self, wall: Timestamp, boottime_ms: u64) -> Now {
-        Now { cluster: self.believed.now(boottime_ms), wall, estimated: self.estimated }
+        let cluster = self.believed.now(boottime_ms);
+        Now { cluster, wall, estimated: self.estimated, from_known: self.from_known }
     }
 
     /// Cluster time without any guess, for a leader that hears no majority's clocks: while this node only
@@ -192,6 +210,18 @@ mod tests {
         clock.observe(Timestamp(1_000_000), Some(Timestamp(4_000_000)), BOOTTIME_MS);
         clock.settle(BOOTTIME_MS);
         assert_eq!(clock.now(WALL, BOOTTIME_MS).cluster, Timestamp(4_000_000));
+    }
+
+    #[test]
+    fn a_clock_that_ran_ahead_while_the_process_was_away_waits_for_the_others() {
+        let mut clock =
+            NodeClock::resumed(Some(&stored(1_000_000, false)), Timestamp::ZERO, &"a", WALL, BOOTTIME_MS);
+        // By this clock five seconds have passed, by the others' two.
+        clock.observe(Timestamp(1_002_000), Some(Timestamp(1_002_000)), BOOTTIME_MS);
+        clock.settle(BOOTTIME_MS);
+        assert_eq!(clock.now(WALL, BOOTTIME_MS).cluster.0, 1_005_000, "it never runs backwards");
+        assert_eq!(clock.now(WALL, BOOTTIME_MS + 30_000).cluster.0, 1_032_000);
+        assert_eq!(clock.now(WALL, BOOTTIME_MS + 60_000).cluster.0, 1_062_000);
     }
 
     #[test]

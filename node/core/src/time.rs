@@ -126,9 +126,18 @@ pub struct Now {
     /// True after a boot without a leader: `cluster` is a guess that may let things expire, but
     /// settles nothing.
     pub estimated: bool,
+    /// `cluster` goes on from a time that was known: where only the way from then to now is estimated, lines of
+    /// before are dated rightly all the same, whatever the wall clock has done on that way.
+    pub from_known: bool,
 }
 
 impl Now {
+    /// A time that is known.
+    #[must_use]
+    pub const fn known(cluster: Timestamp, wall: Timestamp) -> Now {
+        Now { cluster, wall, estimated: false, from_known: true }
+    }
+
     /// An event dated `wall` by this host, in cluster time. Events from the future count as now.
     #[must_use]
     pub fn to_cluster(&self, wall: Timestamp) -> Timestamp {

@@ -41,11 +41,14 @@ pub(crate) fn time_by(
     last: Timestamp,
 ) -> Option<Timestamp> {
     let said = lower_median(readings.iter().map(|(_, clock)| *clock).collect())?;
-    // Of a clock that was never read before, nobody knows more than what it says. One that was set back
-    // says nothing about what has passed.
+    // One that was set back says nothing about what has passed. Of a clock that was never read before, nobody
+    // knows more than what it says: when that is before `last`, it is behind, and nobody knows how long it was.
     let carried = readings
         .iter()
-        .filter_map(|(node, clock)| known.get(node).map_or(Some(*clock), |read| read.carried_to(*clock)))
+        .filter_map(|(node, clock)| match known.get(node) {
+            Some(read) => read.carried_to(*clock),
+            None => Some(*clock).filter(|clock| *clock >= last),
+        })
         .collect();
     let carried = lower_median(carried).unwrap_or(last);
     let time = if carried.ms_since(said) > BEHIND_MAX_MS { carried } else { said };

@@ -116,7 +116,7 @@ mod tests {
             self.0.load(Ordering::Relaxed)
         }
         fn now(&self) -> Now {
-            Now { wall: self.wall(), cluster: self.wall(), estimated: false }
+            Now::known(self.wall(), self.wall())
         }
     }
 

@@ -22,8 +22,9 @@ impl World {
     /// Looks at everything that `node`'s kernel holds.
     pub(crate) fn check_expiry(&mut self, node: usize) {
         let host = &self.nodes[node];
-        // A clock guessed over a reboot is put right by the first leader.
-        if host.process.as_ref().is_none_or(|process| process.clock.is_guessed()) || host.kernel.damaged {
+        // A clock guessed over a reboot is put right by the first leader, and what was refused is written again.
+        let is_guessed = host.process.as_ref().is_none_or(|process| process.clock.is_guessed());
+        if is_guessed || host.kernel.damaged || host.kernel.dirty {
             return;
         }
         for (subnet, element) in self.nodes[node].kernel.ruleset().elements {
@@ -68,9 +69,9 @@ impl World {
                 latest_ms = latest_ms.max(ask.asked_at_ms + for_ms + ORDER_LATE_MS);
             }
         }
-        for ((host, offender), (_, _, until_ms)) in &self.oracle.overrides {
+        for ((host, offender), held) in &self.oracle.overrides {
             if *host == node && counted(*offender) == subnet {
-                latest_ms = latest_ms.max(*until_ms);
+                latest_ms = latest_ms.max(held.until_ms);
             }
         }
         Some(latest_ms)

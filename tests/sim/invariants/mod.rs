@@ -20,6 +20,7 @@ mod replica_agreement;
 mod snapshot_equals_replay;
 mod tries_on_all_hosts_add_up;
 
+use crate::host::SYNC_MS;
 use crate::node::Line;
 use crate::plan::{Order, Plan};
 use crate::world::World;
@@ -62,6 +63,8 @@ pub(crate) struct Duty {
     pub(crate) origin: usize,
     /// From the first line on.
     pub(crate) first_ms: u64,
+    /// When its origin knew of it.
+    known_at_ms: u64,
     /// Until then; `None`: for ever.
     pub(crate) until_ms: Option<u64>,
     /// The cluster has acknowledged it; nodes that have applied this entry know it.
@@ -72,14 +75,23 @@ pub(crate) struct Duty {
     pub(crate) is_seen: bool,
 }
 
+/// What an operator has decided for one host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decision {
+    pub(crate) kind: OverrideKind,
+    pub(crate) until_ms: u64,
+    /// How much was committed when it was given.
+    pub(crate) since_index: usize,
+}
+
 /// The facts.
 #[derive(Debug)]
 pub(crate) struct Oracle {
     pub(crate) settings: Settings,
     pub(crate) evidence: Vec<Evidence>,
     pub(crate) duties: Vec<Duty>,
-    /// Overrides by (node, offender): what, from when, until when.
-    pub(crate) overrides: BTreeMap<(usize, usize), (OverrideKind, u64, u64)>,
+    /// Overrides by (node, offender).
+    pub(crate) overrides: BTreeMap<(usize, usize), Decision>,
     /// When the last thing that a client knows of ends.
     latest_end_ms: u64,
     /// Offenders of whom a host that could only guess the time, by a wrong clock, has read.
@@ -122,6 +134,17 @@ impl Oracle {
         self.evidence.push(Evidence { node, jail, subnet, at_ms, is_used_up: false });
     }
 
+    /// A node that has started finds a line that is older than findtime, by a wall clock that jumped meanwhile: nobody
+    /// counts it again, a lone fail2ban neither. What its last process made of it stands if there was time to store that.
+    pub(crate) fn line_outdated(&mut self, node: usize, line: &Line, died_at_ms: u64) {
+        let subnet = self.settings.counting_subnet(Subnet::host(line.address));
+        self.duties.retain(|duty| {
+            let is_its = (duty.node, duty.origin, duty.jail) == (node, node, Some(line.jail));
+            let is_stored = duty.known_at_ms + SYNC_MS < died_at_ms || duty.acknowledged.is_some();
+            !is_its || duty.subnet != subnet || is_stored
+        });
+    }
+
     /// A node's kernel holds nothing any more.
     pub(crate) fn kernel_emptied(&mut self, node: usize) {
         self.duties.iter_mut().filter(|duty| duty.node == node).for_each(|duty| duty.is_seen = false);
@@ -137,19 +160,13 @@ impl Oracle {
     }
 
     /// An operator decided for one host.
-    pub(crate) fn overridden(
-        &mut self,
-        node: usize,
-        offender: usize,
-        decision: Option<(OverrideKind, u64)>,
-        now_ms: u64,
-    ) {
+    pub(crate) fn overridden(&mut self, node: usize, offender: usize, decision: Option<Decision>) {
         match decision {
-            Some((kind, for_ms)) => {
-                self.latest_end_ms = self.latest_end_ms.max(now_ms + for_ms);
+            Some(decision) => {
+                self.ends(decision.until_ms);
                 // What is released by will is blocked again when the daemon sees its end, not before.
                 self.kernel_emptied(node);
-                self.overrides.insert((node, offender), (kind, now_ms, now_ms + for_ms));
+                self.overrides.insert((node, offender), decision);
             }
             None => {
                 self.overrides.remove(&(node, offender));
@@ -271,6 +288,7 @@ impl World {
             jail: Some(line.jail),
             origin: node,
             first_ms,
+            known_at_ms: self.now_ms,
             until_ms: jail.ban_time_ms(1).map(|ms| (first_ms + ms).saturating_sub(early_ms)),
             acknowledged: None,
             has_verdict: false,
@@ -373,6 +391,7 @@ impl World {
                 jail: None,
                 origin: ask.via,
                 first_ms: ask.asked_at_ms,
+                known_at_ms: self.now_ms,
                 until_ms: Some((ask.asked_at_ms + for_ms).saturating_sub(behind_ms)),
                 acknowledged: Some(*index),
                 has_verdict: false,
@@ -402,18 +421,18 @@ impl World {
             || evidence.any(|seen| self.nodes[seen.node].jumped_at_ms > seen.at_ms)
     }
 
-    /// The override on this node for an address, if one is in force.
+    /// The override on this node for an address, if one is in force. It ends by what its host knows of cluster time,
+    /// which is behind for a while when nobody could read the clocks (docs/decisions/0011): then it ends that late.
     pub(crate) fn override_of(&self, node: usize, subnet: Subnet) -> Option<OverrideKind> {
-        self.oracle
-            .overrides
-            .iter()
-            .filter(|((host, offender), (_, _, until_ms))| {
-                *host == node
-                    && *until_ms + EARLY_MS >= self.now_ms
-                    && self.plan.settings.counting_subnet(Subnet::host(self.plan.offenders[*offender]))
-                        == subnet
-            })
-            .map(|(_, (kind, _, _))| *kind)
-            .next()
+        let is_about = |offender: usize| {
+            self.plan.settings.counting_subnet(Subnet::host(self.plan.offenders[offender])) == subnet
+        };
+        let is_in_force = |held: &Decision| {
+            held.until_ms + EARLY_MS + self.raft.behind_ms_since(held.since_index) >= self.now_ms
+        };
+        let mut overrides = self.oracle.overrides.iter();
+        overrides
+            .find(|((host, offender), held)| *host == node && is_about(*offender) && is_in_force(held))
+            .map(|(_, held)| held.kind)
     }
 }

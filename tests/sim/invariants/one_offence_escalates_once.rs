@@ -27,7 +27,7 @@ impl World {
         }
         for (key, count) in counts {
             let Some(jail) = self.jail_of(&key) else { continue };
-            if self.is_misdated(key.subnet) {
+            if self.is_misdated(key.subnet) || self.is_told_misdated(jail, key.subnet) {
                 continue;
             }
             let n_offences = self.offences(jail, key.subnet);
@@ -38,6 +38,15 @@ impl World {
                 return;
             }
         }
+    }
+
+    /// Whether a host whose clock has jumped since may have been told of a line: it remembers when that was by its wall
+    /// clock, as with its own lines, for a count takes both together.
+    fn is_told_misdated(&self, jail: usize, subnet: Subnet) -> bool {
+        let counting = self.plan.jails[jail].nodes.iter();
+        let jumped_at_ms = counting.map(|node| self.nodes[*node].jumped_at_ms).max().unwrap_or(0);
+        let mut evidence = self.oracle.evidence.iter();
+        evidence.any(|seen| (seen.jail, seen.subnet) == (jail, subnet) && jumped_at_ms > seen.at_ms)
     }
 
     /// How many offences a client can see at most: enough lines on one host, or on all hosts together, after the ban
@@ -59,6 +68,7 @@ impl World {
                 jail: Some(jail),
                 origin: usize::MAX,
                 first_ms: 0,
+                known_at_ms: 0,
                 until_ms: None,
                 acknowledged: None,
                 has_verdict: false,

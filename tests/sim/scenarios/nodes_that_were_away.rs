@@ -1,7 +1,7 @@
 //! A node comes back with less, or with more, than it should know.
 
 use super::{HOUR_MS, LONG, SSH, tell};
-use crate::plan::{Act, Order};
+use crate::plan::{Act, Order, RUNAWAY_PPM};
 use bannkreis_core::time::{MINUTE_MS, SECOND_MS};
 
 #[test]
@@ -46,6 +46,46 @@ fn a_node_boots_alone_after_five_hours() {
             story.wait(2 * HOUR_MS);
             story.settle();
             assert_eq!(story.ban(0, LONG), None);
+        },
+    );
+}
+
+#[test]
+fn a_node_whose_clock_runs_fast_is_killed_long_after_it_had_anything_to_store() {
+    tell(
+        3,
+        |plan| (plan.wrong_clock, plan.drifts_ppm[2]) = (Some(2), RUNAWAY_PPM),
+        |story| {
+            story.attack(0, LONG, 0, 3);
+            story.wait(HOUR_MS);
+            story.act(Act::Crash { node: 2, power: false, down_ms: 20 * SECOND_MS });
+            story.wait(20 * SECOND_MS + 100);
+            // A second a minute makes a minute an hour. What it has stored is a minute old.
+            let (node, now_ms) = (&story.world.nodes[2], story.world.now_ms);
+            let ahead_ms = node.now(now_ms).cluster.0.saturating_sub(now_ms);
+            assert!(node.process.is_some() && ahead_ms < 5 * SECOND_MS, "{ahead_ms} ms ahead");
+        },
+    );
+}
+
+#[test]
+fn a_node_is_rebooted_with_a_clock_that_is_a_minute_ahead_before_it_has_stored_a_block() {
+    tell(
+        3,
+        |_| {},
+        |story| {
+            story.cut_off(0);
+            story.act(Act::Attack { node: 0, jail: SSH, offender: 0, n_lines: 3, in_flight: true });
+            story.wait(900);
+            // Perhaps the block is on the disk, perhaps the lines are read again.
+            story.act(Act::Crash { node: 0, power: true, down_ms: 5 * SECOND_MS });
+            story.act(Act::Jump { node: 0, by_ms: 60_000 });
+            story.wait(6 * SECOND_MS);
+            story.reconnect();
+            story.wait(40 * SECOND_MS);
+            assert_eq!(story.dropping(SSH, 0), [0, 1, 2], "a minute and a bit of ninety seconds are over");
+            story.wait(40 * SECOND_MS);
+            assert_eq!(story.dropping(SSH, 0), [] as [usize; 0]);
         },
     );
 }

@@ -15,6 +15,15 @@ use crate::warden::LocalProtection;
 use crate::warden::reports::ToldCount;
 use alloc::vec::Vec;
 
+/// Failures that are enough for a block.
+pub(super) struct Full {
+    pub(super) count: Count,
+    /// What peers told, as far as it was needed.
+    pub(super) told: ToldCount,
+    /// Its last line was there when the process started: the wall clock may have jumped since it was written.
+    pub(super) replayed: bool,
+}
+
 impl Warden {
     pub(super) fn on_failure(&mut self, now: Now, failure: &Failure, effects: &mut Vec<Effect>) {
         let tell_ignored = |why, effects: &mut Vec<Effect>| {
@@ -65,7 +74,8 @@ impl Warden {
         if let Some((count, told)) = full
             && let Some(jail) = self.jails.get(&failure.jail).cloned()
         {
-            self.on_full(now, &jail, offender, count, told, effects);
+            let full = Full { count, told, replayed: failure.replayed };
+            self.on_full(now, &jail, offender, full, effects);
         }
     }
 
@@ -94,10 +104,10 @@ impl Warden {
         now: Now,
         jail: &Jail,
         offender: Subnet,
-        count: Count,
-        told: ToldCount,
+        full: Full,
         effects: &mut Vec<Effect>,
     ) {
+        let Full { count, told, replayed } = full;
         let key = BanKey { subnet: offender, jail: jail.name.clone() };
         // Whoever goes on failing behind a block is blocked once.
         let is_blocked = self.outbox.get(&key).is_some_and(|entry| !entry.until.is_over(now.cluster));
@@ -113,7 +123,8 @@ impl Warden {
             last = last.max(now.to_cluster(told.last));
         }
         let mut evidence = count.evidence.into_iter().map(|(at, line)| (now.to_cluster(at), line)).collect();
-        let mut estimated = now.estimated;
+        let is_dated_rightly = replayed && told.n_failures == 0 && now.from_known;
+        let mut estimated = now.estimated && !is_dated_rightly;
         let mut contributors = told.contributors;
         let served = match self.outbox.get(&key) {
             None => Vec::new(),

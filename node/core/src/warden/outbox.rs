@@ -398,7 +398,10 @@ impl Warden {
             if !now.estimated {
                 item.entry.basis = item.entry.basis.max(basis);
             }
-            proposals.push(proposal_of(&item.entry, self.node, now.cluster));
+            // By an estimate, what is dated by the cluster's time has no age: its turn comes when the time is known.
+            if item.estimated || !now.estimated {
+                proposals.push(proposal_of(&item.entry, self.node, now.cluster));
+            }
             let next = now.cluster.plus_ms(item.retry_ms);
             item.retry_ms = (item.retry_ms * 2).min(RETRY_LAST_MS);
             self.outbox.schedule(&key, next);

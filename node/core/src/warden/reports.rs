@@ -7,6 +7,7 @@
 //!
 //! Not for which lines are copies of each other: that is `event_id.rs`.
 
+use super::failures::Full;
 use super::{LocalProtection, Warden};
 use crate::change::{BanKey, Lift};
 use crate::event::Effect;
@@ -232,7 +233,8 @@ impl Warden {
         if let Some((count, told)) = self.full_with_peers(now, &key)
             && let Some(jail) = self.jails.get(&key.jail).cloned()
         {
-            self.on_full(now, &jail, report.offender, count, told, effects);
+            let full = Full { count, told, replayed: false };
+            self.on_full(now, &jail, report.offender, full, effects);
         }
     }
 

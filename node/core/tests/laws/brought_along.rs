@@ -66,7 +66,7 @@ impl Joining {
 
     fn step(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let now = Now { cluster: BEGIN.plus_ms(SECOND_MS), wall: BEGIN, estimated: false };
+        let now = Now::known(BEGIN.plus_ms(SECOND_MS), BEGIN);
         self.warden.step(now, event, &mut effects);
         effects
     }

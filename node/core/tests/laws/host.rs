@@ -34,7 +34,7 @@ impl Host {
     pub(crate) fn step(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         let wall = self.at.plus_ms(self.wall_ahead_ms);
-        self.warden.step(Now { cluster: self.at, wall, estimated: false }, event, &mut effects);
+        self.warden.step(Now::known(self.at, wall), event, &mut effects);
         effects
     }
 

@@ -46,7 +46,7 @@ fn key() -> BanKey {
 fn undoing_one_node_leaves_what_another_saw_itself() {
     let (mut list, index) = list();
     let mut warden = Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new());
-    let now = Now { cluster: BEGIN, wall: BEGIN, estimated: false };
+    let now = Now::known(BEGIN, BEGIN);
     let jail = jail(1, BAN_MS);
     let failure = failure(offender_number(0), BEGIN);
     let mut effects = Vec::new();
@@ -81,7 +81,7 @@ fn what_a_node_blocks_while_it_is_not_trusted_stays_its_own() {
     let mut warden = Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new());
     let mut step = |at: Timestamp, event: Event| {
         let mut effects = Vec::new();
-        warden.step(Now { cluster: at, wall: at, estimated: false }, event, &mut effects);
+        warden.step(Now::known(at, at), event, &mut effects);
         let local = warden.outbox().map(|entry| entry.local).collect::<Vec<_>>();
         let is_asked = effects.iter().any(|effect| matches!(effect, Effect::Propose { .. }));
         (local, is_asked)
@@ -116,11 +116,11 @@ fn an_unban_that_is_heard_of_late_voids_only_what_came_before_it() {
     let mut fails_at = |warden: &mut Warden, s: u64| {
         let at = BEGIN.plus_ms(s * SECOND_MS);
         let failure = Failure { position: SourcePosition(s), ..failure(offender_number(0), at) };
-        let now = Now { cluster: at, wall: at, estimated: false };
+        let now = Now::known(at, at);
         warden.step(now, Event::Failures(vec![failure]), &mut effects);
         warden.ruleset().elements.contains_key(&offender_number(0))
     };
-    let begin = Now { cluster: BEGIN, wall: BEGIN, estimated: false };
+    let begin = Now::known(BEGIN, BEGIN);
     let configuration = Configuration { jails: vec![jail], ..Configuration::default() };
     warden.step(begin, Event::Configured(configuration), &mut Vec::new());
     assert!(!fails_at(&mut warden, 1));
@@ -129,7 +129,7 @@ fn an_unban_that_is_heard_of_late_voids_only_what_came_before_it() {
     let changes = list.apply(position(index + 1), &unban).changes;
     assert!(!fails_at(&mut warden, 20));
     let late = BEGIN.plus_ms(21 * SECOND_MS);
-    let now = Now { cluster: late, wall: late, estimated: false };
+    let now = Now::known(late, late);
     warden.step(now, Event::Applied { view: list.view(), changes }, &mut Vec::new());
     // The first failure does not count any more, and the second one does.
     assert!(!fails_at(&mut warden, 22));
@@ -222,7 +222,12 @@ fn an_override_given_by_an_estimate_lasts_as_long_as_it_was_given_for_through_a_
     let (subnet, an_hour_ms) = (offender_number(0), 60 * 60 * SECOND_MS);
     // The node booted with a clock of another year, behind or ahead; the cluster's word comes after a restart.
     for (wrong, right) in [(BEGIN, BEGIN.plus_ms(300 * DAY_MS)), (BEGIN.plus_ms(300 * DAY_MS), BEGIN)] {
-        let guess = |ms| Now { cluster: wrong.plus_ms(ms), wall: wrong.plus_ms(ms), estimated: true };
+        let guess = |ms| Now {
+            cluster: wrong.plus_ms(ms),
+            wall: wrong.plus_ms(ms),
+            estimated: true,
+            from_known: false,
+        };
         let mut stored = None;
         let mut run = |times: [Now; 2], first: Event| {
             let held = stored.iter().cloned().collect();
@@ -241,7 +246,7 @@ fn an_override_given_by_an_estimate_lasts_as_long_as_it_was_given_for_through_a_
         let decision = Some(block_until(wrong.plus_ms(an_hour_ms)));
         let kept = run([guess(0), guess(10)], Event::Override { subnet, decision }).unwrap();
         assert!(kept.estimated);
-        let known = Now { cluster: right, wall: wrong.plus_ms(20), estimated: false };
+        let known = Now::known(right, wrong.plus_ms(20));
         let kept = run([guess(20), known], Event::Timer).unwrap();
         assert_eq!((kept.until, kept.estimated), (Until::At(right.plus_ms(an_hour_ms - 20)), false));
     }
@@ -269,14 +274,14 @@ fn a_block_is_not_forgotten_by_an_estimate() {
     let mut effects = Vec::new();
     // After a reboot with a wall clock of another year, the node takes everything for over.
     let wrong = BEGIN.plus_ms(30 * DAY_MS);
-    let guess = Now { cluster: wrong, wall: wrong, estimated: true };
+    let guess = Now { cluster: wrong, wall: wrong, estimated: true, from_known: false };
     for event in [Event::Configured(Configuration::default()), Event::CaughtUp, Event::Timer, Event::Timer] {
         warden.step(guess, event, &mut effects);
     }
     assert!(warden.ruleset().elements.is_empty());
     assert!(warden.next_timer().is_none_or(|due| due > wrong), "due again at once");
     // The cluster's word comes: nothing was over.
-    let known = Now { cluster: BEGIN.plus_ms(1), wall: wrong, estimated: false };
+    let known = Now::known(BEGIN.plus_ms(1), wrong);
     warden.step(known, Event::Timer, &mut effects);
     let held: Vec<_> = warden.ruleset().elements.keys().copied().collect();
     assert_eq!(held, [offender_number(0), offender_number(1)]);

@@ -5,6 +5,7 @@
 mod announcing;
 mod applying;
 mod brought_along;
+mod estimates;
 mod flooding;
 mod generated;
 mod generations;

@@ -16,7 +16,7 @@ fn subnet(text: &str) -> Subnet {
 
 fn at(hours: u64) -> Now {
     let cluster = BEGIN.plus_ms(hours * HOUR_MS);
-    Now { cluster, wall: cluster, estimated: false }
+    Now::known(cluster, cluster)
 }
 
 fn decision(kind: OverrideKind, until: Timestamp) -> Option<Override> {

@@ -57,7 +57,7 @@ impl Circle {
 
     /// One step, with what it tells handed on.
     fn step(&mut self, host: usize, event: Event) {
-        let now = Now { cluster: self.at, wall: self.at, estimated: false };
+        let now = Now::known(self.at, self.at);
         let mut effects = Vec::new();
         self.wardens[host].step(now, event, &mut effects);
         for effect in effects {
@@ -343,13 +343,13 @@ fn one_peer_fills_no_memory() {
         })
         .collect();
     circle.step(0, Event::Reported(reports));
-    let now = Now { cluster: circle.at, wall: circle.at, estimated: false };
+    let now = Now::known(circle.at, circle.at);
     let all = bannkreis_core::subnet::Subnet::all_v4();
     let remembered: BTreeSet<_> =
         circle.wardens[0].told_about(now, all).map(|(key, _)| key.offender).collect();
     assert_eq!(remembered.len(), TOLD_PER_PEER_MAX);
     circle.wait(FIND_TIME_MS + MINUTE_MS);
-    let now = Now { cluster: circle.at, wall: circle.at, estimated: false };
+    let now = Now::known(circle.at, circle.at);
     assert_eq!(circle.wardens[0].told_about(now, all).count(), 0);
     assert_eq!(circle.wardens[0].next_timer(), None, "nothing is left to forget");
 }

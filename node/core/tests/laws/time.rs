@@ -2,9 +2,11 @@
 
 use crate::generated::{BEGIN, MEMBERS, command, history, list, position, proposal};
 use bannkreis_core::apply::STAMP_LEAD_MAX_MS;
+use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::command::Op;
 use bannkreis_core::jail::BanPolicy;
+use bannkreis_core::settings::Settings;
 use bannkreis_core::time::{BanTime, ClusterClock, SECOND_MS, Timestamp, Until};
 use proptest::prelude::*;
 
@@ -109,6 +111,29 @@ proptest! {
             let at = if leads { truth } else { list.now() };
             list.apply(position(index), &command(at, vec![Op::Tick { readings }]));
             prop_assert_eq!((list.now(), list.last_tick()), (truth, truth), "{} ms back", behind_ms);
+        }
+    }
+
+    /// The third voter was cut off, so nobody has read its clock, and the second one is down when it comes back:
+    /// what it shows is before all that the others ever agreed on. Time passes by the one that was read.
+    #[test]
+    fn a_wrong_clock_that_nobody_has_read_does_not_hold_time_back(
+        behind_s in 1u64..100_000_000,
+        outage_s in 20u64..20_000,
+        passed_s in proptest::collection::vec(20u64..1_000, 1..10),
+    ) {
+        let mut list = BanList::new(Settings::at_birth([1; 16]));
+        let readings = MEMBERS[..2].iter().map(|node| (*node, BEGIN)).collect();
+        list.apply(position(1), &command(BEGIN, vec![Op::Tick { readings }]));
+        let (mut truth, mut index) = (BEGIN, 1);
+        let behind_ms = (outage_s + behind_s) * SECOND_MS;
+        for passed_s in [&[outage_s], &passed_s[..]].concat() {
+            truth = truth.plus_ms(passed_s * SECOND_MS);
+            index += 1;
+            let readings = vec![(MEMBERS[0], truth), (MEMBERS[2], truth.minus_ms(behind_ms))];
+            let at = list.now();
+            list.apply(position(index), &command(at, vec![Op::Tick { readings }]));
+            prop_assert_eq!((list.now(), list.last_tick()), (truth, truth));
         }
     }
 

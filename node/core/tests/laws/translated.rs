@@ -35,7 +35,7 @@ fn blocked(ignore: &[&str], allowed: Option<&str>) -> Vec<Subnet> {
         list.apply(position(index + 1), &command(BEGIN, vec![Op::Allow { operator, entry }]));
     }
     let mut warden = Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new());
-    let now = Now { cluster: BEGIN, wall: BEGIN, estimated: false };
+    let now = Now::known(BEGIN, BEGIN);
     let configuration = Configuration { jails: vec![jail_that_ignores(ignore)], ..Configuration::default() };
     let failure = failure(subnet(TRANSLATED), BEGIN);
     for event in [Event::Configured(configuration), Event::CaughtUp, Event::Failures(vec![failure])] {

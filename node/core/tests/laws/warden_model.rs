@@ -180,7 +180,7 @@ fn run(inputs: Vec<(u64, Input)>) -> Result<(), TestCaseError> {
     let mut at = BEGIN;
     let first = [Event::Configured(config.clone()), Event::CaughtUp, Event::Leader { known: true }];
     let mut effects = Vec::new();
-    let now = |at| Now { cluster: at, wall: at, estimated: false };
+    let now = |at| Now::known(at, at);
     first.into_iter().for_each(|event| warden.step(now(at), event, &mut effects));
     for (n, (passed_ms, input)) in inputs.into_iter().enumerate() {
         let end = at.plus_ms(passed_ms);

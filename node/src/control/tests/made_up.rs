@@ -262,7 +262,7 @@ impl NodeApi for MadeUp {
 
     fn now(&self) -> Now {
         let now = NOW.plus_ms(self.ahead_ms);
-        Now { cluster: now, wall: now, estimated: false }
+        Now::known(now, now)
     }
 
     fn node(&self) -> NodeFacts {

@@ -34,7 +34,7 @@ impl Clock for TestClock {
         self.boottime_ms.load(Ordering::SeqCst)
     }
     fn now(&self) -> Now {
-        Now { cluster: self.wall(), wall: self.wall(), estimated: false }
+        Now::known(self.wall(), self.wall())
     }
 }
 
