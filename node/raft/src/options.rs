@@ -45,7 +45,7 @@ impl Timing {
 }
 
 /// Where the log is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum Store {
     /// In sled under `raft/` in the state directory, durably.
     #[default]

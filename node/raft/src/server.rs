@@ -5,6 +5,7 @@
 //!
 //! Not for who the peer is (the daemon says that) nor for ports.
 
+use crate::beside;
 use crate::handle::Inner;
 use crate::level::Halt;
 use crate::membership::{self, JoinError};
@@ -191,7 +192,7 @@ impl RaftRpc for RaftService {
                 return Err(self.halt(too_high, meta.last_log_id.map_or(0, |last| last.index)));
             }
             left -= chunk.len() as u64;
-            file = tokio::task::spawn_blocking(move || (&*file).write_all(&chunk).map(|()| file))
+            file = beside::run(move || (&*file).write_all(&chunk).map(|()| file))
                 .await
                 .map_err(failed)?
                 .map_err(failed)?;
@@ -202,7 +203,7 @@ impl RaftRpc for RaftService {
         drop(file);
         let (path, announced) = (received.path.clone(), meta.clone());
         let (generation, level_max) = (self.inner.identity.generation, self.inner.release.level_max);
-        let file = tokio::task::spawn_blocking(move || {
+        let file = beside::run(move || {
             let file = SnapshotFile::open(path)?;
             snapshot::verify(&file.file, &announced, generation, level_max).map(|()| file)
         });

@@ -14,7 +14,7 @@
 //! behind that.
 
 use crate::cluster_time::ClusterTime;
-use crate::disk::{Disk, MemoryDisk};
+use crate::disk::MemoryDisk;
 use crate::handle::{Inner, Life, RaftNode};
 use crate::housekeeping;
 use crate::identity::{Identity, IdentityError, Stage};
@@ -341,14 +341,14 @@ async fn open_log(options: &RaftOptions, identity: &Identity) -> Result<OpenLog,
         }
         _ => StartError::Storage { path: path.clone(), error },
     };
-    let disk: Box<dyn Disk> = match options.store {
-        Store::Memory => Box::new(MemoryDisk::default()),
+    let opened = match &options.store {
+        Store::Memory => LogStore::open(Box::new(MemoryDisk::default())),
         Store::Sled if is_member && !path.join("db").exists() => {
             return Err(lost(format!("{} is missing", path.display())));
         }
-        Store::Sled => Box::new(open_sled(&path).map_err(failed)?),
+        Store::Sled => open_sled(&path).and_then(|disk| LogStore::open(Box::new(disk))),
     };
-    let (log, ended) = LogStore::open(disk).map_err(failed)?;
+    let (log, ended) = opened.map_err(failed)?;
     let of_no_use = match log.owner() {
         Some(owner) if owner == owner_of(identity) => None,
         Some(_) => Some(format!("{} belongs to another node", path.display())),
