@@ -297,6 +297,9 @@ fn config(timing: &Timing) -> Result<Arc<Config>, StartError> {
         election_timeout_min: timing.election_min_ms,
         election_timeout_max: timing.election_max_ms,
         enable_pre_vote: Some(true),
+        // What a leader had sent and not yet synced is lost when it dies: leading on in the same term, it would fill the
+        // same places of the log anew.
+        enable_leader_restore: Some(false),
         max_payload_entries: MESSAGE_ENTRIES_MAX,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_ENTRIES),
         max_in_snapshot_log_to_keep: KEPT_ENTRIES,
