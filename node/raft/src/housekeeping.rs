@@ -6,6 +6,7 @@
 //! and frees memory.
 
 use crate::apart;
+use crate::beside;
 use crate::handle::Inner;
 use crate::level;
 use crate::membership;
@@ -99,7 +100,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
             && (can_end(&view) || (since_tick >= SLOW_TICK_INTERVAL_MS && holds_history(&view)));
         let boottime_ms = inner.time.boottime_ms();
         let sweep_due = boottime_ms.saturating_sub(swept_ms) >= SWEEP_INTERVAL_MS
-            && tokio::task::spawn_blocking(move || is_something_over(&view, now)).await.unwrap_or(false);
+            && beside::run(move || is_something_over(&view, now)).await.unwrap_or(false);
         let ops = match (tick_due, sweep_due) {
             (false, false) => continue,
             // Without operations: the proposer reads the clocks when they are due.

@@ -17,7 +17,7 @@
 //! - `autopilot`, `voters`: which voters there should be, and making it so
 //! - [`peer`], `standing`, `network`, [`server`]: nodes among themselves
 //! - `log_store`, `log_writer`, `disk`, `sled_disk`: the log, durably
-//! - `types`, `cluster_time`, `random`, [`rhythm`]: what all of these stand on
+//! - `types`, `cluster_time`, `random`, `beside`, [`rhythm`]: what all of these stand on
 
 pub mod options;
 
@@ -64,10 +64,14 @@ mod log_store;
 mod log_writer;
 mod sled_disk;
 
+mod beside;
 pub mod cluster_time;
 mod random;
 pub mod rhythm;
 mod types;
+
+#[cfg(test)]
+mod simulated;
 
 pub use apart::Apart;
 pub use backup::{AuthorityPem, Backup, BackupFacts, read_backup};

@@ -15,6 +15,7 @@
 //!
 //! Not here: how records lie on the disk (`sled_disk.rs`), what a command means.
 
+use crate::beside;
 use crate::disk::{Disk, DiskReader, MetaKey};
 use crate::log_writer::{self, Write, WriterHandle, WriterState};
 use crate::types::{Entry, LogId, TypeConfig, Vote, decode, encode, invalid};
@@ -145,7 +146,15 @@ fn size(entry: &Entry) -> usize {
 impl LogStore {
     /// Loads what the disk holds and starts the writer. The receiver learns when the writer has
     /// ended and let go of the disk.
-    pub(crate) fn open(mut disk: Box<dyn Disk>) -> io::Result<(LogStore, watch::Receiver<WriterState>)> {
+    pub(crate) fn open(disk: Box<dyn Disk>) -> io::Result<(LogStore, watch::Receiver<WriterState>)> {
+        LogStore::open_with(disk, log_writer::start)
+    }
+
+    /// The same; `start` starts the writer.
+    pub(crate) fn open_with(
+        mut disk: Box<dyn Disk>,
+        start: impl FnOnce(Box<dyn Disk>, Arc<Shared>) -> io::Result<(WriterHandle, watch::Receiver<WriterState>)>,
+    ) -> io::Result<(LogStore, watch::Receiver<WriterState>)> {
         let loaded = disk.load()?;
         let meta = |key: MetaKey| loaded.meta.get(&key);
         let reader = disk.reader();
@@ -173,7 +182,7 @@ impl LogStore {
             state.purge_upto(purged);
         }
         let shared = Arc::new(Shared { state: Mutex::new(state), reader });
-        let (writer, ended) = log_writer::start(disk, shared.clone())?;
+        let (writer, ended) = start(disk, shared.clone())?;
         Ok((LogStore { shared, writer }, ended))
     }
 
@@ -230,15 +239,14 @@ impl LogStore {
         };
         if !on_disk.is_empty() {
             let shared = self.shared.clone();
-            let mut older = tokio::task::spawn_blocking(move || {
+            let mut older = beside::run(move || {
                 if limited {
                     read_disk_limited(shared.reader.as_ref(), on_disk)
                 } else {
                     read_disk(shared.reader.as_ref(), on_disk)
                 }
             })
-            .await
-            .map_err(io::Error::other)??;
+            .await??;
             older.append(&mut entries);
             entries = older;
         }

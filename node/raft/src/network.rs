@@ -6,6 +6,7 @@
 //!
 //! Not for what is received: that is `server.rs`.
 
+use crate::beside;
 use crate::peer::{Connect, ConnectError, Sender};
 use crate::snapshot::SnapshotFile;
 use crate::types::{Member, TypeConfig, Vote, decode, encode};
@@ -269,14 +270,13 @@ impl Link {
 
 /// The next piece of the file; empty at its end.
 async fn read_chunk(snapshot: SnapshotFile, offset: u64) -> io::Result<Bytes> {
-    tokio::task::spawn_blocking(move || {
+    beside::run(move || {
         let left = usize::try_from(snapshot.size_bytes - offset).unwrap_or(usize::MAX);
         let mut chunk = vec![0; left.min(CHUNK_BYTES)];
         snapshot.file.read_exact_at(&mut chunk, offset)?;
         Ok(Bytes::from(chunk))
     })
-    .await
-    .map_err(io::Error::other)?
+    .await?
 }
 
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotFile>;

@@ -45,13 +45,17 @@ impl Timing {
 }
 
 /// Where the log is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum Store {
     /// In sled under `raft/` in the state directory, durably.
     #[default]
     Sled,
     /// In memory: gone with the process. For tests.
     Memory,
+    /// On a disk of the simulation.
+    #[cfg(test)]
+    #[allow(private_interfaces, reason = "it is built for this crate's tests only")]
+    Simulated(crate::simulated::SimulatedDisk),
 }
 
 /// Everything a node needs.

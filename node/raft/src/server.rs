@@ -5,6 +5,7 @@
 //!
 //! Not for who the peer is (the daemon says that) nor for ports.
 
+use crate::beside;
 use crate::handle::Inner;
 use crate::level::Halt;
 use crate::membership::{self, JoinError};
@@ -12,7 +13,7 @@ use crate::network::{AppendAnswer, CHUNK_BYTES, to_message};
 use crate::orders;
 use crate::peer::KeyFingerprint;
 use crate::proposer::{ENTRY_BYTES_MAX, LocalError, ProposeError, Proposed, REQUEST_OPS_MAX};
-use crate::snapshot::{self, SnapshotFile, TooHigh, UNFINISHED_SUFFIX};
+use crate::snapshot::{self, Received, SnapshotFile, TooHigh};
 use crate::types::{SnapshotMeta, TypeConfig, Vote, decode};
 use bannkreis_core::command::Op;
 use bannkreis_core::ids::NodeId;
@@ -21,10 +22,7 @@ use bannkreis_proto::v1;
 use bannkreis_proto::v1::raft_server::Raft as RaftRpc;
 use futures::stream::{BoxStream, StreamExt};
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, VoteRequest};
-use std::fs::{self, File};
 use std::io::Write;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -175,7 +173,7 @@ impl RaftRpc for RaftService {
         }
         self.inner.room.check()?;
         let _turn = self.inner.receiving.acquire().await.map_err(failed)?;
-        let (received, file) = Received::create(&self.inner)?;
+        let (received, file) = Received::create(&self.inner.snapshots_dir).map_err(failed)?;
         let mut left = opening.size_bytes;
         let mut file = Arc::new(file);
         while let Some(part) = next_part(&mut parts).await? {
@@ -191,7 +189,7 @@ impl RaftRpc for RaftService {
                 return Err(self.halt(too_high, meta.last_log_id.map_or(0, |last| last.index)));
             }
             left -= chunk.len() as u64;
-            file = tokio::task::spawn_blocking(move || (&*file).write_all(&chunk).map(|()| file))
+            file = beside::run(move || (&*file).write_all(&chunk).map(|()| file))
                 .await
                 .map_err(failed)?
                 .map_err(failed)?;
@@ -200,10 +198,10 @@ impl RaftRpc for RaftService {
             return Err(Status::data_loss(format!("{left} bytes of the snapshot are missing")));
         }
         drop(file);
-        let (path, announced) = (received.path.clone(), meta.clone());
+        let announced = meta.clone();
         let (generation, level_max) = (self.inner.identity.generation, self.inner.release.level_max);
-        let file = tokio::task::spawn_blocking(move || {
-            let file = SnapshotFile::open(path)?;
+        let file = beside::run(move || {
+            let file = received.open()?;
             snapshot::verify(&file.file, &announced, generation, level_max).map(|()| file)
         });
         let file = file.await.map_err(failed)?.map_err(malformed)?;
@@ -274,28 +272,6 @@ async fn next_part(
         None => Ok(None),
         Some(v1::SnapshotPart { part: Some(part) }) => Ok(Some(part)),
         Some(v1::SnapshotPart { part: None }) => Err(malformed("an empty part of a snapshot")),
-    }
-}
-
-/// A file on its way in: gone when it is not taken over by its final name.
-struct Received {
-    path: PathBuf,
-}
-
-impl Received {
-    fn create(inner: &Inner) -> Result<(Received, File), Status> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let path = inner.snapshots_dir.join(format!("receiving-{number}{UNFINISHED_SUFFIX}"));
-        let file = File::create(&path).map_err(|error| failed(format!("{}: {error}", path.display())))?;
-        Ok((Received { path }, file))
-    }
-}
-
-impl Drop for Received {
-    fn drop(&mut self) {
-        // Renamed when it was installed; then there is nothing to remove.
-        let _ = fs::remove_file(&self.path);
     }
 }
 

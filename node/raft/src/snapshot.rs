@@ -23,6 +23,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const MAGIC: &[u8; 8] = b"BANNKRS1";
 const FORMAT: u16 = 1;
@@ -46,13 +47,47 @@ pub(crate) struct SnapshotFile {
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<File>,
     pub(crate) size_bytes: u64,
+    /// It was received, and has no name of its own yet.
+    _received: Option<Arc<Received>>,
 }
 
 impl SnapshotFile {
     pub(crate) fn open(path: PathBuf) -> io::Result<SnapshotFile> {
         let file = File::open(&path)?;
         let size_bytes = file.metadata()?.len();
-        Ok(SnapshotFile { path, file: Arc::new(file), size_bytes })
+        Ok(SnapshotFile { path, file: Arc::new(file), size_bytes, _received: None })
+    }
+}
+
+/// A file on its way in: gone when nobody has to do with it any more, neither the call that brings it nor openraft,
+/// which may take it over when its sender has given up, and it was not taken over by its final name.
+#[derive(Debug)]
+pub(crate) struct Received {
+    path: PathBuf,
+}
+
+impl Received {
+    /// A new, empty file in `dir`.
+    pub(crate) fn create(dir: &Path) -> io::Result<(Received, File)> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let path = dir.join(format!("receiving-{number}{UNFINISHED_SUFFIX}"));
+        let file = File::create(&path)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        Ok((Received { path }, file))
+    }
+
+    /// The file, whole.
+    pub(crate) fn open(self) -> io::Result<SnapshotFile> {
+        let file = SnapshotFile::open(self.path.clone())?;
+        Ok(SnapshotFile { _received: Some(Arc::new(self)), ..file })
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        // Renamed when it was installed; then there is nothing to remove.
+        let _ = fs::remove_file(&self.path);
     }
 }
 

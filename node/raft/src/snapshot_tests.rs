@@ -156,3 +156,19 @@ async fn what_is_kept_of_entries_is_on_the_disk_before_a_snapshot_takes_their_pl
     machine.install_snapshot(&meta(20), file).await.unwrap();
     assert_eq!((found.lock().unwrap().clone(), complete(dir.path()).unwrap().len()), (vec![0, 1], 2));
 }
+
+#[test]
+fn a_received_file_stays_as_long_as_somebody_may_take_it_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let n_files = || fs::read_dir(dir.path()).unwrap().count();
+    let (received, _) = Received::create(dir.path()).unwrap();
+    drop(received);
+    assert_eq!(n_files(), 0);
+    let (received, _) = Received::create(dir.path()).unwrap();
+    let held_by_the_call = received.open().unwrap();
+    let held_by_openraft = held_by_the_call.clone();
+    drop(held_by_the_call);
+    assert_eq!(n_files(), 1);
+    drop(held_by_openraft);
+    assert_eq!(n_files(), 0);
+}

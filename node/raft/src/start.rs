@@ -14,7 +14,7 @@
 //! behind that.
 
 use crate::cluster_time::ClusterTime;
-use crate::disk::{Disk, MemoryDisk};
+use crate::disk::MemoryDisk;
 use crate::handle::{Inner, Life, RaftNode};
 use crate::housekeeping;
 use crate::identity::{Identity, IdentityError, Stage};
@@ -297,15 +297,15 @@ fn config(timing: &Timing) -> Result<Arc<Config>, StartError> {
         election_timeout_min: timing.election_min_ms,
         election_timeout_max: timing.election_max_ms,
         enable_pre_vote: Some(true),
+        // What a leader had sent and not yet synced is lost when it dies: leading on in the same term, it would fill the
+        // same places of the log anew.
+        enable_leader_restore: Some(false),
         max_payload_entries: MESSAGE_ENTRIES_MAX,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_ENTRIES),
         max_in_snapshot_log_to_keep: KEPT_ENTRIES,
         replication_lag_threshold: LAG_ENTRIES_MAX,
         purge_batch_size: PURGE_ENTRIES,
         install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
-        // A leader sends entries before its own disk has them, and its followers may be a majority without it. After a
-        // power cut it would give the same places in the log, in the same term, to other entries.
-        enable_leader_restore: Some(false),
         ..Config::default()
     };
     if timing.election_min_ms <= 2 * timing.heartbeat_ms {
@@ -344,14 +344,16 @@ async fn open_log(options: &RaftOptions, identity: &Identity) -> Result<OpenLog,
         }
         _ => StartError::Storage { path: path.clone(), error },
     };
-    let disk: Box<dyn Disk> = match options.store {
-        Store::Memory => Box::new(MemoryDisk::default()),
+    let opened = match &options.store {
+        Store::Memory => LogStore::open(Box::new(MemoryDisk::default())),
         Store::Sled if is_member && !path.join("db").exists() => {
             return Err(lost(format!("{} is missing", path.display())));
         }
-        Store::Sled => Box::new(open_sled(&path).map_err(failed)?),
+        Store::Sled => open_sled(&path).and_then(|disk| LogStore::open(Box::new(disk))),
+        #[cfg(test)]
+        Store::Simulated(disk) => disk.open_log(),
     };
-    let (log, ended) = LogStore::open(disk).map_err(failed)?;
+    let (log, ended) = opened.map_err(failed)?;
     let of_no_use = match log.owner() {
         Some(owner) if owner == owner_of(identity) => None,
         Some(_) => Some(format!("{} belongs to another node", path.display())),

@@ -12,6 +12,7 @@
 //!
 //! Not for what applying means (`bannkreis-core`) nor for files (`snapshot.rs`).
 
+use crate::beside;
 use crate::cluster_time::ClusterTime;
 use crate::level::{Halt, Halted, Release};
 use crate::observer::{AppliedBatch, AppliedEntry, Keeping, Observer};
@@ -27,8 +28,9 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Entries published together at most. A view that is alive makes the next change copy what it
 /// touches, so publishing after every single entry would be dear.
@@ -265,14 +267,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let (snapshots, announced) = (self.snapshots.clone(), meta.clone());
         let level_max = self.release.level_max;
         let keeping = self.observer.keeping();
-        let loaded = tokio::task::spawn_blocking(move || {
+        let loaded = beside::run(move || {
             keeping();
             let (header, list) = snapshot::load(&received.file, level_max)?;
             snapshot::check_announced(&header, &announced, snapshots.generation)?;
             let kept = snapshot::keep(&snapshots.dir, &received, &header)?;
             Ok::<_, io::Error>((header.meta, kept, list))
         });
-        let (meta, file, list) = loaded.await.map_err(io::Error::other)??;
+        let (meta, file, list) = loaded.await??;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.list = list;
@@ -302,7 +304,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let (view, meta, snapshots) = (self.view.clone(), self.meta.clone(), self.snapshots.clone());
         let keeping = self.keeping.clone();
-        let written = tokio::task::spawn_blocking(move || {
+        let written = beside::run(move || {
             keeping();
             match snapshot::write(&snapshots.dir, snapshots.generation, &meta, &view) {
                 Ok(file) => {
@@ -312,6 +314,6 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
                 Err(error) => snapshots.note_failure(&error),
             }
         });
-        written.await.map_err(io::Error::other)?
+        written.await?
     }
 }
