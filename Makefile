@@ -3,7 +3,7 @@
 # What is longer than two lines is a script that the recipe names. Settings such as YES=1 or
 # BANNKREIS_SIM_SEEDS=5000 can stand after the target or in the environment: make hands both on.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-sabotage test verify verify-full fix sim planted e2e bench fuzz doc deny tidy
+.PHONY: help demo demo-sabotage test verify verify-full fix sim sim-net planted e2e bench fuzz doc deny tidy
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,8 +21,8 @@ test: ## every test that can run here; those that cannot say why
 verify: ## all that a change must pass, as CI runs it (YES=1 installs what is missing, CI=1 allows no skips)
 	@.ci/verify
 
-verify-full: ## verify with five times the simulation seeds and sixty times the differential logs, then every planted bug, then the benchmarks
-	@BANNKREIS_SIM_SEEDS=5000 BANNKREIS_DIFFERENTIAL_ROUNDS=60 .ci/verify
+verify-full: ## verify with five to ten times the simulations' seeds and sixty times the differential logs, then every planted bug, then the benchmarks
+	@BANNKREIS_SIM_SEEDS=5000 BANNKREIS_NET_SEEDS=300 BANNKREIS_DIFFERENTIAL_ROUNDS=60 .ci/verify
 	@$(MAKE) --no-print-directory planted
 	@$(MAKE) --no-print-directory bench
 
@@ -34,7 +34,10 @@ sim: ## the simulation: seeded faults and an oracle (BANNKREIS_SIM_SEEDS=5000 ru
 	@if [ -n "$(BANNKREIS_SIM_SEED)" ]; then cargo test --locked -p bannkreis-tests --test sim -- seeds_keep_every_promise --nocapture; \
 	else .ci/test --only sim; fi
 
-planted: ## proves that the simulation catches bugs: plants each of tests/planted, one after the other
+sim-net: ## whole nodes on a faulty network, disk and clock (BANNKREIS_NET_SEEDS=1000 runs more, BANNKREIS_NET_SEED=7 replays one)
+	@cargo test --locked -p bannkreis-raft --lib -- simulated::runs::seeds_keep_every_promise --nocapture
+
+planted: ## proves that the simulations catch bugs: plants each of tests/planted, one after the other
 	@tests/planted/run
 
 e2e: ## whole daemons in network namespaces, real netfilter, kill -9

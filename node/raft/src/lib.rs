@@ -70,6 +70,9 @@ mod random;
 pub mod rhythm;
 mod types;
 
+#[cfg(test)]
+mod simulated;
+
 pub use apart::Apart;
 pub use backup::{AuthorityPem, Backup, BackupFacts, read_backup};
 pub use handle::RaftNode;

@@ -52,6 +52,10 @@ pub enum Store {
     Sled,
     /// In memory: gone with the process. For tests.
     Memory,
+    /// On a disk of the simulation.
+    #[cfg(test)]
+    #[allow(private_interfaces, reason = "it is built for this crate's tests only")]
+    Simulated(crate::simulated::SimulatedDisk),
 }
 
 /// Everything a node needs.

@@ -350,6 +350,8 @@ async fn open_log(options: &RaftOptions, identity: &Identity) -> Result<OpenLog,
             return Err(lost(format!("{} is missing", path.display())));
         }
         Store::Sled => open_sled(&path).and_then(|disk| LogStore::open(Box::new(disk))),
+        #[cfg(test)]
+        Store::Simulated(disk) => disk.open_log(),
     };
     let (log, ended) = opened.map_err(failed)?;
     let of_no_use = match log.owner() {
