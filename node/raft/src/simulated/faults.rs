@@ -24,6 +24,8 @@ const ORDER_PAUSE_MS: u64 = 500;
 const ORDER_TRIES: usize = 6;
 /// Whoever cuts a leader off to see another one elected waits so long for that.
 const ELECTION: Duration = Duration::from_secs(6);
+/// A candidate that has got a vote leads within this time, or lacks another one.
+const COUNTING: Duration = Duration::from_millis(300);
 /// A host that was taken out is a member again within this time.
 const REJOINING: Duration = Duration::from_secs(90);
 
@@ -133,7 +135,11 @@ impl Faults {
     }
 
     fn leader(&self) -> Option<usize> {
-        self.hosts.iter().position(|host| host.node().is_some_and(|node| node.is_leader()))
+        (0..self.hosts.len()).find(|host| self.leads(*host))
+    }
+
+    fn leads(&self, host: usize) -> bool {
+        self.hosts[host].node().is_some_and(|node| node.is_leader())
     }
 
     async fn partition(&self, group: u32, one_way: bool, for_ms: u64) {
@@ -254,6 +260,13 @@ impl Faults {
         watches.iter().for_each(JoinHandle::abort);
         if let Ok((Some(candidate), Some(voter))) = elected {
             self.oracle.happened("node: turned coat");
+            let leads = async {
+                while !self.leads(candidate) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            // Others may be needed for that, and not be there.
+            let _ = tokio::time::timeout(COUNTING, leads).await;
             tokio::time::sleep(stops_after).await;
             let has_stopped = self.hosts[voter].crash(true);
             self.last(down_ms).await;

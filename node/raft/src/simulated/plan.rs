@@ -75,7 +75,7 @@ pub(super) enum Act {
     Remove {
         host: usize,
     },
-    /// The leader is cut off. The first of the others that votes for a new one stops at that moment, and when it
+    /// The leader is cut off. The first of the others that votes for a new one stops as soon as that leads, and when it
     /// comes back, it is with the old leader that it is connected.
     Turncoat {
         stops_after_us: u64,
@@ -171,7 +171,7 @@ fn act(n_hosts: usize, random: &mut Random) -> Act {
         86..89 => Act::Promote { host },
         89..93 => Act::Remove { host },
         _ => Act::Turncoat {
-            stops_after_us: random.between(200, 20_000),
+            stops_after_us: random.below(3_000),
             down_ms: random.between(10, 500),
             for_ms: random.between(2_000, 8_000),
         },
