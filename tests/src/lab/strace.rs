@@ -90,7 +90,7 @@ pub fn calls(found: &str) -> Vec<Call> {
         let Some((thread, rest)) = line.split_once(' ') else { continue };
         let rest = rest.trim_start();
         if let Some(beginning) = rest.strip_suffix("<unfinished ...>") {
-            open.insert(thread, (at, beginning));
+            open.insert(thread, (at, beginning.trim_end()));
         } else if let Some((_, end)) = rest.split_once(" resumed>").filter(|_| rest.starts_with("<... ")) {
             let begun = open.remove(thread);
             calls.extend(begun.and_then(|(began, beginning)| call(&format!("{beginning}{end}"), began, at)));
