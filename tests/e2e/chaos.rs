@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use bannkreis_tests::lab::listeners::COUNTING_PORT;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::chance::{Chance, number};
-use crate::inside::{in_lab, three_quiet_hosts};
+use crate::inside::{in_lab, skip, three_quiet_hosts};
 use crate::operators_load::{Load, has_every};
 
 /// How many faults, when the environment does not say.
@@ -117,12 +116,7 @@ fn libfaketime() -> Option<PathBuf> {
 fn wall_clocks_that_jump_change_nothing_for_anybody() -> Result<()> {
     let name = "chaos::wall_clocks_that_jump_change_nothing_for_anybody";
     let Some(library) = libfaketime() else {
-        // To the program's own output, which the scripts read even where passing tests are silent.
-        let _ = writeln!(
-            std::io::stdout(),
-            "SKIPPED: {name}: libfaketime is not installed (package libfaketime)"
-        );
-        return Ok(());
+        return skip(name, "libfaketime is missing: apt-get install faketime");
     };
     let library = library.display().to_string();
     let hosts = |directory: &std::path::Path| {

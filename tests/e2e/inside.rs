@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bannkreis_tests::failed::{Failed, Result};
 use bannkreis_tests::lab::Lab;
-use bannkreis_tests::lab::disk::Disk;
+use bannkreis_tests::lab::disk::{self, Disk};
 use bannkreis_tests::lab::host::HostPlan;
 use bannkreis_tests::lab::sandbox::{self, CannotEnter, Sandbox};
 use bannkreis_tests::seeds::Tree;
@@ -40,6 +40,9 @@ pub(crate) fn in_lab(
 pub(crate) fn on_disks(test: &str, body: impl FnOnce(&mut Lab, Vec<Disk>) -> Result<()>) -> Result<()> {
     if sandbox::inside().is_some() && sandbox::is_of_own_user() {
         return skip(test, "without root no disk can be mounted");
+    }
+    if let Some(why) = disk::is_missing() {
+        return skip(test, &why);
     }
     in_lab(test, three_quiet_hosts, |lab| {
         let hosts = lab.hosts().iter();

@@ -12,7 +12,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::ioctl::{Setter, ioctl, opcode};
@@ -33,6 +33,13 @@ const EXT4_GOING_FLAGS_NOLOGFLUSH: u32 = 2;
 
 /// What was killed may hold its files a moment longer, and the loop device the one that it is.
 const LET_GO_MAX: Duration = Duration::from_secs(10);
+
+/// Why no disk can be made here, if so.
+#[must_use]
+pub fn is_missing() -> Option<String> {
+    let asked = Command::new("mkfs.ext4").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    asked.err().map(|error| format!("mkfs.ext4 can not be run ({error}): apt-get install e2fsprogs"))
+}
 
 /// A disk. Its file systems go with the mount namespace of the test.
 pub struct Disk {
