@@ -26,7 +26,10 @@ pub(crate) async fn follow(lives: Arc<Lives>) -> String {
     let mut told = false;
     loop {
         looks.tick().await;
-        let Some(why) = failure(&lives) else { continue };
+        let Some(why) = failure(&lives) else {
+            told = false;
+            continue;
+        };
         let place = lives.config().state_dir.clone();
         if !std::mem::replace(&mut told, true) {
             tracing::error!("{}", sentence(&place, &why));
@@ -55,9 +58,9 @@ fn failure(lives: &Lives) -> Option<String> {
 
 fn sentence(state_dir: &Path, why: &str) -> String {
     format!(
-        "the disk of {} can not be written: {why}. This node takes no part any more; it goes on blocking by what it knows, by its own \
-         logs and by its peers' notices. Make room there, or mend the disk; then bannkreisd ends by itself, to be started \
-         anew",
+        "the disk of {} can not be written: {why}. This node takes no part any more; it goes on blocking by what it \
+         knows, by its own logs and by its peers' notices. Make room there, or mend the disk; then bannkreisd ends by \
+         itself, to be started anew",
         state_dir.display()
     )
 }
