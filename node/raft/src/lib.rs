@@ -16,7 +16,7 @@
 //!   it takes along; a node that has lost its log; a node whose cluster goes on without it
 //! - `autopilot`, `voters`: which voters there should be, and making it so
 //! - [`peer`], `standing`, `network`, [`server`]: nodes among themselves
-//! - `log_store`, `log_writer`, `disk`, `sled_disk`: the log, durably
+//! - `log_store`, `log_writer`, `disk`, `sled_disk`, [`dead_disk`]: the log, durably
 //! - `types`, `cluster_time`, `random`, `beside`, [`rhythm`]: what all of these stand on
 
 pub mod options;
@@ -59,6 +59,7 @@ pub mod peer;
 pub mod server;
 mod standing;
 
+pub mod dead_disk;
 mod disk;
 mod log_store;
 mod log_writer;

@@ -19,6 +19,7 @@
 //! fragment  key (index, 0, 1, 2 …) 'F' whole length u32, bytes
 //! ```
 
+use crate::dead_disk;
 use crate::disk::{Disk, DiskReader, Loaded, MetaKey, check_follows};
 use crate::types::invalid;
 use bytes::Bytes;
@@ -27,7 +28,6 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -50,9 +50,6 @@ const FIRST_KEPT: u8 = 0;
 const N_SYNCS: u8 = 100;
 /// Says up to where the database must reach.
 const SYNCED_FILE: &str = "synced";
-/// Databases on disks that are dead, held until the process ends: sled syncs when the last handle is dropped, and panics
-/// if that is refused.
-static GIVEN_UP: Mutex<Vec<sled::Db>> = Mutex::new(Vec::new());
 const PACKED: u8 = b'P';
 const FRAGMENT: u8 = b'F';
 
@@ -246,9 +243,7 @@ impl Disk for SledDisk {
 
 impl Drop for SledDisk {
     fn drop(&mut self) {
-        if self.file.sync_data().is_err() {
-            GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner).push(self.db.clone());
-        }
+        dead_disk::let_go(&self.db, &self.file);
     }
 }
 

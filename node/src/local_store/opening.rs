@@ -7,12 +7,12 @@
 
 use super::key::{self, Key};
 use super::{LocalStoreError, sync_directory};
+use bannkreis_raft::dead_disk;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -43,10 +43,6 @@ const WRITES_NAME: &str = "writes";
 
 /// The same number, as far as it is synced, in this file beside the database.
 const SYNCED_FILE: &str = "synced";
-
-/// Databases on disks that are dead, held until the process ends: sled syncs when the last handle is dropped, and panics
-/// if that is refused.
-static GIVEN_UP: Mutex<Vec<sled::Db>> = Mutex::new(Vec::new());
 
 /// A corrupt database that was put aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,9 +95,7 @@ impl Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        if self.file.sync_data().is_err() {
-            GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner).push(self.db.clone());
-        }
+        dead_disk::let_go(&self.db, &self.file);
     }
 }
 
