@@ -16,7 +16,7 @@ use crate::retention;
 use crate::running::Running;
 use crate::security;
 use crate::spectating;
-use crate::wire::{HEARTBEAT_INTERVAL, Links, Member, PeerTable, Security};
+use crate::wire::{HEARTBEAT_INTERVAL, PeerTable, Security, follow_members};
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::command::{LEVEL, LEVEL_REACHES, Op};
 use bannkreis_core::event::Event;
@@ -32,8 +32,6 @@ use tokio::task::JoinHandle;
 
 /// How often the leader is looked at: a lost or new one decides whether proposals go out.
 const LEADER_INTERVAL: Duration = Duration::from_millis(500);
-/// How often the membership is looked at.
-const MEMBERS_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before something that the cluster did not take is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How often this node looks at its own addresses, and whether it must announce itself anew.
@@ -140,28 +138,6 @@ async fn follow_leader(raft: RaftNode, peers: Arc<PeerTable>, clock: Arc<SystemC
         if is_known != known {
             known = is_known;
             send(&events, Event::Leader { known }).await;
-        }
-    }
-}
-
-/// Keeps a link to each member.
-async fn follow_members(raft: RaftNode, links: Arc<Links>, peers: Arc<PeerTable>) {
-    let mut look = rhythm::every(MEMBERS_INTERVAL);
-    let mut known: Vec<Member> = Vec::new();
-    loop {
-        look.tick().await;
-        let status = raft.status();
-        let members: Vec<Member> = status
-            .voters
-            .iter()
-            .chain(&status.learners)
-            .map(|member| Member { node: member.node, address: member.address.clone() })
-            .collect();
-        if members != known {
-            links.set_members(&members);
-            let all = members.iter().map(|member| member.node).collect();
-            peers.set_members(&all, status.voters.iter().map(|voter| voter.node).collect());
-            known = members;
         }
     }
 }

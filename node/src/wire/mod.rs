@@ -12,6 +12,7 @@ mod heartbeat;
 mod identify;
 mod links;
 mod listen;
+mod membership;
 mod secured;
 mod signing;
 mod tls;
@@ -21,6 +22,7 @@ pub use connect::PlainConnect;
 pub use heartbeat::{HEARTBEAT_INTERVAL, PeerFacts, PeerTable, SelfFacts};
 pub use links::{Links, Member};
 pub use listen::{Listener, PeersService, Security, serve};
+pub use membership::follow_members;
 pub use signing::{ask_for_authority, ask_to_sign, is_voter};
 pub use tls::Tls;
 
