@@ -7,6 +7,7 @@
 use crate::ban_list::{Ban, BanList, Cause, ORIGINS_MAX, Origin, Origins, TOKENS_MAX};
 use crate::change::{Applied, BanKey, Change, OpResult, Outcome, UnbanReason};
 use crate::command::{Command, Op};
+use crate::history::PastBans;
 use crate::ids::{NodeId, Operator, Position};
 use crate::judge::Verdict;
 use crate::node_record::{NODE_ADDRESSES_MAX, NodeRecord};
@@ -166,11 +167,8 @@ impl BanList {
         self.end_if_over(key, changes);
         let end = claim.wanted_until.at().unwrap_or(self.now);
         let n_before = self.bans_before(key, first_failure);
-        let past = self.shard_mut(key.subnet).past.or_default(key.clone());
-        past.count = past.count.max(n_before.saturating_add(1));
-        past.last_since = past.last_since.max(first_failure);
-        past.last_end = past.last_end.max(end);
-        let count = past.count;
+        let served = PastBans { count: n_before.saturating_add(1), last_since: first_failure, last_end: end };
+        let count = self.add_past(key.clone(), served).count;
         let span = (first_failure, end);
         changes.push(Change::Remembered { key: key.clone(), origin: claim.origin, span, count });
     }
@@ -259,10 +257,7 @@ impl BanList {
         let Some(mut ban) = self.take_ban(key) else { return };
         self.set_damped_by(&mut ban, None);
         let last_end = ban.until.min(Until::At(self.now)).at().unwrap_or(self.now);
-        let past = self.shard_mut(key.subnet).past.or_default(key.clone());
-        past.count = past.count.max(ban.count);
-        past.last_since = past.last_since.max(ban.since);
-        past.last_end = past.last_end.max(last_end);
+        self.add_past(key.clone(), PastBans { count: ban.count, last_since: ban.since, last_end });
         changes.push(Change::Unbanned { key: key.clone(), reason, ban: Box::new(ban), end: last_end });
     }
 

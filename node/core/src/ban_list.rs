@@ -426,7 +426,15 @@ impl BanList {
         self.tombstone_floor
     }
 
-    fn shard(&self, subnet: Subnet) -> &Shard {
+    /// Adds to what is known of the ended bans of `key`, and gives back what is known now.
+    pub(crate) fn add_past(&mut self, key: BanKey, more: PastBans) -> PastBans {
+        let known = self.shard(key.subnet).past.get(&key).copied().unwrap_or_default();
+        let past = known.and(more);
+        self.shard_mut(key.subnet).past.insert(key, past);
+        past
+    }
+
+    pub(crate) fn shard(&self, subnet: Subnet) -> &Shard {
         self.shards.get(subnet)
     }
 
@@ -473,6 +481,6 @@ impl BanList {
 }
 
 /// The entries of exactly this subnet.
-fn of_subnet<V>(map: &SortedMap<BanKey, V>, subnet: Subnet) -> impl Iterator<Item = (&BanKey, &V)> {
+fn of_subnet<V: Clone>(map: &SortedMap<BanKey, V>, subnet: Subnet) -> impl Iterator<Item = (&BanKey, &V)> {
     map.behind(move |key| key.subnet < subnet).take_while(move |(key, _)| key.subnet == subnet)
 }

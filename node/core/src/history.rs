@@ -25,6 +25,18 @@ pub struct PastBans {
     pub last_end: Timestamp,
 }
 
+impl PastBans {
+    /// What is known of both: the most bans, the last beginning and the last end.
+    #[must_use]
+    pub fn and(self, other: PastBans) -> PastBans {
+        PastBans {
+            count: self.count.max(other.count),
+            last_since: self.last_since.max(other.last_since),
+            last_end: self.last_end.max(other.last_end),
+        }
+    }
+}
+
 /// Where an entry of the history stands: in the order of time. Equal on all nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HistoryKey {

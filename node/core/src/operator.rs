@@ -144,7 +144,7 @@ impl BanList {
 
     /// Ends a ban that should never have been: it makes no later one longer.
     fn undo(&mut self, key: &BanKey, changes: &mut Vec<Change>) {
-        let before = self.shard_mut(key.subnet).past.get(key).copied();
+        let before = self.shard(key.subnet).past.get(key).copied();
         self.end(key, UnbanReason::ByNode, changes);
         let past = &mut self.shard_mut(key.subnet).past;
         match before {
@@ -336,7 +336,9 @@ impl BanList {
             if is_lifted(self, imported.subnet, &imported.jail, imported.past.last_since) {
                 continue;
             }
-            self.add_past(imported.subnet, &imported.jail, imported.past);
+            // What another list says of bans that are over counts here as well.
+            let key = self.shared_key(imported.subnet, &imported.jail);
+            self.add_past(key, imported.past);
         }
         for imported in bans {
             if is_lifted(self, imported.subnet, &imported.jail, imported.since) {
@@ -345,7 +347,8 @@ impl BanList {
             // It has ended on the way.
             if let Some(last_end) = imported.until.at().filter(|_| imported.until.is_over(self.now)) {
                 let past = PastBans { count: imported.count, last_since: imported.since, last_end };
-                self.add_past(imported.subnet, &imported.jail, past);
+                let key = self.shared_key(imported.subnet, &imported.jail);
+                self.add_past(key, past);
                 continue;
             }
             if self.protection(imported.subnet, self.now).is_some() {
@@ -359,15 +362,6 @@ impl BanList {
             self.hold_by_will(key, &wanted, node, context, changes);
         }
         Outcome::Done { n_affected }
-    }
-
-    /// What another list says of bans that are over counts here as well.
-    fn add_past(&mut self, subnet: Subnet, jail: &JailName, theirs: PastBans) {
-        let key = self.shared_key(subnet, jail);
-        let past = self.shard_mut(key.subnet).past.or_default(key);
-        past.count = past.count.max(theirs.count);
-        past.last_since = past.last_since.max(theirs.last_since);
-        past.last_end = past.last_end.max(theirs.last_end);
     }
 
     /// Frees some of what is over: expired bans, old history, old tombstones, ended allow entries and

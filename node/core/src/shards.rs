@@ -1,9 +1,11 @@
 //! The bans and the history of a ban list in small pieces, so that a copy of the list costs next to nothing, and
 //! changing one of a million bans while somebody reads such a copy costs no more than a few of them.
 //!
-//! Groups of shards are shared between copies, and shards between groups; what is changed is copied first, if
-//! anybody else holds it: a group, which is thirty-two pointers, and one shard, which with a million bans has
-//! eight. Where a subnet belongs is a fixed hash of it. Not for what bans mean: that is `ban_list.rs`.
+//! Groups of shelves are shared between copies, shelves between groups, and shards, which with a million bans have
+//! four each, between shelves. What is changed is copied first, if anybody else holds it: a group, which is eight
+//! pointers, a shelf, which is eight shards' pointers, and the entries of one shard. Each pointer that is copied costs
+//! a touch of what it points to: that is why there are few of them on a way down. Where a subnet belongs is a fixed
+//! hash of it. Not for what bans mean: that is `ban_list.rs`.
 
 use crate::ban_list::Ban;
 use crate::change::BanKey;
@@ -16,8 +18,10 @@ use alloc::vec::Vec;
 
 /// Groups of shards: what a copy of the list copies is a pointer to each.
 pub const SHARD_GROUPS: usize = 4_096;
-/// Shards in a group.
-const SHARDS_PER_GROUP: usize = 32;
+/// Shelves in a group.
+const SHELVES: usize = 8;
+/// Shards on a shelf.
+const SHARDS: usize = 8;
 
 /// Bans and history of the subnets that hash here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +30,8 @@ pub(crate) struct Shard {
     pub(crate) past: SortedMap<BanKey, PastBans>,
 }
 
-type Group = [Arc<Shard>; SHARDS_PER_GROUP];
+type Shelf = [Shard; SHARDS];
+type Group = [Arc<Shelf>; SHELVES];
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -36,44 +41,56 @@ pub(crate) struct Shards {
     empty: Arc<Group>,
 }
 
+/// Where a subnet belongs.
+#[derive(Clone, Copy)]
+struct Place {
+    group: usize,
+    shelf: usize,
+    shard: usize,
+}
+
+impl Place {
+    fn of(subnet: Subnet) -> Place {
+        let mut rest = fixed_hash(subnet, &[], 0);
+        let mut part = |of: usize| {
+            let part = usize::try_from(rest % of as u64).unwrap_or(0);
+            rest /= of as u64;
+            part
+        };
+        Place { group: part(SHARD_GROUPS), shelf: part(SHELVES), shard: part(SHARDS) }
+    }
+}
+
 impl Shards {
     /// Nothing in any of them.
     pub(crate) fn empty() -> Shards {
-        let shard: Arc<Shard> = Arc::default();
-        let empty: Arc<Group> = Arc::new(core::array::from_fn(|_| shard.clone()));
+        let shelf: Arc<Shelf> = Arc::default();
+        let empty: Arc<Group> = Arc::new(core::array::from_fn(|_| shelf.clone()));
         Shards { groups: (0..SHARD_GROUPS).map(|_| empty.clone()).collect(), empty }
-    }
-
-    /// Where `subnet` belongs: the group, and the shard in it.
-    fn place(subnet: Subnet) -> (usize, usize) {
-        let hash = fixed_hash(subnet, &[], 0);
-        let part = |n: u64, of: usize| usize::try_from(n % of as u64).unwrap_or(0);
-        (part(hash, SHARD_GROUPS), part(hash / SHARD_GROUPS as u64, SHARDS_PER_GROUP))
     }
 
     /// The shard of `subnet`.
     pub(crate) fn get(&self, subnet: Subnet) -> &Shard {
-        let (group, shard) = Shards::place(subnet);
-        &self.groups[group][shard]
+        let Place { group, shelf, shard } = Place::of(subnet);
+        &self.groups[group][shelf][shard]
     }
 
     /// The same, to change it.
     pub(crate) fn get_mut(&mut self, subnet: Subnet) -> &mut Shard {
-        let (group, shard) = Shards::place(subnet);
-        Arc::make_mut(&mut Arc::make_mut(&mut self.groups[group])[shard])
+        let Place { group, shelf, shard } = Place::of(subnet);
+        let group = Arc::make_mut(&mut self.groups[group]);
+        &mut Arc::make_mut(&mut group[shelf])[shard]
     }
 
-    /// All shards that something was ever put into.
+    /// All shards of groups that something was ever put into.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Shard> {
-        self.groups
-            .iter()
-            .filter(|group| !Arc::ptr_eq(group, &self.empty))
-            .flat_map(|group| group.iter().map(|shard| &**shard))
+        let used = self.groups.iter().filter(|group| !Arc::ptr_eq(group, &self.empty));
+        used.flat_map(|group| group.iter().flat_map(|shelf| shelf.iter()))
     }
 
     /// The shards of one group.
     pub(crate) fn group(&self, group: usize) -> impl Iterator<Item = &Shard> {
-        self.groups[group].iter().map(|shard| &**shard)
+        self.groups[group].iter().flat_map(|shelf| shelf.iter())
     }
 
     /// Takes history out of one group: what `is_gone`.
@@ -83,9 +100,12 @@ impl Shards {
         if !self.group(group).any(has_some) {
             return;
         }
-        for shard in Arc::make_mut(&mut self.groups[group]) {
-            if has_some(shard) {
-                Arc::make_mut(shard).past.retain(|key, past| !is_gone(key, past));
+        for shelf in Arc::make_mut(&mut self.groups[group]) {
+            if !shelf.iter().any(has_some) {
+                continue;
+            }
+            for shard in Arc::make_mut(shelf).iter_mut().filter(|shard| has_some(shard)) {
+                shard.past.retain(|key, past| !is_gone(key, past));
             }
         }
     }
@@ -111,8 +131,8 @@ mod tests {
     }
 
     fn put(shards: &mut Shards, n: u32) {
-        *shards.get_mut(key(n).subnet).past.or_default(key(n)) =
-            PastBans { count: n, last_since: Timestamp::ZERO, last_end: Timestamp::ZERO };
+        let past = PastBans { count: n, last_since: Timestamp::ZERO, last_end: Timestamp::ZERO };
+        shards.get_mut(key(n).subnet).past.insert(key(n), past);
     }
 
     #[test]
@@ -140,13 +160,13 @@ mod tests {
 
     #[test]
     fn a_million_subnets_are_spread_evenly() {
-        let mut sizes = alloc::vec![0_u32; SHARD_GROUPS * SHARDS_PER_GROUP];
+        let mut sizes = alloc::vec![0_u32; SHARD_GROUPS * SHELVES * SHARDS];
         for n in 0..1_000_000 {
-            let (group, shard) = Shards::place(key(0x0b00_0000 + n).subnet);
-            sizes[group * SHARDS_PER_GROUP + shard] += 1;
+            let Place { group, shelf, shard } = Place::of(key(0x0b00_0000 + n).subnet);
+            sizes[(group * SHELVES + shelf) * SHARDS + shard] += 1;
         }
         let largest = sizes.iter().max().copied();
-        // by chance alone it would be about 25.
-        assert!(largest < Some(40), "{largest:?} of 8 on average");
+        // By chance alone it would be about 17.
+        assert!(largest < Some(30), "{largest:?} of 4 on average");
     }
 }

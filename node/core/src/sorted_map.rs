@@ -1,37 +1,40 @@
-//! A map of few entries: a sorted list. A node of a B-tree has room for eleven entries, mostly unused when there are
-//! fifteen in all; here next to nothing is.
+//! A map of few entries: a sorted list in one piece of memory, of exactly its size, that copies share. A node of a
+//! B-tree has room for eleven entries, mostly unused when there are four in all.
 //!
-//! Not for many entries: putting one in moves all that come after it.
+//! Not for many entries: putting one in, or taking one out, copies all others.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::iter::once;
 
-/// See the module.
+/// See the module. An empty one has no memory.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct SortedMap<K, V>(Vec<(K, V)>);
+pub(crate) struct SortedMap<K, V>(Option<Arc<[(K, V)]>>);
 
-impl<K: Clone, V: Clone> Clone for SortedMap<K, V> {
-    /// With the room that this one has: a copy is made because something is to be put in.
+impl<K, V> Clone for SortedMap<K, V> {
     fn clone(&self) -> SortedMap<K, V> {
-        let mut entries = Vec::with_capacity(self.0.capacity());
-        entries.extend_from_slice(&self.0);
-        SortedMap(entries)
+        SortedMap(self.0.clone())
     }
 }
 
 impl<K, V> Default for SortedMap<K, V> {
     fn default() -> SortedMap<K, V> {
-        SortedMap(Vec::new())
+        SortedMap(None)
     }
 }
 
-impl<K: Ord, V> SortedMap<K, V> {
+impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
+    fn entries(&self) -> &[(K, V)] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
     fn find(&self, key: &K) -> Result<usize, usize> {
-        self.0.binary_search_by(|(known, _)| known.cmp(key))
+        self.entries().binary_search_by(|(known, _)| known.cmp(key))
     }
 
     /// The value of `key`.
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
-        self.find(key).ok().map(|at| &self.0[at].1)
+        self.find(key).ok().map(|at| &self.entries()[at].1)
     }
 
     /// Whether it has `key`.
@@ -42,58 +45,50 @@ impl<K: Ord, V> SortedMap<K, V> {
     /// Puts `value` in and gives back the one whose place it takes.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.find(&key) {
-            Ok(at) => Some(core::mem::replace(&mut self.0[at].1, value)),
+            Ok(at) => self.value_mut(at).map(|known| core::mem::replace(known, value)),
             Err(at) => {
-                self.make_room();
-                self.0.insert(at, (key, value));
+                self.put_in(at, key, value);
                 None
             }
         }
     }
 
-    /// The value of `key`, put in first if it is not there.
-    pub(crate) fn or_default(&mut self, key: K) -> &mut V
-    where
-        V: Default,
-    {
-        let at = match self.find(&key) {
-            Ok(at) => at,
-            Err(at) => {
-                self.make_room();
-                self.0.insert(at, (key, V::default()));
-                at
-            }
-        };
-        &mut self.0[at].1
-    }
-
     /// Takes `key` out.
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         let at = self.find(key).ok()?;
-        Some(self.0.remove(at).1)
+        let (before, behind) = self.entries().split_at(at);
+        let ((_, taken), behind) = behind.split_first()?;
+        let taken = taken.clone();
+        let is_last = before.is_empty() && behind.is_empty();
+        self.0 = (!is_last).then(|| before.iter().chain(behind).cloned().collect());
+        Some(taken)
+    }
+
+    fn value_mut(&mut self, at: usize) -> Option<&mut V> {
+        self.0.as_mut().map(|entries| &mut Arc::make_mut(entries)[at].1)
+    }
+
+    fn put_in(&mut self, at: usize, key: K, value: V) {
+        let (before, behind) = self.entries().split_at(at);
+        let all = before.iter().cloned().chain(once((key, value))).chain(behind.iter().cloned());
+        self.0 = Some(all.collect());
     }
 
     /// All entries but those that come `before`, in order.
     pub(crate) fn behind(&self, before: impl Fn(&K) -> bool) -> impl Iterator<Item = (&K, &V)> {
-        let at = self.0.partition_point(|(key, _)| before(key));
-        self.0[at..].iter().map(|(key, value)| (key, value))
+        let at = self.entries().partition_point(|(key, _)| before(key));
+        self.entries()[at..].iter().map(|(key, value)| (key, value))
     }
 
     /// All entries, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.0.iter().map(|(key, value)| (key, value))
+        self.entries().iter().map(|(key, value)| (key, value))
     }
 
     /// Takes out all that do not `stay`.
-    pub(crate) fn retain(&mut self, mut stays: impl FnMut(&K, &V) -> bool) {
-        self.0.retain(|(key, value)| stays(key, value));
-    }
-
-    /// Room for a few more and not for twice as many.
-    fn make_room(&mut self) {
-        if self.0.len() == self.0.capacity() {
-            self.0.reserve_exact(1 + self.0.len() / 8);
-        }
+    pub(crate) fn retain(&mut self, stays: impl Fn(&K, &V) -> bool) {
+        let left: Vec<_> = self.entries().iter().filter(|(key, value)| stays(key, value)).cloned().collect();
+        self.0 = (!left.is_empty()).then(|| left.into());
     }
 }
 
@@ -112,7 +107,12 @@ mod tests {
                 match what {
                     0 | 1 => prop_assert_eq!(ours.insert(key, value), theirs.insert(key, value)),
                     2 => prop_assert_eq!(ours.remove(&key), theirs.remove(&key)),
-                    _ => prop_assert_eq!(ours.or_default(key), theirs.entry(key).or_default()),
+                    _ => {
+                        let copy = ours.clone();
+                        ours.insert(key, value);
+                        prop_assert_eq!(copy.get(&key), theirs.get(&key), "a copy keeps what it had");
+                        ours = copy;
+                    }
                 }
                 prop_assert_eq!(ours.get(&key), theirs.get(&key));
                 prop_assert_eq!(ours.contains_key(&key), theirs.contains_key(&key));
