@@ -71,9 +71,11 @@ fn measure(lab: &mut Lab, directory: &Path) -> Result<()> {
     for n in 0..nodes.len() {
         alone.push(run_on(&mut nodes[n..=n], 1, 1, &mut first)?);
     }
-    let best = |nodes: &mut [Node], group, first: &mut u32| {
+    let mut n_bans: u64 = alone.iter().map(|outcome| outcome.n_bans).sum();
+    let mut best = |nodes: &mut [Node], group, first: &mut u32| {
         let rounds = (0..N_ROUNDS).map(|_| run_on(nodes, N_PROPOSERS, group, first));
         let rounds = rounds.collect::<Result<Vec<Outcome>>>()?;
+        n_bans += rounds.iter().map(|outcome| outcome.n_bans).sum::<u64>();
         rounds.into_iter().max_by(|a, b| a.per_second.total_cmp(&b.per_second)).ok_or_else(nothing)
     };
     let single = best(&mut nodes, 1, &mut first)?;
@@ -94,7 +96,7 @@ fn measure(lab: &mut Lab, directory: &Path) -> Result<()> {
     for (what, outcome, aim) in [("single", &single, SINGLE_MIN), ("grouped", &grouped, GROUPED_MIN)] {
         say(&format!("{what}: {:.2} of the aim of {aim:.0} bans/s", outcome.per_second / aim));
     }
-    million::measure(lab, nodes, &mut first)
+    million::measure(lab, nodes, n_bans, &mut first)
 }
 
 fn row(what: &str, outcome: &Outcome) {

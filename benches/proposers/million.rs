@@ -1,5 +1,5 @@
 //! A million bans: how long a snapshot of them takes and what it does to a commit beside it, and how long a host that starts
-//! anew with an empty kernel takes until it enforces them.
+//! anew with an empty kernel, while the others go on, takes until it enforces them.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -22,10 +22,9 @@ const RESTART_MAX: Duration = Duration::from_secs(5);
 /// Whoever does not enforce them by then will not.
 const ENFORCED_MAX: Duration = Duration::from_secs(120);
 
-/// Goes on with these nodes until there are a million, measures, and says it.
-pub(crate) fn measure(lab: &mut Lab, mut nodes: Vec<Node>, first: &mut u32) -> Result<()> {
+/// Goes on with these nodes, which have `n_bans`, until there are a million, measures, and says it.
+pub(crate) fn measure(lab: &mut Lab, mut nodes: Vec<Node>, mut n_bans: u64, first: &mut u32) -> Result<()> {
     let held = |lab: &Lab| lab.hosts()[0].cli(&["--output", "json", "status"])?.number_at("/n_blocked");
-    let mut n_bans = 0;
     while n_bans < N_BANS {
         n_bans += run_on(&mut nodes, N_PROPOSERS, GROUP, first)?.n_bans;
     }
@@ -36,23 +35,22 @@ pub(crate) fn measure(lab: &mut Lab, mut nodes: Vec<Node>, first: &mut u32) -> R
         took.push(snapshot);
         waited.push(beside.longest);
     }
+    let others = nodes.split_off(1);
     nodes.into_iter().try_for_each(Node::end)?;
-
     lab.hosts()[0].netns().run(|| {
         let refused = || "cannot empty the kernel's table".to_owned();
         let mut kernel = bannkreis_firewall::open(BackendChoice::Nftables).context(refused)?;
         kernel.replace(Timestamp::ZERO, &Ruleset::default()).context(refused)
     })?;
     let began = Instant::now();
-    for host in lab.hosts_mut() {
-        host.launch()?;
-    }
+    lab.hosts_mut()[0].launch()?;
     lab.hosts_mut()[0].wait_ready()?;
     wait_for("the host enforces everything", ENFORCED_MAX, || {
         let n_blocked = held(lab)?;
         expect(n_blocked >= N_BANS, || format!("{n_blocked} are blocked"))
     })?;
     let restarted = began.elapsed();
+    others.into_iter().try_for_each(Node::end)?;
 
     say(&format!("\na million bans ({n_bans} were committed)"));
     let took = took.into_iter().max().unwrap_or_default();

@@ -4,7 +4,7 @@
 //! promise: the kernel first, then the peers, then the leader, then the disk.
 
 use crate::borders::Clock;
-use crate::firewall_worker::FirewallWorker;
+use crate::firewall_worker::{DELTAS_PER_JOB_MAX, FirewallWorker};
 use crate::local_store::{Batch, LocalStore, LocalStoreError};
 use crate::stored;
 use crate::told;
@@ -252,17 +252,28 @@ impl EventLoop {
     fn carry_out(&mut self, now: Now, effects: Vec<Effect>) {
         let mut batch = Batch::new();
         let mut later = Vec::new();
+        let mut deltas = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Firewall(delta) => self.firewall.apply(delta),
-                Effect::ReplaceFirewall(ruleset) if self.warden.is_caught_up() => {
-                    self.firewall.replace(ruleset);
+                Effect::Firewall(delta) => {
+                    deltas.push(delta);
+                    if deltas.len() >= DELTAS_PER_JOB_MAX {
+                        self.firewall.apply(std::mem::take(&mut deltas));
+                    }
                 }
-                // The kernel may hold what this node does not know of yet.
-                Effect::ReplaceFirewall(ruleset) => self.firewall.restore(ruleset),
+                Effect::ReplaceFirewall(ruleset) => {
+                    self.firewall.apply(std::mem::take(&mut deltas));
+                    if self.warden.is_caught_up() {
+                        self.firewall.replace(ruleset);
+                    } else {
+                        // The kernel may hold what this node does not know of yet.
+                        self.firewall.restore(ruleset);
+                    }
+                }
                 other => later.push(other),
             }
         }
+        self.firewall.apply(deltas);
         for effect in later {
             match effect {
                 // Done above: the kernel comes first.

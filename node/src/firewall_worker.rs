@@ -18,9 +18,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Jobs that may wait. When it is full the warden waits for the kernel: deltas are never dropped.
-const JOBS_MAX: usize = 8_192;
-/// Deltas that go to the backend in one call.
-const DELTAS_PER_CALL_MAX: usize = 10_000;
+const JOBS_MAX: usize = 1_024;
+/// Deltas in one job at most.
+pub const DELTAS_PER_JOB_MAX: usize = 1_000;
+/// With so many deltas no more are waited for before they go to the backend.
+const DELTAS_PER_CALL_MIN: usize = 10_000;
 /// How often a stranger's damage is looked for.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// The first pause after a refused call; it doubles up to [`RETRY_LAST`].
@@ -35,7 +37,7 @@ type Question = Box<dyn FnOnce(&mut dyn Firewall) + Send>;
 
 /// Something for the worker to do.
 enum Job {
-    Apply(FirewallDelta),
+    Apply(Vec<FirewallDelta>),
     Replace(Box<Ruleset>),
     Restore(Box<Ruleset>),
     /// Everything before is in the kernel now: this is what the host enforces.
@@ -101,9 +103,11 @@ impl FirewallWorker {
         self.name
     }
 
-    /// Changes the firewall.
-    pub fn apply(&self, delta: FirewallDelta) {
-        self.send(Job::Apply(delta));
+    /// Changes the firewall. A caller with more than [`DELTAS_PER_JOB_MAX`] comes again, so that the kernel can begin.
+    pub fn apply(&self, deltas: Vec<FirewallDelta>) {
+        if !deltas.is_empty() {
+            self.send(Job::Apply(deltas));
+        }
     }
 
     /// Puts `ruleset` in the place of everything.
@@ -219,11 +223,10 @@ impl Worker {
                 },
             };
             match job {
-                Job::Apply(first) => {
-                    let mut deltas = vec![first];
-                    while deltas.len() < DELTAS_PER_CALL_MAX {
+                Job::Apply(mut deltas) => {
+                    while deltas.len() < DELTAS_PER_CALL_MIN {
                         match queue.try_recv() {
-                            Ok(Job::Apply(delta)) => deltas.push(delta),
+                            Ok(Job::Apply(more)) => deltas.extend(more),
                             Ok(other) => {
                                 held_back = Some(other);
                                 break;
@@ -282,6 +285,9 @@ impl Worker {
         let now = self.clock.now().cluster;
         for delta in deltas {
             let FirewallDelta::Block { subnet, element } = delta else { continue };
+            if !self.firewall.inherits(*subnet) {
+                continue;
+            }
             let Some(held) = self.firewall.lookup(*subnet)? else { continue };
             let until = Until::At(now.plus_ms(held.remaining_ms));
             // A chain that an earlier process made and this one can not read may close anything.

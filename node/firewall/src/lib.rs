@@ -97,6 +97,10 @@ pub trait Firewall: Send {
     /// Any [`FirewallError`] but [`FirewallError::Lost`]: in a lost table nothing is held.
     fn lookup(&mut self, subnet: Subnet) -> Result<Option<Held>, FirewallError>;
 
+    /// Whether an earlier process may have left something for exactly this subnet: `false` when nothing of its prefix length
+    /// was there when this value was opened, and after [`Firewall::replace`]. Does not ask the kernel.
+    fn inherits(&self, subnet: Subnet) -> bool;
+
     /// What each chain has dropped since this value was opened, or longer when a chain was adopted.
     /// Never goes down while this value lives, except for chains that are in use no more.
     ///

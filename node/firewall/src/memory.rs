@@ -188,6 +188,11 @@ impl Firewall for MemoryFirewall {
         }))
     }
 
+    fn inherits(&self, _: Subnet) -> bool {
+        // It begins empty.
+        false
+    }
+
     fn counters(&mut self) -> Result<Vec<ChainCounter>, FirewallError> {
         // It sees no bytes.
         let counter =

@@ -118,13 +118,16 @@ impl Warden {
         }
     }
 
-    fn held_subnets(&self) -> BTreeSet<Subnet> {
-        let mut subnets: BTreeSet<Subnet> = self.ruleset.elements.keys().copied().collect();
-        subnets.extend(self.view.bans().map(|(key, _)| key.subnet));
+    /// In order, each once.
+    fn held_subnets(&self) -> Vec<Subnet> {
+        let mut subnets: Vec<Subnet> = self.view.bans().map(|(key, _)| key.subnet).collect();
+        subnets.extend(self.ruleset.elements.keys());
         subnets.extend(self.outbox.entries().map(|entry| entry.key.subnet));
         subnets.extend(self.notices.subnets());
         subnets.extend(self.overrides.iter().map(|(subnet, _)| subnet));
         subnets.extend(self.brought_along_subnets());
+        subnets.sort_unstable();
+        subnets.dedup();
         subnets
     }
 

@@ -38,3 +38,12 @@ proptest! {
         prop_assert_eq!(map.holding(asked).count(), plain.keys().filter(|subnet| subnet.contains(asked)).count());
     }
 }
+
+proptest! {
+    #[test]
+    fn subnets_stand_in_the_order_of_their_addresses(a in subnet(), b in subnet()) {
+        let by = |subnet: Subnet| (!subnet.is_v4(), subnet.address(), subnet.prefix_len());
+        prop_assert_eq!(a.cmp(&b), by(a).cmp(&by(b)));
+        prop_assert_eq!(a == b, a.cmp(&b).is_eq());
+    }
+}

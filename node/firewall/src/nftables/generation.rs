@@ -20,6 +20,8 @@ pub(crate) struct Generation {
     pub(crate) live: bool,
     /// The prefix lengths that have a map of blocked subnets.
     pub(crate) blocked: BTreeSet<Length>,
+    /// Those of them that an earlier process has left.
+    pub(crate) adopted: BTreeSet<Length>,
     /// The prefix lengths that have a set of protected subnets.
     pub(crate) protected: BTreeSet<Length>,
     classes: BTreeMap<Chain, u32>,
@@ -33,6 +35,7 @@ impl Generation {
             number,
             live: false,
             blocked: BTreeSet::new(),
+            adopted: BTreeSet::new(),
             protected: BTreeSet::new(),
             classes: BTreeMap::new(),
             chains: BTreeMap::new(),
@@ -48,6 +51,7 @@ impl Generation {
             generation.blocked.extend(number.length_in(name, "blocked_"));
             generation.protected.extend(number.length_in(name, "protected_"));
         }
+        generation.adopted.clone_from(&generation.blocked);
         for (name, description) in &inventory.chains {
             if let Some(description) = description
                 && GenerationNumber::of_name(name) == Some(number)

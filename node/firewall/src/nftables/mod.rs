@@ -209,6 +209,10 @@ impl Firewall for Nftables {
         Ok(answers.first().and_then(|answer| held(&self.generation, answer)))
     }
 
+    fn inherits(&self, subnet: Subnet) -> bool {
+        self.generation.adopted.contains(&Length::of(subnet))
+    }
+
     fn counters(&mut self) -> Result<Vec<ChainCounter>, FirewallError> {
         let inventory =
             Inventory::take(&mut self.socket).map_err(|refusal| sort(&mut self.socket, refusal))?;

@@ -33,8 +33,11 @@ fn is_adopted_with_its_elements(open: fn() -> Box<dyn Firewall>) {
     let now = probe.now();
     probe.firewall.apply(now, &deltas).unwrap();
     assert!(!probe.udp_passes(ip("198.51.100.1"), 53));
+    let (known, another) = ("198.51.100.1".parse().unwrap(), "198.51.100.0/24".parse().unwrap());
+    assert!(!probe.firewall.inherits(known), "nothing was there");
     for _ in 0..2 {
         restart(&mut probe, open);
+        assert!(probe.firewall.inherits(known) && !probe.firewall.inherits(another));
         assert!(probe.firewall.intact().unwrap());
         assert!(!probe.udp_passes(ip("198.51.100.1"), 53) && probe.udp_passes(ip("198.51.100.1"), 54));
         assert!(!probe.udp_passes(ip("2001:db8:1::9"), 53));
@@ -55,7 +58,7 @@ fn is_adopted_with_its_elements(open: fn() -> Box<dyn Firewall>) {
     assert!(probe.udp_passes(ip("2001:db8:1::9"), 54) && !probe.udp_passes(ip("2001:db8:1::9"), 53));
     assert!(probe.firewall.intact().unwrap());
     probe.firewall.replace(now, &Ruleset::default()).unwrap();
-    assert!(probe.udp_passes(ip("198.51.100.1"), 53));
+    assert!(probe.udp_passes(ip("198.51.100.1"), 53) && !probe.firewall.inherits(known));
 }
 
 #[test]
