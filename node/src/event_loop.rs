@@ -270,6 +270,10 @@ impl EventLoop {
                         self.firewall.restore(ruleset);
                     }
                 }
+                Effect::SettleFirewall { ruleset, is_exact } => {
+                    self.firewall.apply(std::mem::take(&mut deltas));
+                    self.firewall.settle(ruleset, is_exact);
+                }
                 other => later.push(other),
             }
         }
@@ -277,7 +281,7 @@ impl EventLoop {
         for effect in later {
             match effect {
                 // Done above: the kernel comes first.
-                Effect::Firewall(_) | Effect::ReplaceFirewall(_) => {}
+                Effect::Firewall(_) | Effect::ReplaceFirewall(_) | Effect::SettleFirewall { .. } => {}
                 Effect::Notify(notices) => self.outlets.notify(notices),
                 Effect::Report { to, reports } => self.outlets.report(to, reports),
                 Effect::Propose(proposals) => self.outlets.propose(proposals),

@@ -40,6 +40,8 @@ enum Job {
     Apply(Vec<FirewallDelta>),
     Replace(Box<Ruleset>),
     Restore(Box<Ruleset>),
+    /// The whole ruleset, and whether what was sent so far amounts to it.
+    Settle(Box<Ruleset>, bool),
     /// Everything before is in the kernel now: this is what the host enforces.
     Enforced(Position),
     Ask(Question),
@@ -113,6 +115,12 @@ impl FirewallWorker {
     /// Puts `ruleset` in the place of everything.
     pub fn replace(&self, ruleset: Ruleset) {
         self.send(Job::Replace(Box::new(ruleset)));
+    }
+
+    /// Makes sure that the kernel holds `ruleset` and nothing else. `is_exact`: what was sent so far amounts to it, and
+    /// nothing is to be done unless an earlier process has left something.
+    pub fn settle(&self, ruleset: Ruleset, is_exact: bool) {
+        self.send(Job::Settle(Box::new(ruleset), is_exact));
     }
 
     /// Makes sure that the kernel holds at least `ruleset`, and keeps what else it holds.
@@ -238,6 +246,7 @@ impl Worker {
                 }
                 Job::Replace(ruleset) => self.replace(&ruleset),
                 Job::Restore(ruleset) => self.restore(&ruleset),
+                Job::Settle(ruleset, is_exact) => self.settle(&ruleset, is_exact),
                 Job::Enforced(position) if !self.damaged => {
                     self.enforced.send_replace(position);
                 }
@@ -314,6 +323,15 @@ impl Worker {
                 self.whole_again(ruleset);
             }
             Err(error) => self.damage(&error),
+        }
+    }
+
+    fn settle(&mut self, ruleset: &Ruleset, is_exact: bool) {
+        if is_exact && self.additive && !self.damaged && !self.firewall.inherits_any() {
+            self.additive = false;
+            self.whole_again(ruleset);
+        } else {
+            self.replace(ruleset);
         }
     }
 

@@ -332,8 +332,9 @@ impl World {
                 format!("node {node}'s timer is due at {due:?} again at {}", now.cluster),
             );
         }
-        let touches_firewall =
-            effects.iter().any(|effect| matches!(effect, Effect::Firewall(_) | Effect::ReplaceFirewall(_)));
+        let touches_firewall = effects.iter().any(|effect| {
+            matches!(effect, Effect::Firewall(_) | Effect::ReplaceFirewall(_) | Effect::SettleFirewall { .. })
+        });
         self.carry_out(node, effects);
         self.plan_timer(node);
         if touches_firewall {
@@ -354,6 +355,11 @@ impl World {
                     let wish = self.nodes[node].kernel.replace(now_ms, now.cluster, &ruleset);
                     self.grant(node, wish);
                 }
+                Effect::SettleFirewall { ruleset, is_exact } => {
+                    self.apply_deltas(node, &std::mem::take(&mut deltas));
+                    let wish = self.nodes[node].kernel.settle(now_ms, now.cluster, &ruleset, is_exact);
+                    self.grant(node, wish);
+                }
                 other => later.push(other),
             }
         }
@@ -361,7 +367,7 @@ impl World {
         let mut batch = Vec::new();
         for effect in later {
             match effect {
-                Effect::Firewall(_) | Effect::ReplaceFirewall(_) => {}
+                Effect::Firewall(_) | Effect::ReplaceFirewall(_) | Effect::SettleFirewall { .. } => {}
                 Effect::Notify(notices) => self.tell(node, None, &Datagram::Notices(notices)),
                 Effect::Report { to, reports } => {
                     let only = to.and_then(|to| self.nodes.iter().position(|host| host.id == to));

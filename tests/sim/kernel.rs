@@ -38,6 +38,8 @@ pub(crate) struct Kernel {
     pub(crate) damaged: bool,
     /// Something is missing from the tables that the worker knows, or will soon know, to be missing.
     pub(crate) dirty: bool,
+    /// The worker has begun with something in the tables.
+    inherits: bool,
     retry_ms: u64,
     /// Deltas of a call that was refused as busy, and those that came after it.
     waiting: Vec<FirewallDelta>,
@@ -50,6 +52,7 @@ impl Kernel {
             firewall: MemoryFirewall::new(),
             damaged: false,
             dirty: false,
+            inherits: false,
             retry_ms: RETRY_FIRST_MS,
             waiting: Vec::new(),
         }
@@ -58,6 +61,7 @@ impl Kernel {
     /// The worker's process ended: what it knew is gone, the tables stay.
     pub(crate) fn worker_died(&mut self) {
         self.damaged = false;
+        self.inherits = self.firewall.ruleset() != Ruleset::default();
         self.retry_ms = RETRY_FIRST_MS;
         self.waiting.clear();
     }
@@ -131,12 +135,27 @@ impl Kernel {
             Ok(()) => {
                 let was_damaged = std::mem::take(&mut self.damaged);
                 self.dirty = false;
+                self.inherits = false;
                 self.retry_ms = RETRY_FIRST_MS;
                 self.waiting.clear();
                 if was_damaged { Wish::Repaired } else { Wish::Nothing }
             }
             Err(_) => self.damage(),
         }
+    }
+
+    /// The worker is told what the tables should hold and nothing else. `is_exact`: what was sent so far amounts to that.
+    pub(crate) fn settle(
+        &mut self,
+        now_ms: u64,
+        cluster: Timestamp,
+        ruleset: &Ruleset,
+        is_exact: bool,
+    ) -> Wish {
+        if is_exact && !self.damaged && !self.inherits {
+            return Wish::Nothing;
+        }
+        self.replace(now_ms, cluster, ruleset)
     }
 
     /// The worker looks whether a stranger was there.

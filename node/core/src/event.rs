@@ -178,6 +178,13 @@ pub enum Effect {
     Firewall(FirewallDelta),
     /// Put this in the place of all that the firewall holds, without a gap.
     ReplaceFirewall(Ruleset),
+    /// This node has caught up: from now on the firewall holds this and nothing else.
+    SettleFirewall {
+        /// All that it should hold.
+        ruleset: Ruleset,
+        /// What was sent since the warden was made amounts to it: only what was there before can be too much.
+        is_exact: bool,
+    },
     /// Send these to the leader.
     Propose(Vec<Proposal>),
     /// Tell every peer.

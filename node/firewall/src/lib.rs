@@ -101,6 +101,9 @@ pub trait Firewall: Send {
     /// was there when this value was opened, and after [`Firewall::replace`]. Does not ask the kernel.
     fn inherits(&self, subnet: Subnet) -> bool;
 
+    /// Whether an earlier process may have left anything at all, protection included.
+    fn inherits_any(&self) -> bool;
+
     /// What each chain has dropped since this value was opened, or longer when a chain was adopted.
     /// Never goes down while this value lives, except for chains that are in use no more.
     ///

@@ -193,6 +193,10 @@ impl Firewall for MemoryFirewall {
         false
     }
 
+    fn inherits_any(&self) -> bool {
+        false
+    }
+
     fn counters(&mut self) -> Result<Vec<ChainCounter>, FirewallError> {
         // It sees no bytes.
         let counter =

@@ -44,13 +44,15 @@ impl Warden {
         self.render_all(now.cluster, effects);
     }
 
-    /// The cluster holds it now, or has refused it.
-    pub(super) fn forget_brought_along(&mut self, now: Timestamp) {
-        if self.brought_along.take().is_some() {
+    /// The cluster holds it now, or has refused it. Says whether there was any; then the whole ruleset has to be put in
+    /// place.
+    pub(super) fn forget_brought_along(&mut self, now: Timestamp) -> bool {
+        let had_some = self.brought_along.take().is_some();
+        if had_some {
             self.local_protected.retain(|_, why| *why != LocalProtection::BroughtAlong);
-            // The whole ruleset is put in place after this.
             self.refresh_protection(now, &mut Vec::new());
         }
+        had_some
     }
 
     /// Has its allow entries protect here. What protects already keeps its own reason.

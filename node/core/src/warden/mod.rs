@@ -108,6 +108,8 @@ pub struct Warden {
     chains: BTreeSet<Chain>,
     leader_known: bool,
     caught_up: bool,
+    /// Until then releases were kept from the firewall.
+    has_withheld: bool,
     /// The last step's time, when it was an estimate: see [`Now::estimated`].
     estimate: Option<Now>,
     /// Overrides that are over by an estimate, and kept until it is known better.
@@ -154,6 +156,7 @@ impl Warden {
             chains: BTreeSet::new(),
             leader_known: false,
             caught_up: false,
+            has_withheld: false,
             estimate: None,
             ended_overrides: BTreeSet::new(),
             tidied_at: Timestamp::ZERO,
@@ -198,9 +201,11 @@ impl Warden {
             Event::CaughtUp => {
                 if !self.caught_up {
                     self.caught_up = true;
-                    self.forget_brought_along(now.cluster);
-                    self.render_all(now.cluster, &mut Vec::new());
-                    effects.push(Effect::ReplaceFirewall(self.ruleset.clone()));
+                    let is_exact = !self.forget_brought_along(now.cluster) && !self.has_withheld;
+                    if !is_exact {
+                        self.render_all(now.cluster, &mut Vec::new());
+                    }
+                    effects.push(Effect::SettleFirewall { ruleset: self.ruleset.clone(), is_exact });
                     self.count_held_bans(now, effects);
                 }
             }

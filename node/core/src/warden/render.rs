@@ -60,7 +60,9 @@ impl Warden {
             && !self.is_protected_here(now, subnet)
             && !self.is_override_released(now, subnet);
         self.ruleset.apply(&delta);
-        if !is_withheld {
+        if is_withheld {
+            self.has_withheld = true;
+        } else {
             effects.push(Effect::Firewall(delta));
         }
     }

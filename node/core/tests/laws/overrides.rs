@@ -57,6 +57,10 @@ impl Host {
             match effect {
                 Effect::Firewall(delta) => self.firewall.apply(&delta),
                 Effect::ReplaceFirewall(ruleset) => self.firewall = ruleset,
+                Effect::SettleFirewall { ruleset, is_exact } => {
+                    assert!(!is_exact || self.firewall == ruleset);
+                    self.firewall = ruleset;
+                }
                 _ => {}
             }
         }

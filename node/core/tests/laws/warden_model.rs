@@ -243,6 +243,10 @@ fn run(inputs: Vec<(u64, Input)>) -> Result<(), TestCaseError> {
             match effect {
                 Effect::Firewall(delta) => firewall.apply(&delta),
                 Effect::ReplaceFirewall(ruleset) => firewall = ruleset,
+                Effect::SettleFirewall { ruleset, is_exact } => {
+                    prop_assert!(!is_exact || firewall == ruleset, "something is missing or too much");
+                    firewall = ruleset;
+                }
                 Effect::Propose(proposals) => prop_assert!(!proposals.is_empty()),
                 _ => {}
             }

@@ -22,6 +22,8 @@ pub(crate) struct Generation {
     pub(crate) blocked: BTreeSet<Length>,
     /// Those of them that an earlier process has left.
     pub(crate) adopted: BTreeSet<Length>,
+    /// It has left sets of protected subnets as well.
+    pub(crate) adopted_protection: bool,
     /// The prefix lengths that have a set of protected subnets.
     pub(crate) protected: BTreeSet<Length>,
     classes: BTreeMap<Chain, u32>,
@@ -36,6 +38,7 @@ impl Generation {
             live: false,
             blocked: BTreeSet::new(),
             adopted: BTreeSet::new(),
+            adopted_protection: false,
             protected: BTreeSet::new(),
             classes: BTreeMap::new(),
             chains: BTreeMap::new(),
@@ -52,6 +55,7 @@ impl Generation {
             generation.protected.extend(number.length_in(name, "protected_"));
         }
         generation.adopted.clone_from(&generation.blocked);
+        generation.adopted_protection = !generation.protected.is_empty();
         for (name, description) in &inventory.chains {
             if let Some(description) = description
                 && GenerationNumber::of_name(name) == Some(number)

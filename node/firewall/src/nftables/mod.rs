@@ -213,6 +213,10 @@ impl Firewall for Nftables {
         self.generation.adopted.contains(&Length::of(subnet))
     }
 
+    fn inherits_any(&self) -> bool {
+        !self.generation.adopted.is_empty() || self.generation.adopted_protection
+    }
+
     fn counters(&mut self) -> Result<Vec<ChainCounter>, FirewallError> {
         let inventory =
             Inventory::take(&mut self.socket).map_err(|refusal| sort(&mut self.socket, refusal))?;
