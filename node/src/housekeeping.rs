@@ -9,7 +9,7 @@ use crate::disk_room;
 use crate::event_loop::LoopHandle;
 use crate::host::HostFacts;
 use crate::joining;
-use crate::local_store::LocalStore;
+use crate::local_store::{LocalStore, LocalStoreError};
 use crate::memory;
 use crate::recidive;
 use crate::retention;
@@ -271,6 +271,7 @@ async fn count(events: LoopHandle, counts: Arc<OwnCounts>) {
 async fn forget_old(store: Arc<LocalStore>, raft: RaftNode, clock: Arc<SystemClock>, n_kept: Arc<AtomicU64>) {
     let mut look = rhythm::every(RETENTION_INTERVAL);
     let (mut last, mut retention_ms) = (clock.known(), raft.view().settings().history_retention_ms);
+    let mut n_until_look = retention::PASS_RECORDS;
     loop {
         look.tick().await;
         let asked = store.clone();
@@ -282,21 +283,22 @@ async fn forget_old(store: Arc<LocalStore>, raft: RaftNode, clock: Arc<SystemClo
         let (view, now) = (raft.view(), clock.known());
         let is_time = now.ms_since(last) >= retention::PASS_INTERVAL_MS;
         let is_changed = view.settings().history_retention_ms != retention_ms;
-        if !is_time && !is_changed && n_kept.load(Ordering::Relaxed) < retention::PASS_RECORDS {
+        if !is_time && !is_changed && n_kept.load(Ordering::Relaxed) < n_until_look {
             continue;
         }
         (last, retention_ms) = (now, view.settings().history_retention_ms);
         n_kept.store(0, Ordering::Relaxed);
         let store = store.clone();
-        let done =
+        let looking =
             tokio::task::spawn_blocking(move || retention::forget(&store, &view, now, &retention::BOUNDS));
-        match done.await {
-            Ok(Ok(forgotten)) if forgotten.n_of_live_bans > 0 => tracing::warn!(
+        let looked = looking.await.unwrap_or_else(|error| Err(LocalStoreError::Read(error.to_string())));
+        n_until_look = looked.as_ref().map_or(0, |found| found.n_room).max(retention::PASS_RECORDS);
+        match looked {
+            Ok(forgotten) if forgotten.n_of_live_bans > 0 => tracing::warn!(
                 "the evidence of {} live bans is gone, because there was no room for it; `why` does not show it any more",
                 forgotten.n_of_live_bans
             ),
-            Ok(Ok(forgotten)) => tracing::debug!("of the history: {forgotten:?}"),
-            Ok(Err(error)) => tracing::error!("what is too old in the history stays: {error}"),
+            Ok(forgotten) => tracing::debug!("of the history: {forgotten:?}"),
             Err(error) => tracing::error!("what is too old in the history stays: {error}"),
         }
     }

@@ -17,6 +17,7 @@ use bannkreis_core::judge::Verdict;
 use bannkreis_core::time::Timestamp;
 use bannkreis_proto::convert::{decode_ops, encode_ops};
 use bannkreis_raft::{AppliedBatch, AppliedEntry, Keeping, Observer};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -108,7 +109,7 @@ pub(crate) fn keep_evidence(entry: &AppliedEntry, cold: &mut Batch) -> usize {
             (Op::OperatorBan { .. } | Op::Import { .. }, OpResult::Operator { .. }) => true,
             _ => false,
         };
-        let bytes = if is_worth_it { encode_ops(&[evidence_in(op)]) } else { continue };
+        let bytes = if is_worth_it { encode_ops(std::slice::from_ref(&*evidence_in(op))) } else { continue };
         if bytes.len() > COLD_RECORD_BYTES_MAX {
             continue;
         }
@@ -122,12 +123,12 @@ pub(crate) fn keep_evidence(entry: &AppliedEntry, cold: &mut Batch) -> usize {
 }
 
 /// What of an operation led to bans.
-pub(crate) fn evidence_in(op: &Op) -> Op {
+pub(crate) fn evidence_in(op: &Op) -> Cow<'_, Op> {
     match op {
         Op::Import { operator, bans, .. } => {
             let (operator, bans) = (operator.clone(), bans.clone());
-            Op::Import { operator, bans, allow: Vec::new(), history: Vec::new() }
+            Cow::Owned(Op::Import { operator, bans, allow: Vec::new(), history: Vec::new() })
         }
-        other => other.clone(),
+        other => Cow::Borrowed(other),
     }
 }

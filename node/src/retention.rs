@@ -25,8 +25,10 @@ use bannkreis_proto::convert::encode_ops;
 
 /// So much time passes from one look at what is too old to the next; so what is too old goes within an hour.
 pub const PASS_INTERVAL_MS: u64 = 30 * MINUTE_MS;
-/// After so many new records there is a look in any case, so that the bounds hold.
+/// After so many new records there is a look, so that the bounds hold, unless the last one has found more room.
 pub const PASS_RECORDS: u64 = 50_000;
+/// What a record is taken to need of the room for bytes when there are none yet, in bytes.
+const RECORD_BYTES: usize = 512;
 /// So many records are read at once, and those of them that go are written together.
 const AT_ONCE: usize = 1_000;
 /// What the keys of an entry of the history take, in bytes.
@@ -65,6 +67,8 @@ pub struct Forgotten {
     pub n_evidence: usize,
     /// Of these, evidence of live bans, for which there was no room.
     pub n_of_live_bans: usize,
+    /// So many new records, twice as large as those that were found, keep within the bounds.
+    pub n_room: u64,
 }
 
 /// Forgets what is too old at `now`, and what is too much.
@@ -80,9 +84,18 @@ pub fn forget(
     // What waits is copied by every look at the store, while nobody else can hand anything over.
     store.flush()?;
     let oldest = now.minus_ms(view.settings().history_retention_ms);
-    let mut forgotten =
-        Forgotten { n_history: forget_history(store, oldest, bounds)?, ..Forgotten::default() };
-    let mut too_much = too_much_evidence(store, bounds)?;
+    let history = history_kept(store)?;
+    let evidence = evidence_kept(store)?;
+    let (history_max, evidence_max) = (
+        Kept { n_records: bounds.history_records_max, n_bytes: bounds.history_bytes_max },
+        Kept { n_records: bounds.evidence_records_max, n_bytes: bounds.evidence_bytes_max },
+    );
+    let mut forgotten = Forgotten {
+        n_history: forget_history(store, oldest, history.beyond(&history_max))?,
+        n_room: history.room(&history_max).min(evidence.room(&evidence_max)),
+        ..Forgotten::default()
+    };
+    let mut too_much = evidence.beyond(&evidence_max);
     forget_evidence(store, view, oldest, &mut too_much, false, &mut forgotten)?;
     if too_much.is_any() {
         forget_evidence(store, view, oldest, &mut too_much, true, &mut forgotten)?;
@@ -174,13 +187,28 @@ fn without(op: Op, goes: impl Fn(Subnet) -> bool) -> Option<Op> {
     }
 }
 
-/// How much is beyond a bound.
-struct TooMuch {
+/// Records and what they take, keys and values: how many there are, may be, or are too many.
+struct Kept {
     n_records: usize,
     n_bytes: usize,
 }
 
-impl TooMuch {
+impl Kept {
+    /// What is beyond the bound.
+    fn beyond(&self, max: &Kept) -> Kept {
+        Kept {
+            n_records: self.n_records.saturating_sub(max.n_records),
+            n_bytes: self.n_bytes.saturating_sub(max.n_bytes),
+        }
+    }
+
+    /// How many more there may be, if they are twice as large.
+    fn room(&self, max: &Kept) -> u64 {
+        let left = max.beyond(self);
+        let each = self.n_bytes.checked_div(self.n_records).map_or(RECORD_BYTES, |mean| 2 * mean.max(1));
+        left.n_records.min(left.n_bytes / each) as u64
+    }
+
     fn is_any(&self) -> bool {
         self.n_records > 0 || self.n_bytes > 0
     }
@@ -191,17 +219,21 @@ impl TooMuch {
     }
 }
 
-fn forget_history(store: &LocalStore, oldest: Timestamp, bounds: &Bounds) -> Result<usize, LocalStoreError> {
-    let (mut n_records, mut n_bytes) = (0usize, 0usize);
+fn history_kept(store: &LocalStore) -> Result<Kept, LocalStoreError> {
+    let mut kept = Kept { n_records: 0, n_bytes: 0 };
     each_of_history(store, |_, value| {
-        n_records += 1;
-        n_bytes += value.len() + HISTORY_KEYS_BYTES;
+        kept.n_records += 1;
+        kept.n_bytes += value.len() + HISTORY_KEYS_BYTES;
         Keep::Stays
     })?;
-    let mut too_much = TooMuch {
-        n_records: n_records.saturating_sub(bounds.history_records_max),
-        n_bytes: n_bytes.saturating_sub(bounds.history_bytes_max),
-    };
+    Ok(kept)
+}
+
+fn forget_history(
+    store: &LocalStore,
+    oldest: Timestamp,
+    mut too_much: Kept,
+) -> Result<usize, LocalStoreError> {
     each_of_history(store, |key, value| {
         if key.at >= oldest && !too_much.is_any() {
             return Keep::AllStay;
@@ -261,20 +293,17 @@ fn write(store: &LocalStore, batch: Batch) -> Result<(), LocalStoreError> {
     store.flush()
 }
 
-fn too_much_evidence(store: &LocalStore, bounds: &Bounds) -> Result<TooMuch, LocalStoreError> {
-    let (mut n_records, mut n_bytes) = (0usize, 0usize);
+fn evidence_kept(store: &LocalStore) -> Result<Kept, LocalStoreError> {
+    let mut kept = Kept { n_records: 0, n_bytes: 0 };
     let mut from = first_of(0);
     loop {
         let some = store.cold_from(from, AT_ONCE)?;
         let Some((last, _)) = some.last() else { break };
         from = next_after(*last);
-        n_records += some.len();
-        n_bytes += some.iter().map(|(_, value)| value.len() + EVIDENCE_KEY_BYTES).sum::<usize>();
+        kept.n_records += some.len();
+        kept.n_bytes += some.iter().map(|(_, value)| value.len() + EVIDENCE_KEY_BYTES).sum::<usize>();
     }
-    Ok(TooMuch {
-        n_records: n_records.saturating_sub(bounds.evidence_records_max),
-        n_bytes: n_bytes.saturating_sub(bounds.evidence_bytes_max),
-    })
+    Ok(kept)
 }
 
 /// Goes through the evidence in the order of the log. Within a generation that is the order of time, so the first that is
@@ -283,7 +312,7 @@ fn forget_evidence(
     store: &LocalStore,
     view: &BanList,
     oldest: Timestamp,
-    too_much: &mut TooMuch,
+    too_much: &mut Kept,
     also_of_live_bans: bool,
     forgotten: &mut Forgotten,
 ) -> Result<(), LocalStoreError> {

@@ -118,7 +118,8 @@ fn what_is_older_than_the_retention_goes_and_evidence_of_what_is_told_or_holds_s
     node.sweep(START.plus_ms(DAY_MS));
     let now = START.plus_ms(25 * DAY_MS);
     node.sweep(now);
-    assert_eq!(node.forget(now, &PLENTY), Forgotten::default(), "all of it is younger than 30 days");
+    let forgotten = node.forget(now, &PLENTY);
+    assert_eq!((forgotten.n_history, forgotten.n_evidence), (0, 0), "all of it is younger than 30 days");
     assert_eq!(node.told(), ["192.0.2.1", "192.0.2.2"]);
 
     // The first ban ended 30 days ago. The second began then, but ended later.
@@ -148,8 +149,12 @@ fn what_is_too_much_goes_the_oldest_first_and_of_live_bans_last() {
         node.sweep(at.plus_ms(120_000));
     }
     let now = START.plus_ms(DAY_MS);
+    let (plenty, twelve) = (node.forget(now, &PLENTY), Bounds { evidence_records_max: 12, ..PLENTY });
+    assert!(plenty.n_room > 1_000, "{plenty:?}");
+    assert_eq!(node.forget(now, &twelve).n_room, 1, "there are eleven lines");
     let three = Bounds { history_records_max: 3, evidence_records_max: 4, ..PLENTY };
     let forgotten = node.forget(now, &three);
+    assert_eq!(forgotten.n_room, 0);
     assert_eq!((forgotten.n_history, forgotten.n_evidence, forgotten.n_of_live_bans), (7, 7, 0));
     assert_eq!(node.told(), ["192.0.2.8", "192.0.2.9", "192.0.2.10"]);
     assert_eq!(node.evidence(), ["192.0.2.100", "192.0.2.8", "192.0.2.9", "192.0.2.10"]);
