@@ -67,7 +67,7 @@ impl Kernel {
     }
 
     /// The worker applies `deltas`; `cluster` is what its node takes for cluster time. `additive`: the
-    /// node has not caught up since its start, so what is held is extended and never cut short.
+    /// node has not caught up since its start, so what an earlier process has left is extended and never cut short.
     pub(crate) fn apply(
         &mut self,
         now_ms: u64,
@@ -92,7 +92,7 @@ impl Kernel {
     pub(crate) fn try_waiting(&mut self, now_ms: u64, additive: bool) -> Wish {
         self.firewall.set_now(Timestamp(now_ms));
         let mut deltas = self.waiting.clone();
-        if additive {
+        if additive && self.inherits {
             self.extend(now_ms, &mut deltas);
         }
         match self.firewall.apply(Timestamp(now_ms), &deltas) {
