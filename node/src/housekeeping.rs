@@ -12,7 +12,7 @@ use crate::joining;
 use crate::local_store::{LocalStore, LocalStoreError};
 use crate::memory;
 use crate::recidive;
-use crate::retention;
+use crate::retention::{self, Forgotten, NewlyKept};
 use crate::running::Running;
 use crate::security;
 use crate::spectating;
@@ -26,7 +26,7 @@ use bannkreis_core::reach::Reach;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_raft::{RaftNode, rhythm};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -97,7 +97,7 @@ pub async fn start(
             running.store.clone(),
             running.raft.clone(),
             running.clock.clone(),
-            running.n_kept.clone(),
+            running.newly_kept.clone(),
         )),
         tokio::spawn(catch_up(
             spectating::Asking::of(running, config),
@@ -268,10 +268,15 @@ async fn count(events: LoopHandle, counts: Arc<OwnCounts>) {
 
 /// Forgets of what people may ask about later what is too old or too much: now and again, when the setting for it
 /// changes, and when much was added.
-async fn forget_old(store: Arc<LocalStore>, raft: RaftNode, clock: Arc<SystemClock>, n_kept: Arc<AtomicU64>) {
+async fn forget_old(
+    store: Arc<LocalStore>,
+    raft: RaftNode,
+    clock: Arc<SystemClock>,
+    newly_kept: Arc<NewlyKept>,
+) {
     let mut look = rhythm::every(RETENTION_INTERVAL);
     let (mut last, mut retention_ms) = (clock.known(), raft.view().settings().history_retention_ms);
-    let mut n_until_look = retention::PASS_RECORDS;
+    let mut found = Forgotten::default();
     loop {
         look.tick().await;
         let asked = store.clone();
@@ -283,16 +288,16 @@ async fn forget_old(store: Arc<LocalStore>, raft: RaftNode, clock: Arc<SystemClo
         let (view, now) = (raft.view(), clock.known());
         let is_time = now.ms_since(last) >= retention::PASS_INTERVAL_MS;
         let is_changed = view.settings().history_retention_ms != retention_ms;
-        if !is_time && !is_changed && n_kept.load(Ordering::Relaxed) < n_until_look {
+        if !is_time && !is_changed && !newly_kept.may_be_too_much(&found) {
             continue;
         }
         (last, retention_ms) = (now, view.settings().history_retention_ms);
-        n_kept.store(0, Ordering::Relaxed);
+        newly_kept.clear();
         let store = store.clone();
         let looking =
             tokio::task::spawn_blocking(move || retention::forget(&store, &view, now, &retention::BOUNDS));
         let looked = looking.await.unwrap_or_else(|error| Err(LocalStoreError::Read(error.to_string())));
-        n_until_look = looked.as_ref().map_or(0, |found| found.n_room).max(retention::PASS_RECORDS);
+        found = *looked.as_ref().unwrap_or(&Forgotten::default());
         match looked {
             Ok(forgotten) if forgotten.n_of_live_bans > 0 => tracing::warn!(
                 "the evidence of {} live bans is gone, because there was no room for it; `why` does not show it any more",

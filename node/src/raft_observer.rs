@@ -9,7 +9,8 @@ use crate::control::ColdRecord;
 use crate::event_loop::LoopHandle;
 use crate::history;
 use crate::local_store::{Batch, ColdKey, Key, LocalStore};
-use bannkreis_core::ban_list::BanView;
+use crate::retention::NewlyKept;
+use bannkreis_core::ban_list::{BanList, BanView};
 use bannkreis_core::change::{Change, OpResult};
 use bannkreis_core::command::Op;
 use bannkreis_core::event::Event;
@@ -19,7 +20,6 @@ use bannkreis_proto::convert::{decode_ops, encode_ops};
 use bannkreis_raft::{AppliedBatch, AppliedEntry, Keeping, Observer};
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A cold record larger than this is not kept: imports, whose bans speak for themselves.
 const COLD_RECORD_BYTES_MAX: usize = 4_000;
@@ -52,19 +52,20 @@ pub struct RaftObserver {
     pub clock: Arc<SystemClock>,
     /// Keeps evidence and the history.
     pub store: Arc<LocalStore>,
-    /// Counts what was put there, for `retention.rs`.
-    pub n_kept: Arc<AtomicU64>,
+    /// Counts what was put there.
+    pub newly_kept: Arc<NewlyKept>,
 }
 
 impl Observer for RaftObserver {
     fn applied(&mut self, batch: AppliedBatch) {
         let mut changes: Vec<Change> = Vec::new();
-        let mut cold = Batch::new();
+        let (mut cold, mut n_kept) = (Batch::new(), 0);
         for entry in batch.entries {
             self.clock.observe(entry.at, entry.median);
-            self.keep(&entry, &batch.view, &mut cold);
+            n_kept += keep(&entry, &batch.view, &mut cold);
             changes.extend(entry.applied.changes);
         }
+        self.newly_kept.add(n_kept, cold.n_bytes());
         if !cold.is_empty()
             && let Err(error) = self.store.commit(cold)
         {
@@ -88,16 +89,13 @@ impl Observer for RaftObserver {
     }
 }
 
-impl RaftObserver {
-    /// Puts what people may ask about later into the batch.
-    fn keep(&self, entry: &AppliedEntry, view: &BanView, cold: &mut Batch) {
-        let n_told = history::keep(entry, view, cold).unwrap_or_else(|error| {
-            tracing::error!("what has happened is not kept for `history`: {error}");
-            0
-        });
-        let n_kept = n_told + keep_evidence(entry, cold);
-        self.n_kept.fetch_add(n_kept as u64, Ordering::Relaxed);
-    }
+/// Puts what people may ask about later into the batch, and says how many records that are.
+fn keep(entry: &AppliedEntry, view: &BanList, cold: &mut Batch) -> usize {
+    let n_told = history::keep(entry, view, cold).unwrap_or_else(|error| {
+        tracing::error!("what has happened is not kept for `history`: {error}");
+        0
+    });
+    n_told + keep_evidence(entry, cold)
 }
 
 /// Puts the evidence of bans into the batch, and says how many pieces that are.

@@ -22,13 +22,12 @@ use bannkreis_core::ids::Position;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{MINUTE_MS, Timestamp};
 use bannkreis_proto::convert::encode_ops;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// So much time passes from one look at what is too old to the next; so what is too old goes within an hour.
 pub const PASS_INTERVAL_MS: u64 = 30 * MINUTE_MS;
-/// After so many new records there is a look, so that the bounds hold, unless the last one has found more room.
+/// After so many new records there is a look, so that the bounds hold, unless the last one has found room for more.
 pub const PASS_RECORDS: u64 = 50_000;
-/// What a record is taken to need of the room for bytes when there are none yet, in bytes.
-const RECORD_BYTES: usize = 512;
 /// So many records are read at once, and those of them that go are written together.
 const AT_ONCE: usize = 1_000;
 /// What the keys of an entry of the history take, in bytes.
@@ -67,8 +66,39 @@ pub struct Forgotten {
     pub n_evidence: usize,
     /// Of these, evidence of live bans, for which there was no room.
     pub n_of_live_bans: usize,
-    /// So many new records, twice as large as those that were found, keep within the bounds.
+    /// So many new records keep within the bounds on records.
     pub n_room: u64,
+    /// So many bytes more, keys and values, keep within the bounds on bytes.
+    pub room_bytes: u64,
+}
+
+/// What was put into the store since the last look: counted where it is put there.
+#[derive(Debug, Default)]
+pub struct NewlyKept {
+    n_records: AtomicU64,
+    n_bytes: AtomicU64,
+}
+
+impl NewlyKept {
+    /// Counts so many records, which take so many bytes together.
+    pub fn add(&self, n_records: usize, n_bytes: usize) {
+        self.n_records.fetch_add(n_records as u64, Ordering::Relaxed);
+        self.n_bytes.fetch_add(n_bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts from nothing again: there is a look.
+    pub fn clear(&self) {
+        self.n_records.store(0, Ordering::Relaxed);
+        self.n_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether it may be more than there was room for when the `last` look was done.
+    #[must_use]
+    pub fn may_be_too_much(&self, last: &Forgotten) -> bool {
+        let (n_records, n_bytes) =
+            (self.n_records.load(Ordering::Relaxed), self.n_bytes.load(Ordering::Relaxed));
+        n_records >= PASS_RECORDS && (n_records >= last.n_room || n_bytes >= last.room_bytes)
+    }
 }
 
 /// Forgets what is too old at `now`, and what is too much.
@@ -92,7 +122,8 @@ pub fn forget(
     );
     let mut forgotten = Forgotten {
         n_history: forget_history(store, oldest, history.beyond(&history_max))?,
-        n_room: history.room(&history_max).min(evidence.room(&evidence_max)),
+        n_room: history_max.beyond(&history).n_records.min(evidence_max.beyond(&evidence).n_records) as u64,
+        room_bytes: history_max.beyond(&history).n_bytes.min(evidence_max.beyond(&evidence).n_bytes) as u64,
         ..Forgotten::default()
     };
     let mut too_much = evidence.beyond(&evidence_max);
@@ -194,19 +225,12 @@ struct Kept {
 }
 
 impl Kept {
-    /// What is beyond the bound.
+    /// What is beyond `max`; of a bound, what is left beside it.
     fn beyond(&self, max: &Kept) -> Kept {
         Kept {
             n_records: self.n_records.saturating_sub(max.n_records),
             n_bytes: self.n_bytes.saturating_sub(max.n_bytes),
         }
-    }
-
-    /// How many more there may be, if they are twice as large.
-    fn room(&self, max: &Kept) -> u64 {
-        let left = max.beyond(self);
-        let each = self.n_bytes.checked_div(self.n_records).map_or(RECORD_BYTES, |mean| 2 * mean.max(1));
-        left.n_records.min(left.n_bytes / each) as u64
     }
 
     fn is_any(&self) -> bool {

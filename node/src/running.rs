@@ -23,6 +23,7 @@ use crate::open_sources::OpenSources;
 use crate::outlets::NodeOutlets;
 use crate::raft_observer::RaftObserver;
 use crate::redating;
+use crate::retention::NewlyKept;
 use crate::second_look::{SecondLook, SystemNames};
 use crate::security;
 use crate::source::FileSources;
@@ -37,7 +38,6 @@ use bannkreis_core::settings::Settings;
 use bannkreis_core::time::Timestamp;
 use bannkreis_core::warden::Warden;
 use bannkreis_raft::{Connect, RaftNode, RaftOptions, Release, Store, Timing};
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -72,7 +72,7 @@ pub struct Running {
     /// What survives a restart.
     pub store: Arc<LocalStore>,
     /// Counts what people may ask about later, as it is put there.
-    pub n_kept: Arc<AtomicU64>,
+    pub newly_kept: Arc<NewlyKept>,
     /// What time it is.
     pub clock: Arc<SystemClock>,
     /// The sources that were opened.
@@ -148,12 +148,12 @@ impl Running {
         }
         // Replaying the log fills the queue behind it.
         let peers = Arc::new(PeerTable::default());
-        let n_kept = Arc::new(AtomicU64::new(0));
+        let newly_kept = Arc::new(NewlyKept::default());
         let observer = RaftObserver {
             events: events.clone(),
             clock: clock.clone(),
             store: store.clone(),
-            n_kept: n_kept.clone(),
+            newly_kept: newly_kept.clone(),
         };
         let own = Arc::new(OnceLock::new());
         let security = security::of(config);
@@ -242,7 +242,7 @@ impl Running {
             firewall,
             peers,
             store,
-            n_kept,
+            newly_kept,
             clock,
             sources,
             readers: Vec::new(),

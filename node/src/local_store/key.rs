@@ -193,6 +193,13 @@ impl Batch {
         Batch::default()
     }
 
+    /// What the keys and values that are put in take, in bytes.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        let put = self.changes.iter().filter_map(|(key, value)| Some(key.len() + value.as_ref()?.len()));
+        put.sum()
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

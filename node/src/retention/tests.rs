@@ -256,3 +256,20 @@ fn of_an_import_only_who_is_to_be_forgotten_goes() {
     let Op::Import { bans, .. } = decode_cold(&all[0].1).unwrap().op else { panic!("{all:?}") };
     assert_eq!(bans.iter().map(|ban| ban.subnet.to_string()).collect::<Vec<_>>(), ["192.0.3.1"]);
 }
+
+#[test]
+fn the_next_look_is_when_there_may_be_too_many_records_or_bytes() {
+    let last = Forgotten { n_room: 3 * PASS_RECORDS, room_bytes: 1_000_000, ..Forgotten::default() };
+    let newly_kept = NewlyKept::default();
+    let (each, bytes) = (usize::try_from(PASS_RECORDS).unwrap(), 300_000);
+    newly_kept.add(1, 2_000_000);
+    assert!(!newly_kept.may_be_too_much(&last), "a few are no reason to read all");
+    newly_kept.clear();
+    newly_kept.add(2 * each, bytes);
+    assert!(!newly_kept.may_be_too_much(&last));
+    newly_kept.add(each, bytes);
+    assert!(newly_kept.may_be_too_much(&last), "too many");
+    newly_kept.clear();
+    newly_kept.add(each, 1_000_000);
+    assert!(newly_kept.may_be_too_much(&last), "too large");
+}
