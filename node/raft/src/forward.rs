@@ -3,25 +3,22 @@
 //!
 //! ```text
 //! propose ─▶ portions ─▶ who leads? ─┬─ this node ─▶ its queue (proposer.rs)
-//!                ▲                   └─ a peer ─▶ rpc Propose ─▶ its queue
+//!                ▲                   └─ a peer ─▶ with others (outgoing.rs) ─▶ its queue
 //!                └── "I do not lead" (nothing was written): look again, for 5 s
 //! ```
 
 use crate::handle::Inner;
+use crate::outgoing::Leader;
 use crate::proposer::{
     ENTRY_BYTES_MAX, LocalError, LocalResult, ProposeError, Proposed, REQUEST_OPS_MAX, op_bytes, submit,
 };
 use bannkreis_core::command::Op;
-use bannkreis_core::ids::{NodeId, Position};
-use bannkreis_proto::convert::{decode_ops, decode_results, encode_ops};
-use bannkreis_proto::v1;
+use bannkreis_proto::convert::{decode_ops, encode_ops};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// A proposer looks for a leader for this long.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The leader's answer is waited for this long; it gives up a little earlier itself.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 /// When nobody leads, or the leader is too fresh to write, it is asked again after this long.
 const LEADER_RETRY_DELAY: Duration = Duration::from_millis(5);
 impl Inner {
@@ -63,7 +60,8 @@ impl Inner {
                     Err(LocalError::NotLeader) => why = "this node leads no longer, or not yet".to_string(),
                 },
                 Some((leader, address)) => {
-                    match self.propose_there(leader, &address, encoded.clone()).await {
+                    let leader = Leader { node: leader, address };
+                    match self.outgoing.propose(leader, encoded.clone(), ops.len()).await {
                         Err(ProposeError::NoLeader { why: says }) => why = says,
                         settled => return settled,
                     }
@@ -74,40 +72,6 @@ impl Inner {
                 return Err(ProposeError::NoLeader { why });
             }
             tokio::time::sleep(LEADER_RETRY_DELAY).await;
-        }
-    }
-
-    async fn propose_there(
-        &self,
-        leader: NodeId,
-        address: &str,
-        ops: bytes::Bytes,
-    ) -> Result<Proposed, ProposeError> {
-        use v1::raft_propose_response::Outcome;
-        let mut client = self
-            .peers
-            .client(leader, address)
-            .await
-            .map_err(|error| ProposeError::NoLeader { why: error.to_string() })?;
-        let request = self.peers.sender().sign(v1::RaftProposeRequest { ops }, Some(leader));
-        let unknown = |why: String| ProposeError::Unknown { why };
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.propose(request))
-            .await
-            .map_err(|_| unknown(format!("the leader {address} does not answer")))?
-            .map_err(|status| unknown(format!("the leader {address} answers: {}", status.message())))?;
-        match answer.into_inner().outcome {
-            Some(Outcome::Proposed(proposed)) => Ok(Proposed {
-                position: Position { generation: proposed.generation, index: proposed.index },
-                results: decode_results(&proposed.results).map_err(|error| unknown(error.to_string()))?,
-            }),
-            Some(Outcome::NotLeader(not)) if not.why.is_empty() => {
-                Err(ProposeError::NoLeader { why: format!("{address} leads no longer, or not yet") })
-            }
-            Some(Outcome::NotLeader(not)) => Err(ProposeError::NoLeader { why: not.why }),
-            Some(Outcome::Refused(why)) => Err(ProposeError::Refused { why }),
-            Some(Outcome::Busy(why)) => Err(ProposeError::Busy { why }),
-            Some(Outcome::Unknown(why)) => Err(unknown(why)),
-            None => Err(unknown(format!("the answer of {address} is of a newer release"))),
         }
     }
 }

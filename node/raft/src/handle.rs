@@ -10,6 +10,7 @@ use crate::membership::{self, JoinError, JoinInfo};
 use crate::network::{MESSAGE_BYTES_MAX, Peers};
 use crate::options::{RaftOptions, Timing};
 use crate::orders::{self, Order, OrderError};
+use crate::outgoing::Outgoing;
 use crate::progress::Progress;
 use crate::proposer::{ProposeError, Proposed, Request};
 use crate::room::Room;
@@ -62,6 +63,8 @@ pub(crate) struct Inner {
     pub(crate) liveness: Arc<Liveness>,
     pub(crate) timing: Timing,
     pub(crate) queue: mpsc::Sender<Request>,
+    /// Proposals on their way to a leader elsewhere.
+    pub(crate) outgoing: Outgoing,
     /// Held while the membership is changed: one change at a time.
     pub(crate) changes: tokio::sync::Mutex<()>,
     /// Held while a snapshot comes in: one at a time.

@@ -10,7 +10,7 @@
 //!   becomes a file
 //! - [`level`]: what a release reads of the log, and what becomes of a node that can not; `room`: what becomes of one
 //!   whose disk is full
-//! - `forward`, [`proposer`], `flight`, `housekeeping`: how operations get into the log
+//! - `forward`, `outgoing`, [`proposer`], `flight`, `housekeeping`: how operations get into the log
 //! - [`membership`], [`identity`], [`import`]: joining, and what a node takes along
 //! - [`backup`], [`recovery`], `log_tail`, [`spectator`], [`apart`]: a copy in one file; a new generation, and what
 //!   it takes along; a node that has lost its log; a node whose cluster goes on without it
@@ -38,6 +38,7 @@ mod room;
 mod flight;
 mod forward;
 mod housekeeping;
+mod outgoing;
 pub mod proposer;
 
 pub mod identity;

@@ -24,6 +24,7 @@ use crate::log_writer::WriterState;
 use crate::network::{Network, Peers};
 use crate::observer::{AppliedBatch, Keeping, Observer};
 use crate::options::{RaftOptions, SNAPSHOTS_DIR, Store, Timing};
+use crate::outgoing::Outgoing;
 use crate::peer::Sender;
 use crate::progress::{self, Progress};
 use crate::proposer::{LocalError, Proposer, REQUESTS_WAITING_MAX, Readings, submit};
@@ -180,6 +181,7 @@ pub(crate) async fn start(
         identity,
         member,
         raft: raft.clone(),
+        outgoing: Outgoing::new(peers.clone()),
         peers,
         views,
         liveness: Arc::new(Liveness::new(time.clone())),
