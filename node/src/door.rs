@@ -11,10 +11,9 @@ use crate::control::{
 };
 use crate::disk_failure;
 use crate::disk_room;
+use crate::evidence;
 use crate::history;
-use crate::local_store::ColdKey;
 use crate::pki::JoinToken;
-use crate::raft_observer::decode_cold;
 use crate::recovering;
 use crate::running::Running;
 use crate::security;
@@ -138,9 +137,8 @@ impl NodeApi for Door {
 
     async fn cold_record(&self, cause: Cause) -> Option<ColdRecord> {
         let store = self.running().store.clone();
-        let key = ColdKey { position: cause.position, op: cause.op };
-        let read = tokio::task::spawn_blocking(move || store.cold(key).ok().flatten());
-        decode_cold(&read.await.ok().flatten()?)
+        let read = tokio::task::spawn_blocking(move || evidence::find(&store, cause).ok().flatten());
+        read.await.ok().flatten()
     }
 
     async fn history(&self, wish: HistoryWish) -> Result<HistoryFound, String> {

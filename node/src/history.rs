@@ -5,9 +5,9 @@
 //! waits: it fills a batch of the local store. Not for bans that still hold: their evidence is a cold record.
 
 use crate::control::{HistoryFact, HistoryFound, HistoryWish};
-use crate::local_store::{Batch, ColdKey, Key, LocalStore, LocalStoreError, Subjects, VALUE_BYTES_MAX};
-use crate::raft_observer::decode_cold;
-use bannkreis_core::ban_list::{BanList, Cause};
+use crate::evidence;
+use crate::local_store::{Batch, Key, LocalStore, LocalStoreError, Subjects, VALUE_BYTES_MAX};
+use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::{Change, Outcome};
 use bannkreis_core::command::Op;
 use bannkreis_core::history::{Ending, HistoryEntry, HistoryKey, entries};
@@ -209,10 +209,7 @@ fn newest_about(
 fn fact(store: &LocalStore, value: &[u8]) -> Result<Option<HistoryFact>, LocalStoreError> {
     let Some((entry, names)) = decode(value) else { return Ok(None) };
     let evidence = match &entry {
-        HistoryEntry::Ended(ended) => {
-            let Cause { position, op } = ended.cause;
-            store.cold(ColdKey { position, op })?.and_then(|value| decode_cold(&value))
-        }
+        HistoryEntry::Ended(ended) => evidence::find(store, ended.cause)?,
         HistoryEntry::Given(_) => None,
     };
     Ok(Some(HistoryFact { entry, names, evidence }))

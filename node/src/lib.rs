@@ -20,6 +20,7 @@ pub mod by_lease;
 pub mod clock;
 pub mod configuring;
 pub mod event_loop;
+pub mod evidence;
 pub mod filter_sink;
 pub mod firewall_worker;
 pub mod given_up;

@@ -11,17 +11,15 @@
 //! It runs beside everything else, now and again, on a thread of its own. Not for what is replicated of ended bans: the
 //! ban list frees that by itself, by the same setting.
 
-use crate::control::ColdRecord;
+use crate::evidence::{HEAD_BYTES, Piece, Pieces};
 use crate::history;
 use crate::local_store::{Batch, ColdKey, Key, LocalStore, LocalStoreError, Subjects};
-use crate::raft_observer::{decode_cold, encode_cold};
 use bannkreis_core::ban_list::{BanList, Cause};
 use bannkreis_core::command::Op;
 use bannkreis_core::history::{HistoryEntry, HistoryKey};
 use bannkreis_core::ids::Position;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{MINUTE_MS, Timestamp};
-use bannkreis_proto::convert::encode_ops;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// So much time passes from one look at what is too old to the next; so what is too old goes within an hour.
@@ -49,7 +47,7 @@ pub struct Bounds {
 }
 
 /// What a node keeps. A day of 8,000 bans fits thirty times. Each record takes some 150 bytes of memory as well, in sled's
-/// tables.
+/// tables; the pieces of evidence of one log entry share records.
 pub const BOUNDS: Bounds = Bounds {
     history_records_max: 250_000,
     history_bytes_max: 128 * 1024 * 1024,
@@ -189,22 +187,43 @@ fn forget_evidence_of(store: &LocalStore, asked: &[(Subnet, HistoryKey)]) -> Res
         from = next_after(*last);
         let mut batch = Batch::new();
         for (key, value) in &some {
-            let Some(ColdRecord { at, op }) = decode_cold(value) else { continue };
+            let Some(Pieces { at, pieces }) = Pieces::decode(*key, value) else { continue };
             let goes = |subnet: Subnet| {
                 asked
                     .iter()
                     .any(|(target, upto)| target.contains(subnet) && is_before(at, key.position, *upto))
             };
-            if !banned_by(&op).into_iter().any(goes) {
-                continue;
+            let mut is_changed = false;
+            let mut rest = Vec::new();
+            for piece in pieces {
+                match piece.op().filter(|op| banned_by(op).into_iter().any(goes)) {
+                    None => rest.push(piece),
+                    Some(op) => {
+                        is_changed = true;
+                        rest.extend(without(op, goes).map(|op| Piece::new(piece.n, &op)));
+                    }
+                }
             }
-            match without(op, goes) {
-                Some(op) => batch.put(Key::Cold(*key), encode_cold(at, &encode_ops(&[op])))?,
-                None => batch.delete(Key::Cold(*key)),
+            if is_changed {
+                put_rest(*key, at, rest, &mut batch)?;
             }
         }
         write(store, batch)?;
     }
+}
+
+/// What is left of a record stays under its key.
+fn put_rest(
+    key: ColdKey,
+    at: Timestamp,
+    pieces: Vec<Piece<'_>>,
+    batch: &mut Batch,
+) -> Result<(), LocalStoreError> {
+    if pieces.is_empty() {
+        batch.delete(Key::Cold(key));
+        return Ok(());
+    }
+    Pieces { at, pieces }.put(key, batch)
 }
 
 /// The evidence of everybody else in it; `None`: there is nobody else.
@@ -324,8 +343,10 @@ fn evidence_kept(store: &LocalStore) -> Result<Kept, LocalStoreError> {
         let some = store.cold_from(from, AT_ONCE)?;
         let Some((last, _)) = some.last() else { break };
         from = next_after(*last);
-        kept.n_records += some.len();
-        kept.n_bytes += some.iter().map(|(_, value)| value.len() + EVIDENCE_KEY_BYTES).sum::<usize>();
+        for (key, value) in &some {
+            kept.n_records += Pieces::decode(*key, value).map_or(1, |record| record.pieces.len());
+            kept.n_bytes += value.len() + EVIDENCE_KEY_BYTES;
+        }
     }
     Ok(kept)
 }
@@ -348,24 +369,38 @@ fn forget_evidence(
         let mut batch = Batch::new();
         let mut next_generation = None;
         for (key, value) in &some {
-            let Some(ColdRecord { at, op }) = decode_cold(value) else { continue };
+            let Some(Pieces { at, pieces }) = Pieces::decode(*key, value) else { continue };
             if at >= oldest && !too_much.is_any() {
                 // Times of another generation may be by another clock.
                 next_generation = Some(key.position.generation.checked_add(1));
                 break;
             }
-            let cause = Cause { position: key.position, op: key.op };
-            let is_of_live_ban = is_of_live_ban(view, cause, &op);
-            if is_of_live_ban && !(also_of_live_bans && too_much.is_any()) {
-                continue;
+            let (n_pieces, mut rest) = (pieces.len(), Vec::new());
+            for piece in pieces {
+                let Some(op) = piece.op() else {
+                    rest.push(piece);
+                    continue;
+                };
+                let cause = Cause { position: key.position, op: piece.n };
+                let is_of_live_ban = is_of_live_ban(view, cause, &op);
+                let stays = match is_of_live_ban {
+                    true => !(also_of_live_bans && too_much.is_any()),
+                    false => !too_much.is_any() && is_told_of(store, cause, &op)?,
+                };
+                if stays {
+                    rest.push(piece);
+                    continue;
+                }
+                too_much.less(piece.n_bytes());
+                forgotten.n_evidence += 1;
+                forgotten.n_of_live_bans += usize::from(is_of_live_ban);
             }
-            if !is_of_live_ban && !too_much.is_any() && is_told_of(store, cause, &op)? {
-                continue;
+            if rest.is_empty() {
+                too_much.n_bytes = too_much.n_bytes.saturating_sub(HEAD_BYTES + EVIDENCE_KEY_BYTES);
             }
-            too_much.less(value.len() + EVIDENCE_KEY_BYTES);
-            forgotten.n_evidence += 1;
-            forgotten.n_of_live_bans += usize::from(is_of_live_ban);
-            batch.delete(Key::Cold(*key));
+            if rest.len() < n_pieces {
+                put_rest(*key, at, rest, &mut batch)?;
+            }
         }
         write(store, batch)?;
         match next_generation {

@@ -82,5 +82,5 @@ fn a_database_of_format_1_is_read() {
     assert_eq!((kept.overrides, kept.time), (vec![(subnet(), decision())], Some(time())));
     let (path, place) = store.sources().expect("read").pop().expect("there is one");
     assert_eq!(SourceCheckpoint::decode(&path, &place), Ok(checkpoint()));
-    assert_eq!(store.cold(COLD).expect("read"), Some(b"evidence".to_vec()));
+    assert_eq!(store.cold_upto(COLD).expect("read"), Some((COLD, b"evidence".to_vec())));
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::control::HistoryWish;
+use bannkreis_core::ban_list::Cause;
 use bannkreis_core::change::{Applied, BanKey};
 use bannkreis_core::command::{Command, LEVEL, UnbanSelection};
 use bannkreis_core::history::{EndedBan, GivenCommand};
@@ -145,7 +146,7 @@ impl Node {
             AppliedEntry { position, at: self.list.now(), median: None, command: Arc::new(command), applied };
         let mut batch = Batch::new();
         let n_kept = keep(&entry, &self.list, &mut batch).unwrap();
-        crate::raft_observer::keep_evidence(&entry, &mut batch);
+        evidence::keep(&entry, &mut batch).unwrap();
         self.store.commit(batch).unwrap();
         n_kept
     }

@@ -29,12 +29,12 @@ pub(super) const HISTORY: u8 = 6;
 pub(super) const HISTORY_OF: u8 = 7;
 pub(super) const TO_FORGET: u8 = 8;
 
-/// Which command of which log entry a cold record is about.
+/// Which operations of which log entry a cold record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ColdKey {
     /// The log entry.
     pub position: Position,
-    /// Which of its ops.
+    /// The first of them.
     pub op: u32,
 }
 

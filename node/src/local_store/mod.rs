@@ -135,12 +135,14 @@ impl LocalStore {
         self.get(&Key::Meta(name))
     }
 
-    /// A cold record.
+    /// The last cold record of the same log entry whose operation is not after this one.
     ///
     /// # Errors
     /// When the database can not be read.
-    pub fn cold(&self, key: ColdKey) -> Result<Option<Vec<u8>>, LocalStoreError> {
-        self.get(&Key::Cold(key))
+    pub fn cold_upto(&self, key: ColdKey) -> Result<Option<(ColdKey, Vec<u8>)>, LocalStoreError> {
+        let first = Key::Cold(ColdKey { op: 0, ..key }).encode();
+        let after = [Key::Cold(key).encode(), vec![0]].concat();
+        Ok(cold_records(self.range_back(first..after, 1)?)?.pop())
     }
 
     /// The first `n_max` cold records from `key` on, in order.
@@ -148,14 +150,7 @@ impl LocalStore {
     /// # Errors
     /// When the database can not be read.
     pub fn cold_from(&self, key: ColdKey, n_max: usize) -> Result<Entries<ColdKey>, LocalStoreError> {
-        let entries = self.range(Key::Cold(key).encode()..vec![key::COLD + 1], n_max)?;
-        entries
-            .into_iter()
-            .map(|(stored, value)| match ColdKey::decode(&stored[1..]) {
-                Some(key) => Ok((key, value)),
-                None => Err(LocalStoreError::Read("a cold record's key has a wrong length".into())),
-            })
-            .collect()
+        cold_records(self.range(Key::Cold(key).encode()..vec![key::COLD + 1], n_max)?)
     }
 
     fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, LocalStoreError> {
@@ -203,6 +198,14 @@ impl LocalStore {
         found.extend(unwritten);
         Ok(found)
     }
+}
+
+fn cold_records(found: Entries<Vec<u8>>) -> Result<Entries<ColdKey>, LocalStoreError> {
+    let records = found.into_iter().map(|(stored, value)| match ColdKey::decode(&stored[1..]) {
+        Some(key) => Ok((key, value)),
+        None => Err(LocalStoreError::Read("a cold record's key has a wrong length".into())),
+    });
+    records.collect()
 }
 
 fn read_error(error: &sled::Error) -> LocalStoreError {

@@ -71,7 +71,10 @@ fn everything_is_there_after_it_was_closed() {
         );
         assert_eq!(store.meta("time").expect("read"), Some(b"later".to_vec()));
         assert_eq!(store.meta("nothing").expect("read"), None);
-        assert_eq!(store.cold(cold(3, 1)).expect("read"), Some(b"b".to_vec()));
+        let upto = |key| store.cold_upto(key).expect("read");
+        assert_eq!(upto(cold(3, 1)), Some((cold(3, 1), b"b".to_vec())));
+        assert_eq!(upto(cold(3, 7)), Some((cold(3, 1), b"b".to_vec())));
+        assert_eq!((upto(cold(4, 7)), upto(cold(256, 0))), (None, None), "another entry's is not asked for");
         let from = store.cold_from(cold(3, 1), 10).expect("read");
         assert_eq!(from, [(cold(3, 1), b"b".to_vec()), (cold(256, 1), b"c".to_vec())]);
         assert_eq!(store.cold_from(cold(0, 0), 1).expect("read"), [(cold(3, 0), b"a".to_vec())]);

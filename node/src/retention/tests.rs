@@ -1,8 +1,8 @@
 //! What is too old goes, what is too much goes, and what led to a ban that holds stays.
 
 use super::*;
+use crate::evidence;
 use crate::history;
-use crate::raft_observer::keep_evidence;
 use bannkreis_core::command::{Command, LEVEL, UnbanSelection};
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
 use bannkreis_core::jail::{BanPolicy, JailName, Ports};
@@ -48,12 +48,16 @@ impl Node {
             AppliedEntry { position, at: self.list.now(), median: None, command: Arc::new(command), applied };
         let mut batch = Batch::new();
         history::keep(&entry, &self.list, &mut batch).unwrap();
-        keep_evidence(&entry, &mut batch);
+        evidence::keep(&entry, &mut batch).unwrap();
         self.store.commit(batch).unwrap();
     }
 
     fn ban(&mut self, at: Timestamp, offender: &str, ban_time: BanTime) {
-        let proposal = Proposal {
+        self.apply(at, vec![Node::proposed(offender, ban_time)]);
+    }
+
+    fn proposed(offender: &str, ban_time: BanTime) -> Op {
+        Op::Ban(Proposal {
             origin: HERE,
             basis: Position::default(),
             jail: JailName::new("sshd").unwrap(),
@@ -65,8 +69,7 @@ impl Node {
             policy: BanPolicy::fixed(ban_time),
             ports: Ports::whole_host(),
             evidence: vec![EvidenceLine { age_ms: 0, text: format!("{offender} failed") }],
-        };
-        self.apply(at, vec![Op::Ban(proposal)]);
+        })
     }
 
     fn unban(&mut self, at: Timestamp, offender: &str) {
@@ -91,7 +94,8 @@ impl Node {
     /// Of whom there is evidence.
     fn evidence(&self) -> Vec<String> {
         let all = self.store.cold_from(first_of(0), usize::MAX).unwrap();
-        let offenders = all.iter().map(|(_, value)| match decode_cold(value).unwrap().op {
+        let pieces = all.iter().flat_map(|(key, value)| Pieces::decode(*key, value).unwrap().pieces);
+        let offenders = pieces.map(|piece| match piece.op().unwrap() {
             Op::Ban(proposal) => proposal.offender.to_string(),
             other => panic!("{other:?}"),
         });
@@ -229,7 +233,41 @@ fn who_is_to_be_forgotten_is_and_what_comes_later_is_told_again() {
     );
 }
 
-/// What a host has brought along stands in one record.
+/// A flood's evidence stands in few records.
+#[test]
+fn of_what_stands_in_one_record_each_goes_in_its_time() {
+    let mut node = Node::new();
+    let times = [BanTime::Ms(HOUR_MS), BanTime::Forever, BanTime::Ms(40 * DAY_MS), BanTime::Ms(HOUR_MS)];
+    let ops = (1..).zip(times).map(|(n, time)| Node::proposed(&format!("192.0.2.{n}"), time));
+    node.apply(START, ops.collect());
+    assert_eq!(node.store.cold_from(first_of(0), 10).unwrap().len(), 1);
+    node.sweep(START.plus_ms(DAY_MS));
+    let target = "192.0.2.1".parse().unwrap();
+    let operator =
+        Operator { command_id: CommandId(9), node: HERE, author: "anna".into(), reason: String::new() };
+    node.apply(START.plus_ms(DAY_MS), vec![Op::Forget { operator, target }]);
+    forget_asked(&node.store).unwrap();
+    assert_eq!(node.evidence(), ["192.0.2.2", "192.0.2.3", "192.0.2.4"]);
+    let now = START.plus_ms(32 * DAY_MS);
+    node.sweep(now);
+    let forgotten = node.forget(now, &PLENTY);
+    assert_eq!((forgotten.n_evidence, forgotten.n_of_live_bans), (1, 0));
+    assert_eq!(node.evidence(), ["192.0.2.2", "192.0.2.3"]);
+    // The first operation of the entry is the leader's reading of the clock.
+    let found = |op| {
+        let cause = Cause { position: Position { generation: 1, index: 2 }, op };
+        evidence::find(&node.store, cause).unwrap()
+    };
+    assert!(found(2).is_some_and(|record| record.at == START), "under the key of one that is gone");
+    assert_eq!((found(1), found(4)), (None, None));
+
+    assert_eq!(node.forget(now, &Bounds { evidence_records_max: 1, ..PLENTY }).n_of_live_bans, 1);
+    assert_eq!(node.evidence(), ["192.0.2.3"]);
+    assert_eq!(node.forget(now, &Bounds { evidence_bytes_max: 0, ..PLENTY }).n_of_live_bans, 1);
+    assert!(node.store.cold_from(first_of(0), 10).unwrap().is_empty());
+}
+
+/// What a host has brought along stands in one piece.
 #[test]
 fn of_an_import_only_who_is_to_be_forgotten_goes() {
     use bannkreis_core::command::ImportedBan;
@@ -253,7 +291,8 @@ fn of_an_import_only_who_is_to_be_forgotten_goes() {
     node.apply(START.plus_ms(DAY_MS), vec![Op::Forget { operator: operator(71), target }]);
     forget_asked(&node.store).unwrap();
     let all = node.store.cold_from(first_of(0), 10).unwrap();
-    let Op::Import { bans, .. } = decode_cold(&all[0].1).unwrap().op else { panic!("{all:?}") };
+    let pieces = Pieces::decode(all[0].0, &all[0].1).unwrap().pieces;
+    let Some(Op::Import { bans, .. }) = pieces[0].op() else { panic!("{all:?}") };
     assert_eq!(bans.iter().map(|ban| ban.subnet.to_string()).collect::<Vec<_>>(), ["192.0.3.1"]);
 }
 
