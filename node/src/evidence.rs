@@ -15,7 +15,7 @@ use bannkreis_core::change::OpResult;
 use bannkreis_core::command::Op;
 use bannkreis_core::judge::Verdict;
 use bannkreis_core::time::Timestamp;
-use bannkreis_proto::convert::{decode_ops, encode_ops};
+use bannkreis_proto::convert::{decode_op, decode_ops, encode_op, split_command};
 use bannkreis_raft::AppliedEntry;
 use std::borrow::Cow;
 
@@ -24,7 +24,7 @@ const PIECE_BYTES_MAX: usize = 4_000;
 /// The format byte of a record of one piece: the leader's stamp, then an encoded operation list of one. Still read.
 const FORMAT_OF_ONE: u8 = 1;
 /// The format byte of a record: the leader's stamp, then for each piece which operation of the entry it is (4 bytes), its
-/// length (2), and an encoded operation list of one. Numbers are big-endian.
+/// length (2), and the operation, encoded. Numbers are big-endian.
 const FORMAT: u8 = 2;
 /// What a record takes beside its pieces: format byte and stamp.
 pub const HEAD_BYTES: usize = 9;
@@ -44,26 +44,26 @@ pub struct Pieces<'a> {
 pub struct Piece<'a> {
     /// Which operation of the entry.
     pub n: u32,
-    encoded: Cow<'a, [u8]>,
+    op: Cow<'a, [u8]>,
 }
 
 impl Piece<'_> {
     /// A piece about the operation with this number.
     #[must_use]
     pub fn new(n: u32, op: &Op) -> Piece<'static> {
-        Piece { n, encoded: Cow::Owned(encode_ops(std::slice::from_ref(op)).to_vec()) }
+        Piece { n, op: Cow::Owned(encode_op(op).to_vec()) }
     }
 
     /// The operation; `None` when this release can not read it.
     #[must_use]
     pub fn op(&self) -> Option<Op> {
-        decode_ops(&self.encoded).ok()?.into_iter().next()
+        decode_op(&self.op).ok()
     }
 
     /// What it takes in a record.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
-        PIECE_HEAD_BYTES + self.encoded.len()
+        PIECE_HEAD_BYTES + self.op.len()
     }
 }
 
@@ -76,13 +76,16 @@ impl Pieces<'_> {
         let at = Timestamp(u64::from_be_bytes(*at));
         let mut pieces = Vec::new();
         match *format {
-            FORMAT_OF_ONE => pieces.push(Piece { n: key.op, encoded: Cow::Borrowed(rest) }),
+            FORMAT_OF_ONE => {
+                let op = decode_ops(rest).ok()?.into_iter().next()?;
+                pieces.push(Piece::new(key.op, &op));
+            }
             FORMAT => {
                 while !rest.is_empty() {
                     let (n, after) = rest.split_first_chunk()?;
                     let (length, after) = after.split_first_chunk()?;
-                    let (encoded, after) = after.split_at_checked(u16::from_be_bytes(*length).into())?;
-                    pieces.push(Piece { n: u32::from_be_bytes(*n), encoded: Cow::Borrowed(encoded) });
+                    let (op, after) = after.split_at_checked(u16::from_be_bytes(*length).into())?;
+                    pieces.push(Piece { n: u32::from_be_bytes(*n), op: Cow::Borrowed(op) });
                     rest = after;
                 }
             }
@@ -99,8 +102,8 @@ impl Pieces<'_> {
         let mut value = Vec::with_capacity(self.n_bytes());
         value.push(FORMAT);
         value.extend_from_slice(&self.at.0.to_be_bytes());
-        for Piece { n, encoded } in &self.pieces {
-            let n_bytes = encoded.len();
+        for Piece { n, op } in &self.pieces {
+            let n_bytes = op.len();
             let length = u16::try_from(n_bytes).map_err(|_| LocalStoreError::TooLong {
                 what: "a piece of evidence".to_owned(),
                 n_bytes,
@@ -108,7 +111,7 @@ impl Pieces<'_> {
             })?;
             value.extend_from_slice(&n.to_be_bytes());
             value.extend_from_slice(&length.to_be_bytes());
-            value.extend_from_slice(encoded);
+            value.extend_from_slice(op);
         }
         batch.put(Key::Cold(key), value)
     }
@@ -124,15 +127,21 @@ impl Pieces<'_> {
 /// When the store does not take a record.
 pub fn keep(entry: &AppliedEntry, batch: &mut Batch) -> Result<usize, LocalStoreError> {
     let (mut n_kept, mut n_bytes) = (0, HEAD_BYTES);
+    // It was read before it was applied.
+    let encoded = split_command(entry.encoded.clone()).unwrap_or_default();
     let mut together = Pieces { at: entry.command.at, pieces: Vec::new() };
-    for (n, (op, result)) in (0..).zip(entry.command.ops.iter().zip(&entry.applied.results)) {
-        let is_worth_it = match (op, result) {
-            (Op::Ban(_), OpResult::Judged(verdict)) => *verdict == Verdict::Open,
-            (Op::OperatorBan { .. } | Op::Import { .. }, OpResult::Operator { .. }) => true,
-            _ => false,
+    let ops = entry.command.ops.iter().zip(&encoded).zip(&entry.applied.results);
+    for (n, ((op, encoded), result)) in (0..).zip(ops) {
+        let piece = match (op, result) {
+            (Op::Ban(_), OpResult::Judged(Verdict::Open))
+            | (Op::OperatorBan { .. }, OpResult::Operator { .. }) => Piece { n, op: Cow::Borrowed(encoded) },
+            (Op::Import { operator, bans, .. }, OpResult::Operator { .. }) => {
+                let (operator, bans) = (operator.clone(), bans.clone());
+                Piece::new(n, &Op::Import { operator, bans, allow: Vec::new(), history: Vec::new() })
+            }
+            _ => continue,
         };
-        let piece = if is_worth_it { Piece::new(n, &evidence_in(op)) } else { continue };
-        if piece.encoded.len() > PIECE_BYTES_MAX {
+        if piece.op.len() > PIECE_BYTES_MAX {
             continue;
         }
         if n_bytes + piece.n_bytes() > VALUE_BYTES_MAX {
@@ -157,17 +166,6 @@ fn put_together(
         together.pieces.clear();
     }
     Ok(())
-}
-
-/// What of an operation led to bans.
-fn evidence_in(op: &Op) -> Cow<'_, Op> {
-    match op {
-        Op::Import { operator, bans, .. } => {
-            let (operator, bans) = (operator.clone(), bans.clone());
-            Cow::Owned(Op::Import { operator, bans, allow: Vec::new(), history: Vec::new() })
-        }
-        other => Cow::Borrowed(other),
-    }
 }
 
 /// What is kept of the operation that made a ban, if anything is.

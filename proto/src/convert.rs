@@ -11,6 +11,7 @@
 pub mod bounds;
 mod command;
 mod decode_error;
+mod encoded;
 mod fields;
 mod history;
 mod ids;
@@ -27,6 +28,9 @@ mod subnet;
 mod time;
 
 pub use decode_error::DecodeError;
+pub use encoded::{
+    EncodedOp, decode_encoded_ops, decode_op, encode_op, join_command, join_ops, split_command,
+};
 pub use ids::{decode_command_id, encode_command_id};
 pub use jail::decode_jail_name;
 pub use node_record::decode_node_role;
@@ -41,7 +45,7 @@ use bannkreis_core::proposal::{Notice, Report};
 use bannkreis_core::record::Record;
 use bannkreis_core::subnet::Subnet;
 use bounds::{COMMAND_BYTES_MAX, MESSAGE_BYTES_MAX, OPS_BYTES_MAX, OPS_MAX, RECORD_BYTES_MAX};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use command::check_level;
 use decode_error::Inside;
 use fields::list;
@@ -205,9 +209,14 @@ pub fn decode_history(bytes: &[u8]) -> Result<(HistoryEntry, Vec<(NodeId, String
     history::decode(wire).inside("history")
 }
 
-fn parse<M: Message + Default>(bytes: &[u8], what: &'static str, bytes_max: usize) -> Result<M, DecodeError> {
-    if bytes.len() > bytes_max {
-        return Err(DecodeError::TooLong { what, found_bytes: bytes.len(), max_bytes: bytes_max });
+fn parse<M: Message + Default>(
+    bytes: impl Buf,
+    what: &'static str,
+    bytes_max: usize,
+) -> Result<M, DecodeError> {
+    let found_bytes = bytes.remaining();
+    if found_bytes > bytes_max {
+        return Err(DecodeError::TooLong { what, found_bytes, max_bytes: bytes_max });
     }
     M::decode(bytes).map_err(|source| DecodeError::Malformed { what, source })
 }

@@ -4,14 +4,15 @@
 mod strategies;
 
 use bannkreis_core::ban_list::BanList;
-use bannkreis_core::command::Op;
+use bannkreis_core::command::{Command, LEVEL, Op};
 use bannkreis_core::ids::Position;
 use bannkreis_core::settings::Settings;
 use bannkreis_core::time::Timestamp;
 use bannkreis_proto::convert::{
-    decode_command, decode_history, decode_notice, decode_ops, decode_outbox_entry, decode_override,
-    decode_record, decode_report, decode_results, encode_command, encode_history, encode_notice, encode_ops,
-    encode_outbox_entry, encode_override, encode_record, encode_report, encode_results,
+    EncodedOp, decode_command, decode_encoded_ops, decode_history, decode_notice, decode_op, decode_ops,
+    decode_outbox_entry, decode_override, decode_record, decode_report, decode_results, encode_command,
+    encode_history, encode_notice, encode_ops, encode_outbox_entry, encode_override, encode_record,
+    encode_report, encode_results, join_command, join_ops, split_command,
 };
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, Strategy, any};
@@ -46,6 +47,26 @@ proptest! {
     #[test]
     fn ops(ops in vec(strategies::op(), 0..4)) {
         prop_assert_eq!(decode_ops(&encode_ops(&ops)), Ok(ops));
+    }
+
+    #[test]
+    fn encoded_operations_are_the_same_bytes(ops in vec(strategies::op(), 0..4), damage in damage()) {
+        let each: Vec<EncodedOp> = ops.iter().cloned().map(EncodedOp::new).collect();
+        let joined = join_ops(&each);
+        prop_assert_eq!(&joined, &encode_ops(&ops));
+        prop_assert_eq!(decode_encoded_ops(joined.clone()), Ok(each.clone()));
+        let (at, level) = (Timestamp(7_000), LEVEL);
+        let command = join_command(at, level, &each);
+        prop_assert_eq!(&command, &encode_command(&Command { at, level, ops: ops.clone(), ..Command::default() }));
+        let parts = split_command(command).unwrap();
+        prop_assert_eq!(parts.iter().map(|part| decode_op(part).unwrap()).collect::<Vec<_>>(), ops);
+        let damaged = damaged(&joined, damage);
+        let other = decode_encoded_ops(damaged.clone().into());
+        prop_assert_eq!(other.as_ref().is_ok(), decode_ops(&damaged).is_ok());
+        if let Ok(other) = other {
+            let read = other.iter().map(|op| op.op().clone()).collect();
+            prop_assert_eq!(decode_ops(&damaged), Ok(read));
+        }
     }
 
     #[test]

@@ -3,11 +3,12 @@
 //!
 //! Not for writing (`proposer.rs`): nothing here waits or knows openraft but for its refusals.
 
-use crate::proposer::{ENTRY_BYTES_MAX, LocalError, LocalResult, Proposed, Request, op_bytes, unknown};
+use crate::proposer::{ENTRY_BYTES_MAX, LocalError, LocalResult, Proposed, Request, unknown};
 use crate::types::TypeConfig;
 use bannkreis_core::change::OpResult;
 use bannkreis_core::command::Op;
 use bannkreis_core::ids::Position;
+use bannkreis_proto::convert::EncodedOp;
 use openraft::errors::ClientWriteError;
 use tokio::sync::oneshot;
 
@@ -41,7 +42,7 @@ struct InFlight {
 
 #[derive(Default)]
 pub(crate) struct EntryInFlight {
-    pub(crate) ops: Vec<Op>,
+    pub(crate) ops: Vec<EncodedOp>,
     n_bans: usize,
     n_bytes: usize,
     /// Whose operations these are: (request, how many), in order. The clocks are nobody's.
@@ -55,7 +56,7 @@ impl Flight {
         let position = Position::default();
         self.requests.push(InFlight { answer: request.answer, results: Vec::new(), position, error: None });
         for op in request.ops {
-            let (bans, bytes) = (n_bans(&op), op_bytes(&op));
+            let (bans, bytes) = (n_bans(op.op()), op.n_bytes());
             let has_room = self.entries.last().is_some_and(|entry| {
                 entry.n_bans + bans <= ENTRY_BANS_MAX && entry.n_bytes + bytes <= ENTRY_BYTES_MAX
             });
@@ -73,7 +74,7 @@ impl Flight {
         }
     }
 
-    pub(crate) fn put_first(&mut self, tick: Op) {
+    pub(crate) fn put_first(&mut self, tick: EncodedOp) {
         if self.entries.is_empty() {
             self.entries.push(EntryInFlight::default());
         }
@@ -158,7 +159,7 @@ mod tests {
 
     fn request(n_ops: usize) -> (Request, oneshot::Receiver<LocalResult>) {
         let (answer, outcome) = oneshot::channel();
-        (Request { ops: vec![Op::Sweep; n_ops], answer }, outcome)
+        (Request { ops: vec![EncodedOp::new(Op::Sweep); n_ops], answer }, outcome)
     }
 
     fn position(index: u64) -> Position {
@@ -172,7 +173,7 @@ mod tests {
         let (second, mut second_outcome) = request(60);
         flight.take(first);
         flight.take(second);
-        flight.put_first(Op::Tick { readings: vec![(NodeId(1), Timestamp(5))] });
+        flight.put_first(EncodedOp::new(Op::Tick { readings: vec![(NodeId(1), Timestamp(5))] }));
         let sizes: Vec<usize> = flight.entries.iter().map(|entry| entry.ops.len()).collect();
         assert_eq!(sizes, [101, 30]);
         flight.next_written(position(8), vec![OpResult::Silent; 101]);

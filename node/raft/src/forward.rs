@@ -10,10 +10,10 @@
 use crate::handle::Inner;
 use crate::outgoing::Leader;
 use crate::proposer::{
-    ENTRY_BYTES_MAX, LocalError, LocalResult, ProposeError, Proposed, REQUEST_OPS_MAX, op_bytes, submit,
+    ENTRY_BYTES_MAX, LocalError, LocalResult, ProposeError, Proposed, REQUEST_OPS_MAX, submit,
 };
 use bannkreis_core::command::Op;
-use bannkreis_proto::convert::{decode_ops, encode_ops};
+use bannkreis_proto::convert::{EncodedOp, join_ops};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -23,9 +23,9 @@ const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const LEADER_RETRY_DELAY: Duration = Duration::from_millis(5);
 impl Inner {
     /// Writes operations if this node leads.
-    pub(crate) async fn propose_here(&self, ops: Vec<Op>) -> LocalResult {
+    pub(crate) async fn propose_here(&self, ops: Vec<EncodedOp>) -> LocalResult {
         let level = self.views.borrow().level();
-        if let Some(wanted) = ops.iter().map(Op::level).max().filter(|wanted| *wanted > level) {
+        if let Some(wanted) = ops.iter().map(|op| op.op().level()).max().filter(|wanted| *wanted > level) {
             let why = format!(
                 "it belongs to level {wanted}, and this cluster is at level {level}: `bannkreis cluster status` says \
                  which node needs a newer release first"
@@ -40,25 +40,26 @@ impl Inner {
     }
 
     /// Writes operations through whoever leads.
-    pub(crate) async fn propose(&self, ops: Vec<Op>) -> Result<Proposed, ProposeError> {
-        let encoded = encode_ops(&ops);
-        // What does not come back could not be read by any node, this one included.
-        if let Err(error) = decode_ops(&encoded) {
-            return Err(ProposeError::Refused { why: error.to_string() });
-        }
+    pub(crate) async fn propose(&self, ops: Vec<EncodedOp>) -> Result<Proposed, ProposeError> {
+        let encoded = join_ops(&ops);
         let deadline = Instant::now() + LEADER_TIMEOUT;
         let mut why = "nobody is known to lead".to_string();
         loop {
             match self.leader() {
-                Some((leader, _)) if leader == self.identity.node => match self
-                    .propose_here(ops.clone())
-                    .await
-                {
-                    Ok(proposed) => return Ok(proposed),
-                    Err(LocalError::Failed(ProposeError::NoLeader { why: says })) => why = says,
-                    Err(LocalError::Failed(error)) => return Err(error),
-                    Err(LocalError::NotLeader) => why = "this node leads no longer, or not yet".to_string(),
-                },
+                Some((leader, _)) if leader == self.identity.node => {
+                    // What does not come back could not be read by any node, this one included.
+                    if let Some(error) = ops.iter().find_map(|op| op.check().err()) {
+                        return Err(ProposeError::Refused { why: error.to_string() });
+                    }
+                    match self.propose_here(ops.clone()).await {
+                        Ok(proposed) => return Ok(proposed),
+                        Err(LocalError::Failed(ProposeError::NoLeader { why: says })) => why = says,
+                        Err(LocalError::Failed(error)) => return Err(error),
+                        Err(LocalError::NotLeader) => {
+                            why = "this node leads no longer, or not yet".to_string();
+                        }
+                    }
+                }
                 Some((leader, address)) => {
                     let leader = Leader { node: leader, address };
                     match self.outgoing.propose(leader, encoded.clone(), ops.len()).await {
@@ -76,12 +77,12 @@ impl Inner {
     }
 }
 
-/// Cuts a list of operations into portions that a leader takes.
-pub(crate) fn portions(ops: Vec<Op>) -> Result<Vec<Vec<Op>>, ProposeError> {
-    let mut portions: Vec<Vec<Op>> = Vec::new();
+/// Encodes a list of operations and cuts it into portions that a leader takes.
+pub(crate) fn portions(ops: Vec<Op>) -> Result<Vec<Vec<EncodedOp>>, ProposeError> {
+    let mut portions: Vec<Vec<EncodedOp>> = Vec::new();
     let mut n_bytes = 0;
-    for op in ops {
-        let bytes = op_bytes(&op);
+    for op in ops.into_iter().map(EncodedOp::new) {
+        let bytes = op.n_bytes();
         if bytes > ENTRY_BYTES_MAX {
             let why = format!("an operation of {bytes} bytes is over {ENTRY_BYTES_MAX}");
             return Err(ProposeError::Refused { why });

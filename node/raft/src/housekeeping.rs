@@ -18,6 +18,7 @@ use bannkreis_core::ban_list::BanList;
 use bannkreis_core::command::Op;
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::time::{HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp, Until};
+use bannkreis_proto::convert::EncodedOp;
 use openraft::ServerState;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,7 +106,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
             (false, false) => continue,
             // Without operations: the proposer reads the clocks when they are due.
             (true, false) => Vec::new(),
-            (_, true) => vec![Op::Sweep],
+            (_, true) => vec![EncodedOp::new(Op::Sweep)],
         };
         if sweep_due {
             swept_ms = boottime_ms;

@@ -19,7 +19,7 @@ use crate::status::Decided;
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::command::{Command, LEVEL, Op};
 use bannkreis_core::ids::NodeId;
-use bannkreis_proto::convert::{DecodeError, decode_command_up_to};
+use bannkreis_proto::convert::{DecodeError, EncodedOp, decode_command_up_to};
 use std::fmt;
 use tokio::sync::watch;
 
@@ -190,7 +190,7 @@ pub(crate) async fn steer(inner: &Inner) -> Option<Decided> {
         let _nobody_joins = inner.joining.write().await;
         due = look();
         if let Due::Raise(level) = due
-            && inner.propose_here(vec![Op::RaiseLevel { level }]).await.is_ok()
+            && inner.propose_here(vec![EncodedOp::new(Op::RaiseLevel { level })]).await.is_ok()
         {
             tracing::info!("all members read level {level}: it counts from now on");
         }

@@ -18,6 +18,7 @@ use crate::voters;
 use bannkreis_core::command::Op;
 use bannkreis_core::ids::{ClusterId, NodeId};
 use bannkreis_core::node_record::NodeRecord;
+use bannkreis_proto::convert::EncodedOp;
 use bannkreis_proto::v1;
 use bytes::Bytes;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
@@ -307,7 +308,7 @@ async fn bind_key(inner: &Inner, request: &v1::RaftJoinRequest) -> Result<(), Jo
         level_max: request.level_max,
         ..NodeRecord::default()
     };
-    let bound = inner.propose_here(vec![Op::NodeSeen(record)]).await;
+    let bound = inner.propose_here(vec![EncodedOp::new(Op::NodeSeen(record))]).await;
     bound.map(|_| ()).map_err(|error| match error {
         LocalError::NotLeader => not_now("the leader has just changed"),
         LocalError::Failed(error) => not_now(error.to_string()),

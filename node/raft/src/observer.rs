@@ -7,6 +7,7 @@ use bannkreis_core::change::Applied;
 use bannkreis_core::command::Command;
 use bannkreis_core::ids::Position;
 use bannkreis_core::time::Timestamp;
+use bytes::Bytes;
 use std::sync::Arc;
 
 /// Is told everything that happens to this node's ban list, in the order of the log.
@@ -50,6 +51,8 @@ pub struct AppliedEntry {
     pub median: Option<Timestamp>,
     /// What it held.
     pub command: Arc<Command>,
+    /// The same, encoded.
+    pub encoded: Bytes,
     /// What came of it.
     pub applied: Applied,
 }

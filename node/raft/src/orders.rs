@@ -13,6 +13,7 @@ use crate::types::Member;
 use crate::voters;
 use bannkreis_core::command::Op;
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
+use bannkreis_proto::convert::EncodedOp;
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::raft_order_response::Outcome;
 use openraft::{ChangeMembers, ServerState};
@@ -152,7 +153,7 @@ fn check_may_lead(member: &Seen) -> Result<(), OrderError> {
 /// Nothing is believed of a node that is out, and its addresses are nobody's.
 async fn revoke(inner: &Inner, node: NodeId, by: &Operator, keeps_key: bool) -> Result<(), OrderError> {
     let revoke = Op::Revoke { operator: by.clone(), node, keeps_key };
-    match inner.propose_here(vec![revoke]).await {
+    match inner.propose_here(vec![EncodedOp::new(revoke)]).await {
         Ok(_) => Ok(()),
         Err(_) => not_now("it is out, but its key is not revoked yet"),
     }

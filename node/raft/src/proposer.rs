@@ -18,10 +18,10 @@ use crate::types::{Payload, Raft};
 use bannkreis_core::apply::TICK_INTERVAL_MIN_MS;
 use bannkreis_core::ban_list::BanView;
 use bannkreis_core::change::OpResult;
-use bannkreis_core::command::{Command, Op};
+use bannkreis_core::command::Op;
 use bannkreis_core::ids::{NodeId, Position};
 use bannkreis_core::time::Timestamp;
-use bannkreis_proto::convert::{encode_command, encode_ops};
+use bannkreis_proto::convert::{EncodedOp, join_command};
 use futures::TryStreamExt;
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -96,12 +96,12 @@ pub(crate) type LocalResult = Result<Proposed, LocalError>;
 /// Operations with somebody who waits for what comes of them. No operations at all means: read the
 /// voters' clocks, if it is time.
 pub(crate) struct Request {
-    pub(crate) ops: Vec<Op>,
+    pub(crate) ops: Vec<EncodedOp>,
     pub(crate) answer: oneshot::Sender<LocalResult>,
 }
 
 /// Brings operations to this node's proposer and waits for what comes of them.
-pub(crate) async fn submit(queue: &mpsc::Sender<Request>, ops: Vec<Op>) -> LocalResult {
+pub(crate) async fn submit(queue: &mpsc::Sender<Request>, ops: Vec<EncodedOp>) -> LocalResult {
     let (answer, outcome) = oneshot::channel();
     queue.try_send(Request { ops, answer }).map_err(|error| {
         LocalError::Failed(match error {
@@ -116,11 +116,6 @@ pub(crate) async fn submit(queue: &mpsc::Sender<Request>, ops: Vec<Op>) -> Local
 
 fn stopped() -> ProposeError {
     ProposeError::Unknown { why: "this node was stopped meanwhile".to_string() }
-}
-
-/// How long an operation is when encoded, in bytes.
-pub(crate) fn op_bytes(op: &Op) -> usize {
-    encode_ops(std::slice::from_ref(op)).len()
 }
 
 /// Writes what callers bring, as long as this node leads.
@@ -163,12 +158,12 @@ impl Proposer {
         let (at, readings) = self.stamp(term);
         let ticks = !readings.is_empty();
         if ticks {
-            flight.put_first(Op::Tick { readings });
+            flight.put_first(EncodedOp::new(Op::Tick { readings }));
         }
         let n_entries = flight.entries.len();
         let payloads = flight.entries.iter_mut().map(|entry| {
             let ops = std::mem::take(&mut entry.ops);
-            Payload(encode_command(&Command { at, level, ops, ..Command::default() }))
+            Payload(join_command(at, level, &ops))
         });
         let payloads: Vec<Payload> = payloads.collect();
         if payloads.is_empty() {

@@ -17,9 +17,10 @@ use crate::snapshot::{self, Received, SnapshotFile, TooHigh};
 use crate::types::{SnapshotMeta, TypeConfig, Vote, decode};
 use bannkreis_core::command::Op;
 use bannkreis_core::ids::NodeId;
-use bannkreis_proto::convert::{decode_ops, encode_results};
+use bannkreis_proto::convert::{EncodedOp, decode_encoded_ops, encode_results};
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::raft_server::Raft as RaftRpc;
+use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, VoteRequest};
 use std::io::Write;
@@ -216,7 +217,7 @@ impl RaftRpc for RaftService {
         request: Request<v1::RaftProposeRequest>,
     ) -> Result<Response<v1::RaftProposeResponse>, Status> {
         let caller = self.check(&request)?;
-        let outcome = match read_ops(&request.get_ref().ops, caller) {
+        let outcome = match read_ops(request.get_ref().ops.clone(), caller) {
             Err(why) => v1::raft_propose_response::Outcome::Refused(why),
             Ok(ops) => propose_outcome(self.inner.propose_here(ops).await, &self.inner),
         };
@@ -276,16 +277,16 @@ async fn next_part(
 }
 
 /// A peer's operations: bounded, and only such as a node may bring in, about itself.
-fn read_ops(encoded: &[u8], caller: NodeId) -> Result<Vec<Op>, String> {
+fn read_ops(encoded: Bytes, caller: NodeId) -> Result<Vec<EncodedOp>, String> {
     if encoded.len() > ENTRY_BYTES_MAX {
         return Err(format!("{} bytes of operations are over {ENTRY_BYTES_MAX}", encoded.len()));
     }
-    let ops = decode_ops(encoded).map_err(|error| error.to_string())?;
+    let ops = decode_encoded_ops(encoded).map_err(|error| error.to_string())?;
     if ops.len() > REQUEST_OPS_MAX {
         return Err(format!("{} operations are over {REQUEST_OPS_MAX}", ops.len()));
     }
     for op in &ops {
-        let origin = match op {
+        let origin = match op.op() {
             Op::Ban(proposal) => proposal.origin,
             Op::NodeSeen(record) => record.node,
             op => match op.operator() {

@@ -41,6 +41,7 @@ use bannkreis_core::ban_list::BanView;
 use bannkreis_core::command::Op;
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
 use bannkreis_core::settings::Settings;
+use bannkreis_proto::convert::EncodedOp;
 use openraft::storage::RaftLogStorage;
 use openraft::{Config, ServerState, SnapshotPolicy};
 use std::collections::BTreeMap;
@@ -440,7 +441,7 @@ async fn lead_alone(
         author: "bannkreisd".to_string(),
         reason: "birth of the cluster".to_string(),
     };
-    let settings = vec![Op::Settings { operator, fields }];
+    let settings = vec![EncodedOp::new(Op::Settings { operator, fields })];
     loop {
         match submit(&node.inner.queue, settings.clone()).await {
             Ok(_) => return Ok(()),

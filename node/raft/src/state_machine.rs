@@ -178,7 +178,8 @@ impl StateMachine {
                 batch.median = median.or(batch.median);
                 results.clone_from(&applied.results);
                 let (at, command) = (self.list.now(), Arc::new(command));
-                batch.entries.push(AppliedEntry { position, at, median, command, applied });
+                let encoded = payload.0.clone();
+                batch.entries.push(AppliedEntry { position, at, median, command, encoded, applied });
             }
         }
         self.applied = Some(entry.log_id);

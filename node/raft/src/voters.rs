@@ -16,6 +16,7 @@ use crate::types::{Member, Metrics};
 use bannkreis_core::command::Op;
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
 use bannkreis_core::node_record::NodeRole;
+use bannkreis_proto::convert::EncodedOp;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{ChangeMembers, Instant as _, ServerState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,7 +91,8 @@ pub(crate) async fn forget_gone(inner: &Inner, memory: &mut Memory) {
             author: "autopilot".to_owned(),
             reason: "no member any more".to_owned(),
         };
-        if inner.propose_here(vec![Op::Revoke { operator, node, keeps_key: true }]).await.is_ok() {
+        let revoke = EncodedOp::new(Op::Revoke { operator, node, keeps_key: true });
+        if inner.propose_here(vec![revoke]).await.is_ok() {
             tracing::info!("{node} is no member any more: its addresses count no longer");
         }
     }

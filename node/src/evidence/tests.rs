@@ -7,6 +7,7 @@ use bannkreis_core::ids::{NodeId, Position};
 use bannkreis_core::jail::{BanPolicy, JailName, Ports};
 use bannkreis_core::proposal::{EvidenceLine, Proposal};
 use bannkreis_core::time::{BanTime, HOUR_MS};
+use bannkreis_proto::convert::{encode_command, encode_ops};
 use std::sync::Arc;
 
 const POSITION: Position = Position { generation: 1, index: 7 };
@@ -29,11 +30,13 @@ fn ban(n: u32, line: String) -> Op {
 
 fn applied(ops: Vec<Op>, verdicts: Vec<Verdict>) -> AppliedEntry {
     let results = verdicts.into_iter().map(OpResult::Judged).collect();
+    let command = Command { at: Timestamp(1_000), ops, ..Command::default() };
     AppliedEntry {
         position: POSITION,
         at: Timestamp(1_000),
         median: None,
-        command: Arc::new(Command { at: Timestamp(1_000), ops, ..Command::default() }),
+        encoded: encode_command(&command),
+        command: Arc::new(command),
         applied: Applied { results, ..Applied::default() },
     }
 }

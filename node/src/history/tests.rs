@@ -12,6 +12,7 @@ use bannkreis_core::node_record::NodeRecord;
 use bannkreis_core::proposal::{EvidenceLine, Proposal};
 use bannkreis_core::settings::Settings;
 use bannkreis_core::time::{BanTime, Timestamp};
+use bannkreis_proto::convert::encode_command;
 use std::sync::Arc;
 
 const START: Timestamp = Timestamp(1_000_000_000);
@@ -142,8 +143,14 @@ impl Node {
         let ops = [vec![Op::Tick { readings: vec![(NodeId(1), at)] }], ops].concat();
         let command = Command { at, level: LEVEL, ops, ..Command::default() };
         let applied: Applied = self.list.apply(position, &command);
-        let entry =
-            AppliedEntry { position, at: self.list.now(), median: None, command: Arc::new(command), applied };
+        let entry = AppliedEntry {
+            position,
+            at: self.list.now(),
+            median: None,
+            encoded: encode_command(&command),
+            command: Arc::new(command),
+            applied,
+        };
         let mut batch = Batch::new();
         let n_kept = keep(&entry, &self.list, &mut batch).unwrap();
         evidence::keep(&entry, &mut batch).unwrap();

@@ -10,6 +10,7 @@ use bannkreis_core::node_record::NodeRecord;
 use bannkreis_core::proposal::{EvidenceLine, Proposal};
 use bannkreis_core::settings::Settings;
 use bannkreis_core::time::{BanTime, DAY_MS, HOUR_MS};
+use bannkreis_proto::convert::encode_command;
 use bannkreis_raft::AppliedEntry;
 use std::sync::Arc;
 
@@ -44,8 +45,14 @@ impl Node {
         let ops = [vec![Op::Tick { readings: vec![(HERE, at)] }], ops].concat();
         let command = Command { at, level: LEVEL, ops, ..Command::default() };
         let applied = self.list.apply(position, &command);
-        let entry =
-            AppliedEntry { position, at: self.list.now(), median: None, command: Arc::new(command), applied };
+        let entry = AppliedEntry {
+            position,
+            at: self.list.now(),
+            median: None,
+            encoded: encode_command(&command),
+            command: Arc::new(command),
+            applied,
+        };
         let mut batch = Batch::new();
         history::keep(&entry, &self.list, &mut batch).unwrap();
         evidence::keep(&entry, &mut batch).unwrap();
