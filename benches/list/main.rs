@@ -23,8 +23,10 @@ use bannkreis_core::warden::Warden;
 const BANS: u32 = 1_000_000;
 /// Proposals in one command, as a busy leader batches them.
 const BATCH: u32 = 500;
-/// Bans whose time is taken, once the list is full.
-const MEASURED: u32 = 50_000;
+/// Bans whose time is taken, once the list is full, in each round. The best round counts, because other work on the
+/// machine only ever slows down.
+const MEASURED: u32 = 10_000;
+const N_ROUNDS: u32 = 5;
 const BEGIN: Timestamp = Timestamp(1_700_000_000_000);
 const NOW: Now = Now::known(BEGIN, BEGIN);
 const NODE: NodeId = NodeId(1);
@@ -130,7 +132,8 @@ fn run() -> Result<(), String> {
 
     let mut node = Node::new();
     node.ban(0..BANS);
-    let apply = node.ban(BANS..BANS + MEASURED) / MEASURED;
+    let rounds = (0..N_ROUNDS).map(|round| BANS + round * MEASURED);
+    let apply = rounds.map(|first| node.ban(first..first + MEASURED) / MEASURED).min().unwrap_or_default();
     let views = 1_000;
     let began = Instant::now();
     for _ in 0..views {

@@ -173,10 +173,10 @@ fn put_together(
 /// # Errors
 /// When the store can not be read.
 pub fn find(store: &LocalStore, cause: Cause) -> Result<Option<ColdRecord>, LocalStoreError> {
-    let wanted = ColdKey { position: cause.position, op: cause.op };
+    let wanted = ColdKey { position: cause.position(), op: cause.op() };
     let Some((key, value)) = store.cold_upto(wanted)? else { return Ok(None) };
     let found = Pieces::decode(key, &value).and_then(|Pieces { at, pieces }| {
-        let op = pieces.iter().find(|piece| piece.n == cause.op)?.op()?;
+        let op = pieces.iter().find(|piece| piece.n == cause.op())?.op()?;
         Some(ColdRecord { at, op })
     });
     Ok(found)

@@ -298,7 +298,7 @@ impl Worker {
                 continue;
             }
             let Some(held) = self.firewall.lookup(*subnet)? else { continue };
-            let until = Until::At(now.plus_ms(held.remaining_ms));
+            let until = Until::at(now.plus_ms(held.remaining_ms));
             // A chain that an earlier process made and this one can not read may close anything.
             let chain =
                 held.chain.unwrap_or_else(|| Chain { ports: Ports::whole_host(), ..element.chain.clone() });

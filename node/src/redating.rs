@@ -135,7 +135,7 @@ mod tests {
             kind: OverrideKind::Block,
             author: String::new(),
             reason: String::new(),
-            until: Until::At(Timestamp(until)),
+            until: Until::at(Timestamp(until)),
             estimated: false,
         };
         let subnet = "192.0.2.1".parse().unwrap();

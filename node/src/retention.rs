@@ -381,7 +381,7 @@ fn forget_evidence(
                     rest.push(piece);
                     continue;
                 };
-                let cause = Cause { position: key.position, op: piece.n };
+                let cause = Cause::new(key.position, piece.n);
                 let is_of_live_ban = is_of_live_ban(view, cause, &op);
                 let stays = match is_of_live_ban {
                     true => !(also_of_live_bans && too_much.is_any()),

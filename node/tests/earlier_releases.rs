@@ -27,7 +27,7 @@ fn decision() -> Override {
         kind: OverrideKind::Release,
         author: "root".to_owned(),
         reason: "a customer called".to_owned(),
-        until: Until::At(Timestamp(9_000_000)),
+        until: Until::at(Timestamp(9_000_000)),
         estimated: false,
     }
 }

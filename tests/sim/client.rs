@@ -171,7 +171,7 @@ impl World {
                     note: String::new(),
                     author: "alice".to_owned(),
                     node: operator.node,
-                    until: Until::At(self.nodes[via].now(now_ms).cluster.plus_ms(*for_ms)),
+                    until: Until::at(self.nodes[via].now(now_ms).cluster.plus_ms(*for_ms)),
                 },
                 operator,
             },
@@ -260,7 +260,7 @@ impl World {
             kind,
             author: "bob".to_owned(),
             reason: format!("since {}", self.now_ms - WORLD_BEGINS_MS),
-            until: Until::At(cluster.plus_ms(for_ms)),
+            until: Until::at(cluster.plus_ms(for_ms)),
             estimated: false,
         });
         self.step(node, Event::Override { subnet, decision });

@@ -235,10 +235,10 @@ impl Kernel {
 
 /// The element with its end in the kernel's time instead of cluster time.
 fn timed(element: &Element, now_ms: u64, cluster: Timestamp) -> Element {
-    let until = match element.until {
-        Until::Forever => Until::Forever,
-        Until::At(end) if end < cluster => Until::At(Timestamp(now_ms.saturating_sub(1))),
-        Until::At(end) => Until::At(Timestamp(now_ms).plus_ms(end.ms_since(cluster))),
+    let until = match element.until.end() {
+        None => element.until,
+        Some(end) if end < cluster => Until::at(Timestamp(now_ms.saturating_sub(1))),
+        Some(end) => Until::at(Timestamp(now_ms).plus_ms(end.ms_since(cluster))),
     };
     Element { chain: element.chain.clone(), until }
 }

@@ -42,7 +42,7 @@ impl BanList {
         let mut applied = Applied::default();
         for (n, op) in command.ops.iter().enumerate() {
             self.advance(command.at);
-            let cause = Cause { position, op: u32::try_from(n).unwrap_or(u32::MAX) };
+            let cause = Cause::new(position, u32::try_from(n).unwrap_or(u32::MAX));
             let context = Context { cause, sent: command.at };
             // An operator's command counts once: a retry gets the first answer, and another command with its id none.
             let result = match op.operator().zip(self.outcome_again(op)) {
@@ -165,7 +165,7 @@ impl BanList {
     /// The offence was over before it was committed: it counts for escalation and blocks nobody.
     fn remember(&mut self, key: &BanKey, first_failure: Timestamp, claim: &Claim, changes: &mut Vec<Change>) {
         self.end_if_over(key, changes);
-        let end = claim.wanted_until.at().unwrap_or(self.now);
+        let end = claim.wanted_until.end().unwrap_or(self.now);
         let n_before = self.bans_before(key, first_failure);
         let served = PastBans { count: n_before.saturating_add(1), last_since: first_failure, last_end: end };
         let count = self.add_past(key.clone(), served).count;
@@ -190,20 +190,20 @@ impl BanList {
         let is_full = !longer || self.take_token(claim.origin);
         let until = match (is_full, held.as_ref()) {
             (true, _) => claim.wanted_until,
-            (false, _) => claim.wanted_until.min(Until::At(now.plus_ms(self.settings.damped_ms))),
+            (false, _) => claim.wanted_until.min(Until::at(now.plus_ms(self.settings.damped_ms))),
         };
         let is_new = held.is_none();
+        let ports = self.closed_by(held.as_ref(), &claim.ports);
         let mut ban = held.unwrap_or_else(|| Ban {
             since: now,
             until,
             count: n_before.saturating_add(1),
             damped_by: None,
             origins: Origins::new(),
-            ports: self.shared_ports(&claim.ports),
+            ports: ports.clone(),
             cause,
         });
-        let ports = ban.ports.union(&claim.ports);
-        ban.ports = self.shared_ports(&ports);
+        ban.ports = ports;
         ban.until = ban.until.max(until);
         hold_origin(&mut ban.origins, Origin { node: claim.origin, until });
         if longer {
@@ -256,7 +256,7 @@ impl BanList {
     pub(crate) fn end(&mut self, key: &BanKey, reason: UnbanReason, changes: &mut Vec<Change>) {
         let Some(mut ban) = self.take_ban(key) else { return };
         self.set_damped_by(&mut ban, None);
-        let last_end = ban.until.min(Until::At(self.now)).at().unwrap_or(self.now);
+        let last_end = ban.until.min(Until::at(self.now)).end().unwrap_or(self.now);
         self.add_past(key.clone(), PastBans { count: ban.count, last_since: ban.since, last_end });
         changes.push(Change::Unbanned { key: key.clone(), reason, ban: Box::new(ban), end: last_end });
     }

@@ -74,10 +74,30 @@ pub struct Origin {
 /// Where a ban came from: the operation that holds the evidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cause {
+    // Not a `Position`, which would leave room for nothing beside it.
+    generation: u32,
+    index: u64,
+    op: u32,
+}
+
+impl Cause {
+    /// The operation with this number, from 0 on, of a log entry.
+    #[must_use]
+    pub fn new(Position { generation, index }: Position, op: u32) -> Cause {
+        Cause { generation, index, op }
+    }
+
     /// The log entry.
-    pub position: Position,
+    #[must_use]
+    pub fn position(self) -> Position {
+        Position { generation: self.generation, index: self.index }
+    }
+
     /// The operation in it, from 0 on.
-    pub op: u32,
+    #[must_use]
+    pub fn op(self) -> u32 {
+        self.op
+    }
 }
 
 impl Ban {
@@ -255,7 +275,7 @@ impl BanList {
     pub fn past(&self, key: &BanKey) -> Option<PastBans> {
         let shard = self.shard(key.subnet);
         let ended = shard.bans.get(key).and_then(|ban| {
-            ban.until.at().map(|end| PastBans { count: ban.count, last_since: ban.since, last_end: end })
+            ban.until.end().map(|end| PastBans { count: ban.count, last_since: ban.since, last_end: end })
         });
         ended.or_else(|| shard.past.get(key).copied())
     }
@@ -448,6 +468,14 @@ impl BanList {
             return BanKey { subnet, jail: known.clone() };
         }
         BanKey { subnet, jail: Names::shared(&mut Arc::make_mut(&mut self.names).jails, jail) }
+    }
+
+    /// What a ban closes with these ports, and with those that it has closed before.
+    pub(crate) fn closed_by(&mut self, held: Option<&Ban>, ports: &Ports) -> Ports {
+        match held {
+            Some(ban) => self.shared_ports(&ban.ports.union(ports)),
+            None => self.shared_ports(ports),
+        }
     }
 
     /// The ports, shared.

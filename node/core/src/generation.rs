@@ -42,7 +42,7 @@ impl TimeShift {
     /// An end by the other clock; for ever stays for ever.
     #[must_use]
     pub fn of_end(self, until: Until) -> Until {
-        until.at().map_or(until, |end| Until::At(self.of(end)))
+        until.end().map_or(until, |end| Until::at(self.of(end)))
     }
 }
 

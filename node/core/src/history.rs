@@ -182,7 +182,7 @@ pub fn entries(
         let changes = applied.changes.get(begin..end).unwrap_or_default();
         begin = end;
         let op_number = u32::try_from(n_op).unwrap_or(u32::MAX);
-        let cause = Cause { position, op: op_number };
+        let cause = Cause::new(position, op_number);
         let ended = changes.iter().filter_map(|change| ended_ban(change, op, cause));
         let mut found: Vec<(Timestamp, HistoryEntry)> =
             ended.map(|ended| (ended.end, HistoryEntry::Ended(ended))).collect();

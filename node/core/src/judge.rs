@@ -153,7 +153,7 @@ impl Claim {
             jail: notice.jail.clone(),
             offender: notice.offender,
             last_failure: now.minus_ms(notice.last_failure_age_ms),
-            wanted_until: notice.remaining_ms.map_or(Until::Forever, |ms| Until::At(now.plus_ms(ms))),
+            wanted_until: notice.remaining_ms.map_or(Until::FOREVER, |ms| Until::at(now.plus_ms(ms))),
             ports: notice.ports.clone(),
         }
     }

@@ -74,17 +74,17 @@ impl BanList {
         self.end_if_over(&key, changes);
         let held = self.ban(&key).cloned();
         let is_new = held.is_none();
+        let ports = self.closed_by(held.as_ref(), wanted.ports);
         let mut ban = held.unwrap_or_else(|| Ban {
             since: wanted.since,
             until: wanted.until,
             count: self.bans_before(&key, wanted.since).saturating_add(1),
             damped_by: None,
             origins: Origins::new(),
-            ports: wanted.ports.clone(),
+            ports: ports.clone(),
             cause: context.cause,
         });
-        let ports = ban.ports.union(wanted.ports);
-        ban.ports = self.shared_ports(&ports);
+        ban.ports = ports;
         ban.until = ban.until.max(wanted.until);
         ban.count = ban.count.max(wanted.count);
         hold_origin(&mut ban.origins, Origin { node: origin, until: wanted.until });
@@ -345,7 +345,7 @@ impl BanList {
                 continue;
             }
             // It has ended on the way.
-            if let Some(last_end) = imported.until.at().filter(|_| imported.until.is_over(self.now)) {
+            if let Some(last_end) = imported.until.end().filter(|_| imported.until.is_over(self.now)) {
                 let past = PastBans { count: imported.count, last_since: imported.since, last_end };
                 let key = self.shared_key(imported.subnet, &imported.jail);
                 self.add_past(key, past);

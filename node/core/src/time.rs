@@ -49,49 +49,53 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// How long a ban or a block lasts. `Forever` is the ordered maximum, never a sum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Until {
-    /// It ends at this time.
-    At(Timestamp),
-    /// It ends when somebody ends it.
-    Forever,
-}
+/// How long a ban or a block lasts: until a time, or for ever, which is later than every time and never a sum.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Until(
+    // In milliseconds, as a time; `u64::MAX` is for ever. A million bans have two each.
+    u64,
+);
 
 impl Until {
+    /// It ends when somebody ends it.
+    pub const FOREVER: Until = Until(u64::MAX);
+
+    /// It ends at this time. The last one there is stands for those that could not be told from for ever.
+    #[must_use]
+    pub const fn at(end: Timestamp) -> Until {
+        Until(if end.0 == u64::MAX { u64::MAX - 1 } else { end.0 })
+    }
+
+    /// When it ends; `None`: never by itself.
+    #[must_use]
+    pub fn end(self) -> Option<Timestamp> {
+        (self != Until::FOREVER).then_some(Timestamp(self.0))
+    }
+
     /// Whether it is over at `now`. The last millisecond still belongs to the ban.
     #[must_use]
     pub fn is_over(self, now: Timestamp) -> bool {
-        match self {
-            Until::At(end) => end < now,
-            Until::Forever => false,
-        }
+        self.end().is_some_and(|end| end < now)
     }
 
     /// What is left of it at `now` in milliseconds; `None` means forever.
     #[must_use]
     pub fn remaining_ms(self, now: Timestamp) -> Option<u64> {
-        match self {
-            Until::At(end) => Some(end.ms_since(now)),
-            Until::Forever => None,
-        }
+        Some(self.end()?.ms_since(now))
     }
 
     /// This end, moved `ms` milliseconds later; forever stays forever.
     #[must_use]
     pub fn plus_ms(self, ms: u64) -> Until {
-        match self {
-            Until::At(end) => Until::At(end.plus_ms(ms)),
-            Until::Forever => Until::Forever,
-        }
+        self.end().map_or(self, |end| Until::at(end.plus_ms(ms)))
     }
+}
 
-    /// The end as a time, when there is one.
-    #[must_use]
-    pub fn at(self) -> Option<Timestamp> {
-        match self {
-            Until::At(end) => Some(end),
-            Until::Forever => None,
+impl fmt::Debug for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.end() {
+            Some(end) => write!(f, "until {end:?}"),
+            None => f.write_str("for ever"),
         }
     }
 }
@@ -110,8 +114,8 @@ impl BanTime {
     #[must_use]
     pub fn from(self, start: Timestamp) -> Until {
         match self {
-            BanTime::Ms(ms) => Until::At(start.plus_ms(ms)),
-            BanTime::Forever => Until::Forever,
+            BanTime::Ms(ms) => Until::at(start.plus_ms(ms)),
+            BanTime::Forever => Until::FOREVER,
         }
     }
 }

@@ -36,11 +36,11 @@ mod tests {
     fn leases() {
         let now = Timestamp(1_000_000);
         for (until, expected) in [
-            (Until::At(Timestamp(999_999)), None),
-            (Until::At(now), Some(LEASE_MS_MIN)),
-            (Until::At(Timestamp(1_000_021)), Some(21)),
-            (Until::At(Timestamp(u64::MAX)), Some(LEASE_MS_MAX)),
-            (Until::Forever, Some(PERMANENT_LEASE_MS)),
+            (Until::at(Timestamp(999_999)), None),
+            (Until::at(now), Some(LEASE_MS_MIN)),
+            (Until::at(Timestamp(1_000_021)), Some(21)),
+            (Until::at(Timestamp(u64::MAX)), Some(LEASE_MS_MAX)),
+            (Until::FOREVER, Some(PERMANENT_LEASE_MS)),
         ] {
             assert_eq!(lease_ms(until, now), expected, "{until:?}");
         }

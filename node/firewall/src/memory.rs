@@ -233,7 +233,7 @@ mod tests {
         let chain = Chain { jail: JailName::operator(), ports: Ports::whole_host() };
         FirewallDelta::Block {
             subnet: text.parse().unwrap(),
-            element: Element { chain, until: Until::Forever },
+            element: Element { chain, until: Until::FOREVER },
         }
     }
 

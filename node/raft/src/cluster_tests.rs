@@ -38,7 +38,7 @@ async fn a_node_alone_works_at_once_and_keeps_what_it_has_acknowledged() {
     }
     until(&node, "caught up", |node| node.progress().borrow().is_caught_up).await;
     assert_eq!(node.status().no_quorum_since_ms, None);
-    let at = Until::At(node.view().now().plus_ms(3_600_000));
+    let at = Until::at(node.view().now().plus_ms(3_600_000));
     let key_of_7 = BanKey { subnet: subnet(7), jail: JailName::new("sshd").unwrap() };
     let ends = node.view().ban(&key_of_7).unwrap().until;
     assert!(ends <= at && ends.plus_ms(10_000) >= at);

@@ -66,7 +66,7 @@ fn list() -> BanList {
         subnet: Subnet::host(Ipv4Addr::new(203, 0, 113, n).into()),
         jail: JailName::new("sshd").unwrap(),
         since: Timestamp(1_000),
-        until: Until::At(Timestamp(9_000_000)),
+        until: Until::at(Timestamp(9_000_000)),
         count: 1,
         ports: Ports::whole_host(),
         policy: BanPolicy::fixed(BanTime::Ms(600_000)),

@@ -117,7 +117,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
 }
 
 fn has_end(until: Until) -> bool {
-    until.at().is_some()
+    until.end().is_some()
 }
 
 /// Whether a ban, an allow entry or a token can end: then cluster time must keep moving.

@@ -5,7 +5,7 @@ use bannkreis_core::ban_list::BanList;
 use bannkreis_core::command::{ImportedBan, ImportedHistory, Op};
 use bannkreis_core::ids::{CommandId, Operator};
 use bannkreis_core::jail::BanPolicy;
-use bannkreis_core::time::{BanTime, Until};
+use bannkreis_core::time::BanTime;
 
 /// An operation imports at most so many bans, or allow entries, or offenders' histories: so many fit an entry
 /// of the log, however many ports they have and however long the notes are.
@@ -27,9 +27,9 @@ pub fn import_ops(view: &BanList, operator: &Operator) -> Vec<Op> {
         count: ban.count,
         ports: ban.ports.clone(),
         // The list does not keep what the jail had said; the ban's own length is its effect.
-        policy: BanPolicy::fixed(match ban.until {
-            Until::At(end) => BanTime::Ms(end.ms_since(ban.since)),
-            Until::Forever => BanTime::Forever,
+        policy: BanPolicy::fixed(match ban.until.end() {
+            Some(end) => BanTime::Ms(end.ms_since(ban.since)),
+            None => BanTime::Forever,
         }),
         note: NOTE.to_string(),
     });
@@ -71,7 +71,7 @@ mod tests {
     use bannkreis_core::ids::{NodeId, Position};
     use bannkreis_core::jail::{JailName, Ports};
     use bannkreis_core::subnet::Subnet;
-    use bannkreis_core::time::Timestamp;
+    use bannkreis_core::time::{Timestamp, Until};
     use std::net::Ipv4Addr;
 
     fn operator(command_id: u128) -> Operator {
@@ -102,7 +102,7 @@ mod tests {
             node: NodeId(1),
             until,
         };
-        let allowed = [(1, Until::Forever), (2, Until::At(Timestamp(1_000_001)))];
+        let allowed = [(1, Until::FOREVER), (2, Until::at(Timestamp(1_000_001)))];
         let allowed = allowed
             .map(|(n, until)| Op::Allow { operator: operator(10 + u128::from(n)), entry: entry(n, until) });
         old.apply(Position { generation: 1, index: 1 }, &command(1_000_000, allowed.into()));
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(new.n_bans(), 1_200);
         assert_eq!(new.pasts().count(), 10);
         let found: Vec<_> = new.allow_list().iter().map(|(_, entry)| entry.clone()).collect();
-        assert_eq!(found, [entry(1, Until::Forever)]);
+        assert_eq!(found, [entry(1, Until::FOREVER)]);
         for (key, ban) in new.bans() {
             assert_eq!(old.ban(key).unwrap().until, ban.until);
         }

@@ -22,7 +22,7 @@ fn list_with(n_bans: u32, position: Position) -> BanList {
         subnet: Subnet::host(Ipv4Addr::from(0xcb00_7100 + n).into()),
         jail: jail.clone(),
         since: Timestamp(1_000),
-        until: Until::At(Timestamp(9_000_000)),
+        until: Until::at(Timestamp(9_000_000)),
         count: 1,
         ports: Ports::whole_host(),
         policy: BanPolicy::fixed(BanTime::Ms(600_000)),

@@ -34,8 +34,8 @@ pub(super) async fn add(
     let now = before.now.cluster;
     let until = match request.allow_ms {
         Some(0) => return Err(Status::invalid_argument("an entry of no length allows nobody")),
-        Some(ms) => Until::At(now.plus_ms(ms)),
-        None => Until::Forever,
+        Some(ms) => Until::at(now.plus_ms(ms)),
+        None => Until::FOREVER,
     };
     let given = Given::by(peer, &request.command_id, "")?;
     let guards = Guards::of(&before, &[], peer.from)?;

@@ -187,7 +187,7 @@ impl Snapshot {
 
 /// An end as answers carry it: absent means for ever.
 pub(super) fn until_ms(until: Until) -> Option<u64> {
-    until.at().map(|end| end.0)
+    until.end().map(|end| end.0)
 }
 
 /// What to type to lift the bans of `subnet`, in one jail or in all.

@@ -69,7 +69,7 @@ impl Row<'_> {
                 }
             }
             Row::Notice(key, origin, until) => {
-                local(snapshot, key, v1::BanKind::Notice, *origin, Until::At(*until))
+                local(snapshot, key, v1::BanKind::Notice, *origin, Until::at(*until))
             }
             Row::Override(subnet, decision) => {
                 let kind = match decision.kind {

@@ -106,7 +106,7 @@ fn listed(view: &BanView, wish: &HistoryWish, now: Timestamp) -> Listed {
 
 /// When a ban ended that stands on the ban list still; `None`: it holds.
 fn over_at(ban: &Ban, now: Timestamp) -> Option<Timestamp> {
-    ban.until.at().filter(|_| ban.until.is_over(now))
+    ban.until.end().filter(|_| ban.until.is_over(now))
 }
 
 /// A ban that is over, before a sweep has made history of it.

@@ -67,9 +67,9 @@ pub(super) async fn decide(
         Some(Length::OverrideMs(0)) => {
             return Err(Status::invalid_argument("a decision of no length decides nothing"));
         }
-        Some(Length::OverrideMs(ms)) => Until::At(before.now.cluster.plus_ms(ms)),
-        Some(Length::ForEver(_)) => Until::Forever,
-        None => Until::At(before.now.cluster.plus_ms(OVERRIDE_MS_DEFAULT)),
+        Some(Length::OverrideMs(ms)) => Until::at(before.now.cluster.plus_ms(ms)),
+        Some(Length::ForEver(_)) => Until::FOREVER,
+        None => Until::at(before.now.cluster.plus_ms(OVERRIDE_MS_DEFAULT)),
     };
     let guards = Guards::of(&before, &request.works_from, peer.from)?;
     let deciding = Deciding { before: &before, guards, order: request.order(), force: request.force };

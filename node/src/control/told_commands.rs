@@ -8,7 +8,7 @@ use bannkreis_core::command::{Op, UnbanSelection};
 use bannkreis_core::history::{GivenCommand, HistoryEntry};
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::jail::JailName;
-use bannkreis_core::time::{BanTime, Timestamp, Until};
+use bannkreis_core::time::{BanTime, Timestamp};
 use bannkreis_proto::v1;
 
 /// A command for people; `name` says what a node is called.
@@ -66,9 +66,9 @@ fn words(given: &GivenCommand, name: &dyn Fn(NodeId) -> String) -> (&'static str
         }
         Op::Allow { entry, .. } => {
             let note = if entry.note.is_empty() { String::new() } else { format!(" ({})", entry.note) };
-            let until = match entry.until {
-                Until::Forever => String::new(),
-                Until::At(end) => format!(" for {}", length(end.ms_since(given.at))),
+            let until = match entry.until.end() {
+                None => String::new(),
+                Some(end) => format!(" for {}", length(end.ms_since(given.at))),
             };
             ("allow", format!("allow {}{note}{until}", entry.subnet))
         }

@@ -117,7 +117,7 @@ pub(super) async fn why(api: &dyn NodeApi, request: v1::WhyRequest) -> Result<v1
     last_ended.sort_by_key(|over| std::cmp::Reverse(over.end_ms));
     last_ended.truncate(ENDED_MAX);
     let has_more_ended = told.is_cut || ended.next().is_some();
-    let causes = found.holding.iter().map(|(_, ban)| ban.cause.position);
+    let causes = found.holding.iter().map(|(_, ban)| ban.cause.position());
     let position = causes.chain(found.lifted.map(|(position, _)| position)).max();
     Ok(v1::WhyResponse {
         state: Some(snapshot.state()),

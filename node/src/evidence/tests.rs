@@ -58,7 +58,7 @@ fn many_stand_in_one_record_and_each_is_found() {
     assert_eq!(n_kept, 200);
     for (n, op) in (0..).zip(&ops) {
         let expected = (n % 3 != 0).then(|| ColdRecord { at: Timestamp(1_000), op: op.clone() });
-        assert_eq!(find(&store, Cause { position: POSITION, op: n }).unwrap(), expected, "{n}");
+        assert_eq!(find(&store, Cause::new(POSITION, n)).unwrap(), expected, "{n}");
     }
     let records = store.cold_from(ColdKey { position: POSITION, op: 0 }, 1_000).unwrap();
     let n_full = records.iter().filter(|(_, value)| value.len() > VALUE_BYTES_MAX * 3 / 4).count();
@@ -76,7 +76,7 @@ fn a_record_of_one_is_still_read_and_one_of_a_newer_release_is_nothing() {
     batch.put(Key::Cold(key), of_one).unwrap();
     batch.put(Key::Cold(newer), vec![FORMAT + 1; 40]).unwrap();
     store.commit(batch).unwrap();
-    let cause = |key: ColdKey| Cause { position: key.position, op: key.op };
+    let cause = |key: ColdKey| Cause::new(key.position, key.op);
     assert_eq!(find(&store, cause(key)).unwrap(), Some(ColdRecord { at: Timestamp(1_000), op }));
     assert_eq!(find(&store, cause(ColdKey { op: 6, ..key })).unwrap(), None);
     assert_eq!(find(&store, cause(newer)).unwrap(), None);

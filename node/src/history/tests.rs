@@ -22,12 +22,12 @@ fn store(directory: &std::path::Path) -> LocalStore {
 }
 
 fn ended(subnet: &str, jail: &str, end: u64) -> (HistoryKey, HistoryEntry) {
-    let cause = Cause { position: Position { generation: 1, index: end }, op: 0 };
+    let cause = Cause::new(Position { generation: 1, index: end }, 0);
     let key = BanKey { subnet: subnet.parse().unwrap(), jail: JailName::new(jail).unwrap() };
     let (since, end) = (Timestamp(end - 1), Timestamp(end));
     let origins = vec![NodeId(1)];
     let entry = EndedBan { key, since, end, count: 1, origins, cause, ending: Ending::Expired };
-    (HistoryKey { at: end, position: cause.position, op: 0, n: 0 }, HistoryEntry::Ended(entry))
+    (HistoryKey { at: end, position: cause.position(), op: 0, n: 0 }, HistoryEntry::Ended(entry))
 }
 
 fn wish(target: Option<&str>) -> HistoryWish {
@@ -211,7 +211,7 @@ fn texts_that_are_too_long_for_the_store_are_cut() {
         note: long.clone(),
         author: long.clone(),
         node: NodeId(2),
-        until: bannkreis_core::time::Until::Forever,
+        until: bannkreis_core::time::Until::FOREVER,
     };
     let op = Op::Allow { operator, entry };
     let outcome = Outcome::Refused { why: "ü".repeat(2_000) };

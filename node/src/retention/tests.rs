@@ -262,7 +262,7 @@ fn of_what_stands_in_one_record_each_goes_in_its_time() {
     assert_eq!(node.evidence(), ["192.0.2.2", "192.0.2.3"]);
     // The first operation of the entry is the leader's reading of the clock.
     let found = |op| {
-        let cause = Cause { position: Position { generation: 1, index: 2 }, op };
+        let cause = Cause::new(Position { generation: 1, index: 2 }, op);
         evidence::find(&node.store, cause).unwrap()
     };
     assert!(found(2).is_some_and(|record| record.at == START), "under the key of one that is gone");
@@ -283,7 +283,7 @@ fn of_an_import_only_who_is_to_be_forgotten_goes() {
         subnet: subnet.parse().unwrap(),
         jail: JailName::new("sshd").unwrap(),
         since: START,
-        until: bannkreis_core::time::Until::At(START.plus_ms(HOUR_MS)),
+        until: bannkreis_core::time::Until::at(START.plus_ms(HOUR_MS)),
         count: 1,
         ports: Ports::whole_host(),
         policy: BanPolicy::fixed(BanTime::Ms(HOUR_MS)),

@@ -204,14 +204,14 @@ impl TryFrom<v1::Origin> for Origin {
 
 impl From<Cause> for v1::Cause {
     fn from(cause: Cause) -> v1::Cause {
-        v1::Cause { position: Some(cause.position.into()), op: cause.op }
+        v1::Cause { position: Some(cause.position().into()), op: cause.op() }
     }
 }
 
 impl TryFrom<v1::Cause> for Cause {
     type Error = DecodeError;
     fn try_from(wire: v1::Cause) -> Result<Cause, DecodeError> {
-        Ok(Cause { position: required(wire.position, "position")?, op: wire.op })
+        Ok(Cause::new(required(wire.position, "position")?, wire.op))
     }
 }
 

@@ -7,9 +7,9 @@ use bannkreis_core::time::{BanTime, Timestamp, Until};
 
 impl From<Until> for v1::Until {
     fn from(until: Until) -> v1::Until {
-        let end = match until {
-            Until::At(at) => v1::until::End::AtMs(at.0),
-            Until::Forever => v1::until::End::Forever(v1::Forever {}),
+        let end = match until.end() {
+            Some(at) => v1::until::End::AtMs(at.0),
+            None => v1::until::End::Forever(v1::Forever {}),
         };
         v1::Until { end: Some(end) }
     }
@@ -19,8 +19,8 @@ impl TryFrom<v1::Until> for Until {
     type Error = DecodeError;
     fn try_from(wire: v1::Until) -> Result<Until, DecodeError> {
         match wire.end.ok_or_else(|| DecodeError::missing("end"))? {
-            v1::until::End::AtMs(at_ms) => Ok(Until::At(Timestamp(at_ms))),
-            v1::until::End::Forever(v1::Forever {}) => Ok(Until::Forever),
+            v1::until::End::AtMs(at_ms) => Ok(Until::at(Timestamp(at_ms))),
+            v1::until::End::Forever(v1::Forever {}) => Ok(Until::FOREVER),
         }
     }
 }

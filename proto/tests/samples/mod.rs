@@ -211,7 +211,7 @@ pub(crate) fn outbox_entries() -> Vec<(&'static str, OutboxEntry)> {
         policy: growing(),
         ports: ports(),
         evidence: vec![(NOW.minus_ms(12), "authentication failure".to_string())],
-        until: Until::At(NOW.plus_ms(600_000)),
+        until: Until::at(NOW.plus_ms(600_000)),
         local,
         served: Vec::new(),
         contributors: vec![PEER],
@@ -234,7 +234,7 @@ pub(crate) fn overrides() -> Vec<(&'static str, (Subnet, Override))> {
         kind,
         author: "root".to_string(),
         reason: "a customer called".to_string(),
-        until: Until::At(NOW),
+        until: Until::at(NOW),
         estimated: false,
     };
     let guessed = Override { estimated: true, ..decision(OverrideKind::Release) };
@@ -256,7 +256,7 @@ pub(crate) fn histories() -> Vec<(&'static str, Told)> {
             end: NOW,
             count: 3,
             origins: vec![NODE, PEER],
-            cause: Cause { position: BASIS, op: 9 },
+            cause: Cause::new(BASIS, 9),
             ending,
         })
     };
@@ -303,7 +303,7 @@ fn import() -> Op {
             subnet: subnet("203.0.113.9"),
             jail: jail("sshd"),
             since: NOW.minus_ms(60_000),
-            until: Until::At(NOW.plus_ms(540_000)),
+            until: Until::at(NOW.plus_ms(540_000)),
             count: 3,
             ports: Ports::tcp(&[22]),
             policy: BanPolicy::fixed(BanTime::Ms(600_000)),
@@ -321,16 +321,16 @@ fn import() -> Op {
 fn ban() -> Ban {
     Ban {
         since: NOW,
-        until: Until::At(NOW.plus_ms(600_000)),
+        until: Until::at(NOW.plus_ms(600_000)),
         count: 2,
         damped_by: Some(PEER),
         origins: vec![
-            Origin { node: NODE, until: Until::At(NOW.plus_ms(600_000)) },
-            Origin { node: PEER, until: Until::Forever },
+            Origin { node: NODE, until: Until::at(NOW.plus_ms(600_000)) },
+            Origin { node: PEER, until: Until::FOREVER },
         ]
         .into(),
         ports: ports(),
-        cause: Cause { position: BASIS, op: 1 },
+        cause: Cause::new(BASIS, 1),
     }
 }
 
@@ -370,7 +370,7 @@ fn allow_entry() -> AllowEntry {
         note: "the office".to_string(),
         author: "root".to_string(),
         node: NODE,
-        until: Until::Forever,
+        until: Until::FOREVER,
     }
 }
 

@@ -228,7 +228,7 @@ fn time() -> impl Strategy<Value = Timestamp> {
 }
 
 fn until() -> impl Strategy<Value = Until> {
-    prop_oneof![time().prop_map(Until::At), Just(Until::Forever)]
+    prop_oneof![time().prop_map(Until::at), Just(Until::FOREVER)]
 }
 
 fn ban_time() -> impl Strategy<Value = BanTime> {
@@ -449,7 +449,7 @@ fn key() -> impl Strategy<Value = BanKey> {
 
 fn ban() -> impl Strategy<Value = Ban> {
     let origin = (node(), until()).prop_map(|(node, until)| Origin { node, until });
-    let cause = (position(), any::<u32>()).prop_map(|(position, op)| Cause { position, op });
+    let cause = (position(), any::<u32>()).prop_map(|(position, op)| Cause::new(position, op));
     let damped_by = option::of(node());
     (time(), until(), any::<u32>(), damped_by, vec(origin, 0..=ORIGINS_MAX), ports(), cause).prop_map(
         |(since, until, count, damped_by, origins, ports, cause)| Ban {
@@ -469,7 +469,7 @@ pub(crate) fn history() -> impl Strategy<Value = (HistoryEntry, Vec<(NodeId, Str
 }
 
 fn ended_ban() -> BoxedStrategy<HistoryEntry> {
-    let cause = (position(), any::<u32>()).prop_map(|(position, op)| Cause { position, op });
+    let cause = (position(), any::<u32>()).prop_map(|(position, op)| Cause::new(position, op));
     let origins = vec(node(), 0..=ORIGINS_MAX);
     (key(), time(), time(), any::<u32>(), origins, cause, ending())
         .prop_map(|(key, since, end, count, origins, cause, ending)| {

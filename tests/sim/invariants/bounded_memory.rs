@@ -11,7 +11,7 @@ pub(crate) const NAME: &str = "bounded memory";
 impl World {
     /// Looks for leftovers when every ban with an end is over.
     pub(crate) fn check_memory(&mut self) {
-        let lasting = |until: Until| until == Until::Forever;
+        let lasting = |until: Until| until == Until::FOREVER;
         for node in 0..self.nodes.len() {
             let now = self.nodes[node].now(self.now_ms);
             let Some(process) = &self.nodes[node].process else { continue };

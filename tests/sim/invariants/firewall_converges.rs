@@ -51,7 +51,7 @@ impl World {
             let bans = view.bans().map(|(key, ban)| (key.subnet, ban.until));
             let provisional = process.warden.outbox().map(|entry| (entry.key.subnet, entry.until));
             let noticed = process.warden.notices(now.cluster);
-            let noticed = noticed.map(|(key, _, until)| (key.subnet, Until::At(until)));
+            let noticed = noticed.map(|(key, _, until)| (key.subnet, Until::at(until)));
             for (subnet, until) in bans.chain(provisional).chain(noticed) {
                 if !until.is_over(now.cluster) {
                     wanted.insert(subnet);

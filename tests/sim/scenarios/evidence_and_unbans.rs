@@ -177,7 +177,7 @@ fn old_evidence_gets_no_younger_while_it_waits() {
             story.reconnect();
             assert_eq!(story.ban(0, SSH), None, "its minute and a half is long over");
             assert_eq!(story.past(0, SSH).map(|past| past.count), Some(1), "it is remembered all the same");
-            let until = story.ban(1, LONG).and_then(|ban| ban.until.at()).expect("a ban of eight hours");
+            let until = story.ban(1, LONG).and_then(|ban| ban.until.end()).expect("a ban of eight hours");
             assert!(until.0 <= since_ms + 8 * HOUR_MS, "{until} is counted from the line on");
             assert_eq!(story.dropping(LONG, 1), [0, 1, 2]);
         },

@@ -136,7 +136,7 @@ impl Warden {
                 entry.served.clone()
             }
             // The block was served, and the cluster does not know: the next one is longer all the same.
-            Some(entry) if entry.until < Until::At(first) => entry.with_itself_served(),
+            Some(entry) if entry.until < Until::at(first) => entry.with_itself_served(),
             Some(entry) => {
                 first = first.min(entry.first_failure);
                 entry.served.clone()

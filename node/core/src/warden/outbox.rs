@@ -222,7 +222,7 @@ impl OutboxEntry {
         }
         self.first_failure = shifted(self.first_failure);
         self.last_failure = shifted(self.last_failure);
-        self.until = self.until.at().map_or(self.until, |end| Until::At(shifted(end)));
+        self.until = self.until.end().map_or(self.until, |end| Until::at(shifted(end)));
         self.evidence.iter_mut().for_each(|(at, _)| *at = shifted(*at));
     }
 }
@@ -344,7 +344,7 @@ impl Warden {
             .view
             .live(key, now)
             .filter(|ban| ban.damped_by == Some(self.node))
-            .and_then(|ban| ban.until.at());
+            .and_then(|ban| ban.until.end());
         if let Some(end) = damped_end {
             self.outbox.schedule(key, end.minus_ms(DAMPED_LEAD_MS).max(now.plus_ms(RETRY_LAST_MS)));
         }

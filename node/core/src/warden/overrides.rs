@@ -73,9 +73,9 @@ impl Warden {
         effects: &mut Vec<Effect>,
     ) {
         for (subnet, decision) in self.overrides.iter_mut().filter(|(_, decision)| decision.estimated) {
-            if let Until::At(end) = decision.until {
+            if let Some(end) = decision.until.end() {
                 let end = end.plus_ms(now.ms_since(estimated)).minus_ms(estimated.ms_since(now));
-                decision.until = Until::At(end);
+                decision.until = Until::at(end);
             }
             decision.estimated = !is_known;
             effects.push(Effect::StoreOverride { subnet, decision: Some(decision.clone()) });
@@ -85,6 +85,6 @@ impl Warden {
     /// When the next override ends that nobody has noticed yet.
     pub(super) fn next_override_end(&self) -> Option<Timestamp> {
         let unnoticed = self.overrides.iter().filter(|(subnet, _)| !self.ended_overrides.contains(subnet));
-        unnoticed.filter_map(|(_, held)| held.until.at()).min()
+        unnoticed.filter_map(|(_, held)| held.until.end()).min()
     }
 }

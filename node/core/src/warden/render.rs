@@ -41,7 +41,7 @@ impl Warden {
             self.element(now, subnet).map(|(element, look_again)| (self.shared(element), look_again));
         self.set_element_timer(subnet, wanted.as_ref());
         let held = self.ruleset.elements.get(&subnet);
-        let is_permanent = wanted.as_ref().is_some_and(|(element, _)| element.until == Until::Forever);
+        let is_permanent = wanted.as_ref().is_some_and(|(element, _)| element.until == Until::FOREVER);
         let delta = match &wanted {
             // A permanent one is a lease that is renewed whenever it is looked at.
             Some((element, _)) if held != Some(element) || is_permanent => {
@@ -157,7 +157,7 @@ impl Warden {
                 until: entry.until,
             });
         let noticed = self.notices.of_subnet(subnet, now).map(|(key, origin, ports, until)| {
-            let until = Until::At(until);
+            let until = Until::at(until);
             let reach = self.view.reach_of(&key.jail, &[Origin { node: origin, until }]);
             Want { jail: key.jail.clone(), ports: self.reach_elsewhere(reach, &key.jail, ports), until }
         });
@@ -222,7 +222,7 @@ impl Warden {
 
 /// When an element that one source holds must be looked at again: just after its end.
 fn end_of(element: &Element) -> Option<Timestamp> {
-    element.until.at().map(|end| end.plus_ms(1))
+    element.until.end().map(|end| end.plus_ms(1))
 }
 
 /// One element for all wants: it jumps to the jail that ends last, closes all their ports, and is looked
@@ -230,7 +230,7 @@ fn end_of(element: &Element) -> Option<Timestamp> {
 fn join(wants: impl Iterator<Item = Want>, now: Timestamp) -> Option<(Element, Timestamp)> {
     let mut joined: Option<(Want, Timestamp)> = None;
     for want in wants {
-        let ends = want.until.at().map_or(now.plus_ms(PERMANENT_RENEWAL_MS), |end| end.plus_ms(1));
+        let ends = want.until.end().map_or(now.plus_ms(PERMANENT_RENEWAL_MS), |end| end.plus_ms(1));
         joined = Some(match joined {
             None => (want, ends),
             Some((held, look_again)) => {

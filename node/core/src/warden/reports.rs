@@ -253,7 +253,7 @@ impl Warden {
             last_failure: now
                 .cluster
                 .minus_ms(report.failures.iter().map(|failure| failure.age_ms).min().unwrap_or_default()),
-            wanted_until: Until::At(now.cluster),
+            wanted_until: Until::at(now.cluster),
             ports: crate::jail::Ports::none(),
         };
         report.origin != self.node && is_unit && is_trusted && !is_protected && !self.view.is_lifted(&claim)

@@ -96,7 +96,7 @@ fn inside_a_wider_ban_an_entry_on_the_allow_list_confirms_it() {
     cluster.announce(&["192.0.2.7", "198.51.100.1"]);
     assert_eq!(cluster.known(), texts(&["198.51.100.1"], &["192.0.2.7"]), "what was known stays known");
     let (note, author) = (String::new(), String::new());
-    let until = Until::At(cluster.at.plus_ms(HOUR_MS / 2));
+    let until = Until::at(cluster.at.plus_ms(HOUR_MS / 2));
     let entry = AllowEntry { subnet: subnet("192.0.2.7"), note, author, node: NODE, until };
     let operator = cluster.operator();
     cluster.apply(Op::Allow { operator, entry });

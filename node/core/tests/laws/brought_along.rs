@@ -39,7 +39,7 @@ fn former() -> BanList {
         note: String::new(),
         author: String::new(),
         node: FORMERLY,
-        until: Until::Forever,
+        until: Until::FOREVER,
     };
     let ops = vec![ban(0), ban(1), Op::Allow { operator: operator(1), entry }];
     former.apply(position(index + 1), &command(BEGIN, ops));

@@ -58,7 +58,7 @@ proptest! {
         let settling = step(known, Event::Timer);
         prop_assert_eq!(ages(&settling), [DOWN_MS + SECOND_MS, SECOND_MS]);
         effects.extend(settling);
-        prop_assert_eq!(ends(0, &effects), Some(Until::At(BEGIN.plus_ms(BAN_MS))));
-        prop_assert_eq!(ends(1, &effects), Some(Until::At(truth.plus_ms(BAN_MS))));
+        prop_assert_eq!(ends(0, &effects), Some(Until::at(BEGIN.plus_ms(BAN_MS))));
+        prop_assert_eq!(ends(1, &effects), Some(Until::at(truth.plus_ms(BAN_MS))));
     }
 }

@@ -184,7 +184,7 @@ pub(crate) fn op(index: u64) -> impl Strategy<Value = Op> {
         }),
         1 => (id.clone(), 1u64..4).prop_map(|(operator, node)| Op::Trust { operator, node: NodeId(node) }),
         1 => (id.clone(), offender(), 5u64..100).prop_map(|(operator, subnet, s)| {
-            let until = Until::At(BEGIN.plus_ms(s * SECOND_MS));
+            let until = Until::at(BEGIN.plus_ms(s * SECOND_MS));
             let entry = AllowEntry { subnet, note: String::new(), author: "alice".into(), node: NodeId(1), until };
             Op::Allow { operator, entry }
         }),

@@ -54,7 +54,7 @@ proptest! {
         let moved = there.of(Timestamp(at));
         // What would lie before the beginning is the beginning.
         prop_assert!(moved == Timestamp::ZERO || back.of(moved) == Timestamp(at));
-        prop_assert_eq!(there.of_end(Until::Forever), Until::Forever);
+        prop_assert_eq!(there.of_end(Until::FOREVER), Until::FOREVER);
     }
 }
 
@@ -95,7 +95,7 @@ fn a_survivor_brings_back_nobody_who_was_let_go_meanwhile() {
         subnet,
         jail: jail_name(0),
         since,
-        until: Until::At(BEGIN.plus_ms(DAY_MS)),
+        until: Until::at(BEGIN.plus_ms(DAY_MS)),
         count: 1,
         ports: Ports::whole_host(),
         policy: BanPolicy::fixed(BanTime::Ms(DAY_MS)),

@@ -10,7 +10,7 @@ use bannkreis_core::command::Op;
 use bannkreis_core::jail::{BanPolicy, Growth, Ports};
 use bannkreis_core::proposal::Proposal;
 use bannkreis_core::subnet::Subnet;
-use bannkreis_core::time::{BanTime, SECOND_MS, Timestamp, Until};
+use bannkreis_core::time::{BanTime, SECOND_MS, Timestamp};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -105,11 +105,7 @@ proptest! {
             *n_bans.entry((number, jail)).or_default() += 1;
             let allowed = allowed(&growth, n_before);
             let until = list.live(&key, at).map(|ban| ban.until);
-            let lasts = match until {
-                Some(Until::At(until)) => until.ms_since(at),
-                Some(Until::Forever) => panic!("no ban here is for ever"),
-                None => 0,
-            };
+            let lasts = until.map_or(0, |until| until.remaining_ms(at).expect("no ban here is for ever"));
             prop_assert!(allowed.contains(&lasts), "{lasts} is not in {allowed:?} after {n_before} bans");
         }
     }
@@ -157,7 +153,7 @@ fn a_first_ban_is_the_first_of_all_jails_only_with_overalljails() {
             index += 1;
             list.apply(position(index), &command(at, ops));
             let key = BanKey { subnet: offender_number(0), jail: jail_name(jail) };
-            let until = list.live(&key, at).and_then(|ban| ban.until.at()).expect("it is banned");
+            let until = list.live(&key, at).and_then(|ban| ban.until.end()).expect("it is banned");
             until.ms_since(at) / SECOND_MS
         });
         assert_eq!(lasted, seconds, "overalljails: {overall_jails}");

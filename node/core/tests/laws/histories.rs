@@ -102,7 +102,7 @@ fn every_way_to_end_is_told_with_who_did_it() {
         note: "the office".into(),
         author: "anna".into(),
         node: NodeId(2),
-        until: Until::Forever,
+        until: Until::FOREVER,
     };
     cluster.apply(20_000, vec![unban(1, target("192.0.2.2"))]);
     cluster.apply(30_000, vec![Op::Allow { operator: operator(2, "anna"), entry }]);
@@ -132,7 +132,7 @@ fn a_ban_whose_time_is_over_is_told_with_its_span_origin_and_evidence() {
     assert_eq!((ended.since, ended.end, &ended.ending), (since, end, &Ending::Expired));
     assert_eq!(ended.origins, [KERIO]);
     // The tick, the sweep, the ban.
-    assert_eq!(ended.cause, Cause { position: Position { generation: 1, index: 2 }, op: 2 });
+    assert_eq!(ended.cause, Cause::new(Position { generation: 1, index: 2 }, 2));
     assert_eq!(cluster.told[0].0.at, end, "it stands where it ended");
 }
 
@@ -143,7 +143,7 @@ fn what_was_over_before_it_was_committed_is_told_too() {
     let [ended] = cluster.ended()[..] else { panic!("{:?}", cluster.told) };
     assert_eq!(ended.ending, Ending::Late);
     assert_eq!((ended.since, ended.end), (START.plus_ms(5_000), START.plus_ms(7_000)));
-    assert_eq!(ended.cause, Cause { position: Position { generation: 1, index: 2 }, op: 1 });
+    assert_eq!(ended.cause, Cause::new(Position { generation: 1, index: 2 }, 1));
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl Host {
             let failure = failure(offender_number(0), self.at);
             self.step(Event::Failures(vec![failure]));
             if let Some(element) = self.warden.ruleset().elements.get(&offender_number(0)) {
-                return (n, element.until.at().expect("a ban with an end"));
+                return (n, element.until.end().expect("a ban with an end"));
             }
         }
         unreachable!("some count is enough")
@@ -119,7 +119,7 @@ fn a_ban_that_was_cut_short_for_quota_waits_for_nobody() {
     host.find_leader();
     let key = BanKey { subnet: offender_number(0), jail: jail_name(0) };
     let damped = host.list.live(&key, host.at).expect("a ban that was cut short");
-    assert!(damped.damped_by == Some(NodeId(1)) && damped.until < Until::At(until));
+    assert!(damped.damped_by == Some(NodeId(1)) && damped.until < Until::at(until));
     // It will be asked about again, and is answered all the same.
     assert_eq!((host.warden.outbox().count(), host.warden.n_waiting(host.at)), (1, 0));
 }
@@ -140,7 +140,7 @@ fn offences_that_nobody_answered_count_all_the_same() {
     assert_eq!(host.find_leader(), 4);
     assert_eq!(host.count(), Some(4));
     let key = BanKey { subnet: offender_number(0), jail: jail_name(0) };
-    assert_eq!(host.list.live(&key, host.at).map(|ban| ban.until), Some(Until::At(until)));
+    assert_eq!(host.list.live(&key, host.at).map(|ban| ban.until), Some(Until::at(until)));
     assert_eq!(host.warden.outbox().count(), 0);
 }
 
@@ -174,5 +174,5 @@ fn lines_that_are_read_again_by_another_clock_do_not_end_a_block() {
         host.step(Event::Failures(vec![failure]));
     }
     let element = host.warden.ruleset().elements.get(&offender_number(0));
-    assert_eq!(element.map(|element| element.until), Some(Until::At(until)));
+    assert_eq!(element.map(|element| element.until), Some(Until::at(until)));
 }

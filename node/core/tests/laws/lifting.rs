@@ -153,12 +153,12 @@ fn an_import_never_shortens_an_allow_entry() {
         allow: vec![entry(until)],
         history: Vec::new(),
     };
-    let (soon, late) = (Until::At(BEGIN.plus_ms(SECOND_MS)), Until::At(BEGIN.plus_ms(9 * SECOND_MS)));
+    let (soon, late) = (Until::at(BEGIN.plus_ms(SECOND_MS)), Until::at(BEGIN.plus_ms(9 * SECOND_MS)));
     let until = |list: &BanList| list.allow_list().get(offender_number(0)).map(|entry| entry.until);
     list.apply(position(index + 1), &command(BEGIN, vec![allow(1, late), import(2, soon)]));
     assert_eq!(until(&list), Some(late));
-    list.apply(position(index + 2), &command(BEGIN, vec![import(3, Until::Forever)]));
-    assert_eq!(until(&list), Some(Until::Forever));
+    list.apply(position(index + 2), &command(BEGIN, vec![import(3, Until::FOREVER)]));
+    assert_eq!(until(&list), Some(Until::FOREVER));
     // An operator's own word may.
     list.apply(position(index + 3), &command(BEGIN, vec![allow(4, soon)]));
     assert_eq!(until(&list), Some(soon));
@@ -172,7 +172,7 @@ fn a_ban_that_ends_while_its_node_joins_counts_as_one_that_is_over() {
         subnet: offender_number(n),
         jail: jail_name(0),
         since,
-        until: Until::At(end),
+        until: Until::at(end),
         count: 3,
         ports: Ports::tcp(&[22]),
         policy: BanPolicy::fixed(BanTime::Ms(BAN_MS)),
@@ -211,7 +211,7 @@ fn block_until(end: Timestamp) -> Override {
         kind: OverrideKind::Block,
         author: String::new(),
         reason: String::new(),
-        until: Until::At(end),
+        until: Until::at(end),
         estimated: false,
     }
 }
@@ -248,7 +248,7 @@ fn an_override_given_by_an_estimate_lasts_as_long_as_it_was_given_for_through_a_
         assert!(kept.estimated);
         let known = Now::known(right, wrong.plus_ms(20));
         let kept = run([guess(20), known], Event::Timer).unwrap();
-        assert_eq!((kept.until, kept.estimated), (Until::At(right.plus_ms(an_hour_ms - 20)), false));
+        assert_eq!((kept.until, kept.estimated), (Until::at(right.plus_ms(an_hour_ms - 20)), false));
     }
 }
 
@@ -264,7 +264,7 @@ fn a_block_is_not_forgotten_by_an_estimate() {
         policy: BanPolicy::fixed(BanTime::Ms(BAN_MS)),
         ports: Ports::tcp(&[22]),
         evidence: Vec::new(),
-        until: Until::At(BEGIN.plus_ms(BAN_MS)),
+        until: Until::at(BEGIN.plus_ms(BAN_MS)),
         local: Some(NotSharedReason::Quota),
         served: Vec::new(),
         contributors: Vec::new(),

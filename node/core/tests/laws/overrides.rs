@@ -21,7 +21,7 @@ fn at(hours: u64) -> Now {
 
 fn decision(kind: OverrideKind, until: Timestamp) -> Option<Override> {
     let (author, reason) = ("bob".into(), String::new());
-    Some(Override { kind, author, reason, until: Until::At(until), estimated: false })
+    Some(Override { kind, author, reason, until: Until::at(until), estimated: false })
 }
 
 /// A host on which a /24 is banned for ever, and what its firewall holds.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 fn element() -> impl Strategy<Value = Element> {
     (0u8..2, ports(), proptest::option::of(0u64..5)).prop_map(|(jail, ports, s)| Element {
         chain: Chain { jail: jail_name(jail), ports },
-        until: s.map_or(Until::Forever, |s| Until::At(BEGIN.plus_ms(s * SECOND_MS))),
+        until: s.map_or(Until::FOREVER, |s| Until::at(BEGIN.plus_ms(s * SECOND_MS))),
     })
 }
 

@@ -154,7 +154,7 @@ proptest! {
         let end = stamp.minus_ms(proposal.last_failure_age_ms).plus_ms(ban_s * SECOND_MS);
         list.apply(position(index + 1), &command(stamp, vec![Op::Tick { readings }, Op::Ban(proposal)]));
         if let Some(ban) = list.live(&key, list.now()) {
-            prop_assert_eq!(ban.until, Until::At(end));
+            prop_assert_eq!(ban.until, Until::at(end));
         } else {
             prop_assert!(end <= list.now());
         }

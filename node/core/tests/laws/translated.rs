@@ -31,7 +31,7 @@ fn blocked(ignore: &[&str], allowed: Option<&str>) -> Vec<Subnet> {
         let operator =
             Operator { command_id: CommandId(1), node, author: String::new(), reason: String::new() };
         let (note, author) = (String::new(), String::new());
-        let entry = AllowEntry { subnet: subnet(allowed), note, author, node, until: Until::Forever };
+        let entry = AllowEntry { subnet: subnet(allowed), note, author, node, until: Until::FOREVER };
         list.apply(position(index + 1), &command(BEGIN, vec![Op::Allow { operator, entry }]));
     }
     let mut warden = Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new());

@@ -138,7 +138,7 @@ fn sources(warden: &Warden, config: &Configuration, now: Timestamp, subnet: Subn
     for (key, origin, until) in warden.notices(now).filter(|(key, _, _)| key.subnet == subnet) {
         let n = u8::from(key.jail == jail_name(1));
         let ports = elsewhere(&[origin], &key.jail, &jail_ports(n));
-        sources.push(Source { jail: key.jail.clone(), ports, until: Until::At(until) });
+        sources.push(Source { jail: key.jail.clone(), ports, until: Until::at(until) });
     }
     sources.retain(|source| !source.until.is_over(now));
     sources
@@ -224,7 +224,7 @@ fn run(inputs: Vec<(u64, Input)>) -> Result<(), TestCaseError> {
                     kind: if release { OverrideKind::Release } else { OverrideKind::Block },
                     author: "bob".into(),
                     reason: String::new(),
-                    until: Until::At(at.plus_ms(s * SECOND_MS)),
+                    until: Until::at(at.plus_ms(s * SECOND_MS)),
                     estimated: false,
                 });
                 Event::Override { subnet, decision }

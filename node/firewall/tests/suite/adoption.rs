@@ -22,7 +22,7 @@ fn old() -> Box<dyn Firewall> {
 
 fn is_adopted_with_its_elements(open: fn() -> Box<dyn Firewall>) {
     let mut probe = Sent::new(open);
-    let until = Until::At(probe.now().plus_ms(HOUR_MS));
+    let until = Until::at(probe.now().plus_ms(HOUR_MS));
     let mail = chain("mail", udp(&[25, 53]));
     let sshd = chain("sshd", Ports::whole_host());
     let deltas = [
@@ -97,7 +97,7 @@ fn a_strangers_flush_is_noticed_and_repaired() {
         return;
     }
     let mut probe = Sent::new(old);
-    let until = Until::At(probe.now().plus_ms(HOUR_MS));
+    let until = Until::at(probe.now().plus_ms(HOUR_MS));
     let sshd = chain("sshd", Ports::whole_host());
     let block = block("198.51.100.1", &sshd, until);
     let now = probe.now();
@@ -130,7 +130,7 @@ fn an_owned_table_survives_a_strangers_flush() {
         eprintln!("SKIPPED: this kernel has no owned tables that persist");
         return;
     }
-    let until = Until::At(probe.now().plus_ms(HOUR_MS));
+    let until = Until::at(probe.now().plus_ms(HOUR_MS));
     let now = probe.now();
     probe.firewall.apply(now, &[block("198.51.100.1", &chain("sshd", Ports::whole_host()), until)]).unwrap();
     probe.lab.flush_like_a_stranger();
@@ -150,7 +150,7 @@ fn the_nft_program_can_list_it() {
         return;
     }
     let mut probe = Sent::new(Sent::nftables);
-    let until = Until::At(probe.now().plus_ms(HOUR_MS));
+    let until = Until::at(probe.now().plus_ms(HOUR_MS));
     let deltas = [
         block("198.51.100.1", &chain("sshd", Ports::tcp(&[22])), until),
         block("198.51.100.0/24", &chain("mail", Ports::tcp(&[25, 465]).union(&udp(&[53]))), until),

@@ -39,7 +39,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 fn in_an_hour(probe: &dyn Probe) -> Until {
-    Until::At(probe.now().plus_ms(HOUR_MS))
+    Until::at(probe.now().plus_ms(HOUR_MS))
 }
 
 fn apply(probe: &mut dyn Probe, deltas: &[FirewallDelta]) {
@@ -140,7 +140,7 @@ fn tcp(probe: &mut dyn Probe) {
 fn prefixes_overlap(probe: &mut dyn Probe) {
     // Each has its own ports and its own end, whichever was first and whichever ends first.
     let hour = in_an_hour(probe);
-    let soon = Until::At(probe.now().plus_ms(600));
+    let soon = Until::at(probe.now().plus_ms(600));
     let one = chain("one", udp(&[53]));
     let other = chain("other", udp(&[54]));
     apply(probe, &[block("198.51.100.1", &one, soon), block("198.51.100.0/24", &other, hour)]);
@@ -159,7 +159,7 @@ fn prefixes_overlap(probe: &mut dyn Probe) {
 
 /// An end `ms` from now, blocked, and what the firewall says is left of it.
 fn remaining(probe: &mut dyn Probe, subnet: &str, jail: &str, ms: u64) -> u64 {
-    let until = Until::At(probe.now().plus_ms(ms));
+    let until = Until::at(probe.now().plus_ms(ms));
     let chain = chain(jail, Ports::whole_host());
     apply(probe, &[block(subnet, &chain, until)]);
     let held = probe.firewall().lookup(subnet.parse().unwrap()).unwrap().expect("it is blocked");
@@ -182,14 +182,14 @@ fn upserts(probe: &mut dyn Probe) {
 
 fn over_is_released(probe: &mut dyn Probe) {
     let sshd = chain("sshd", Ports::whole_host());
-    let over = Until::At(probe.now().minus_ms(1));
+    let over = Until::at(probe.now().minus_ms(1));
     let until = in_an_hour(probe);
     apply(probe, &[block("198.51.100.1", &sshd, until), block("198.51.100.2", &sshd, over)]);
     assert_eq!(passing(probe, &["198.51.100.1", "198.51.100.2"]), BTreeSet::from(["198.51.100.2"]));
     apply(probe, &[block("198.51.100.1", &sshd, over)]);
     assert_eq!(probe.firewall().lookup("198.51.100.1".parse().unwrap()).unwrap(), None);
     // What ends this very millisecond is not over yet, but it does end.
-    let now = Until::At(probe.now());
+    let now = Until::at(probe.now());
     apply(probe, &[block("198.51.100.1", &sshd, now)]);
     probe.pass_time(100);
     assert_eq!(passing(probe, &["198.51.100.1", "198.51.100.2"]).len(), 2);
@@ -197,8 +197,8 @@ fn over_is_released(probe: &mut dyn Probe) {
 
 fn leases(probe: &mut dyn Probe) {
     let sshd = chain("sshd", Ports::whole_host());
-    apply(probe, &[block("198.51.100.1", &sshd, Until::Forever)]);
-    apply(probe, &[block("198.51.100.2", &sshd, Until::At(bannkreis_core::time::Timestamp(u64::MAX)))]);
+    apply(probe, &[block("198.51.100.1", &sshd, Until::FOREVER)]);
+    apply(probe, &[block("198.51.100.2", &sshd, Until::at(bannkreis_core::time::Timestamp(u64::MAX)))]);
     let mut left =
         |subnet: &str| probe.firewall().lookup(subnet.parse().unwrap()).unwrap().unwrap().remaining_ms;
     assert!((PERMANENT_LEASE_MS - 20_000..=PERMANENT_LEASE_MS).contains(&left("198.51.100.1")));
@@ -208,7 +208,7 @@ fn leases(probe: &mut dyn Probe) {
 
 fn expiry(probe: &mut dyn Probe) {
     let sshd = chain("sshd", Ports::whole_host());
-    let soon = Until::At(probe.now().plus_ms(400));
+    let soon = Until::at(probe.now().plus_ms(400));
     let until = in_an_hour(probe);
     apply(probe, &[block("198.51.100.1", &sshd, soon), block("2001:db8:1::/64", &sshd, soon)]);
     apply(probe, &[block("198.51.100.2", &sshd, until)]);
@@ -311,9 +311,9 @@ fn replacing(probe: &mut dyn Probe) {
     for delta in [
         block("198.51.100.2", &chain("dovecot", udp(&[53])), until),
         block("203.0.113.0/24", &sshd, until),
-        block("198.51.100.9", &sshd, Until::At(probe.now().minus_ms(1))),
+        block("198.51.100.9", &sshd, Until::at(probe.now().minus_ms(1))),
         protect("203.0.113.2"),
-        block("2001:db8:1::/64", &sshd, Until::Forever),
+        block("2001:db8:1::/64", &sshd, Until::FOREVER),
     ] {
         wanted.apply(&delta);
     }

@@ -26,7 +26,7 @@ fn nothing_passes_while_the_ruleset_is_replaced() {
         return;
     }
     let mut probe = Sent::new(Sent::nftables);
-    let until = Until::At(probe.now().plus_ms(HOUR_MS));
+    let until = Until::at(probe.now().plus_ms(HOUR_MS));
     let whole = chain("sshd", Ports::whole_host());
     let mut wanted = Ruleset::default();
     for delta in [

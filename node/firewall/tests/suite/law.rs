@@ -22,8 +22,8 @@ fn subnet() -> impl Strategy<Value = Subnet> {
 
 fn element() -> impl Strategy<Value = Element> {
     let until = prop_oneof![
-        (0..100_u64).prop_map(|ms| Until::At(NOW.plus_ms(ms))),
-        proptest::strategy::Just(Until::Forever)
+        (0..100_u64).prop_map(|ms| Until::at(NOW.plus_ms(ms))),
+        proptest::strategy::Just(Until::FOREVER)
     ];
     let ports = prop_oneof![
         proptest::strategy::Just(Ports::whole_host()),

@@ -16,7 +16,7 @@ fn traffic_over_loopback_is_never_dropped() {
         return;
     }
     let mut probe = Sent::new(Sent::nftables);
-    let until = Until::At(probe.now().plus_ms(HOUR_MS));
+    let until = Until::at(probe.now().plus_ms(HOUR_MS));
     let whole = chain("sshd", Ports::whole_host());
     let now = probe.now();
     probe
@@ -47,7 +47,7 @@ fn an_established_connection_is_cut() {
     });
     there.write_all(b"before").unwrap();
     here.read_exact(&mut [0; 6]).unwrap();
-    let until = Until::At(probe.now().plus_ms(HOUR_MS));
+    let until = Until::at(probe.now().plus_ms(HOUR_MS));
     let now = probe.now();
     probe.firewall().apply(now, &[block("198.51.100.1", &chain("sshd", Ports::tcp(&[22])), until)]).unwrap();
     there.write_all(b"after").unwrap();

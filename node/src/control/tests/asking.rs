@@ -73,7 +73,7 @@ fn waiting(offender: &str, local: Option<NotSharedReason>) -> OutboxEntry {
         policy: BanPolicy::fixed(BanTime::Ms(HOUR_MS)),
         ports: Ports::tcp(&[443]),
         evidence: vec![(NOW.minus_ms(4_000), "the line".to_owned())],
-        until: Until::At(NOW.plus_ms(HOUR_MS)),
+        until: Until::at(NOW.plus_ms(HOUR_MS)),
         local,
         served: Vec::new(),
         contributors: Vec::new(),
@@ -99,7 +99,7 @@ async fn bans_are_listed_by_address_with_what_only_this_host_blocks() {
         kind: OverrideKind::Release,
         author: "uid 0 (root)".to_owned(),
         reason: "my own scanner".to_owned(),
-        until: Until::At(NOW.plus_ms(HOUR_MS)),
+        until: Until::at(NOW.plus_ms(HOUR_MS)),
         estimated: false,
     };
     inspection.overrides = vec![(subnet("203.0.113.0/24"), decision)];

@@ -208,7 +208,7 @@ impl MadeUp {
 
     /// What is kept of the first operation of an entry is another one.
     pub(super) fn mistake_evidence(&self, position: Position, op: Op) {
-        self.with(|state| state.cold.insert(Cause { position, op: 0 }, ColdRecord { at: NOW, op }));
+        self.with(|state| state.cold.insert(Cause::new(position, 0), ColdRecord { at: NOW, op }));
     }
 
     pub(super) fn n_proposals(&self) -> usize {
@@ -233,7 +233,7 @@ impl State {
         let before = self.list.position();
         let position = Position { index: before.index + 1, ..before };
         for (n, op) in ops.iter().enumerate() {
-            let cause = Cause { position, op: u32::try_from(n).unwrap() };
+            let cause = Cause::new(position, u32::try_from(n).unwrap());
             self.cold.insert(cause, ColdRecord { at: NOW, op: op.clone() });
         }
         let command = Command { at: NOW, level: LEVEL, ops, ..Command::default() };

@@ -47,7 +47,7 @@ async fn it_holds_for_a_day_unless_somebody_says_otherwise() {
     let (did, why) = told(&api, BLOCK, "203.0.113.7").await;
     assert_eq!(did, "block");
     assert!(why.contains("`bannkreis ban 203.0.113.7` bans it on the other nodes"), "{why}");
-    assert_eq!(held(&api).await, [("203.0.113.7".to_owned(), OverrideKind::Block, Until::At(day))]);
+    assert_eq!(held(&api).await, [("203.0.113.7".to_owned(), OverrideKind::Block, Until::at(day))]);
     let lasting = |length| v1::OverrideRequest { length: Some(length), ..request(RELEASE, "203.0.113.8") };
     assert_eq!(decide(&api, lasting(Length::OverrideMs(HOUR_MS))).await.until_ms, Some(NOW.0 + HOUR_MS));
     assert_eq!(decide(&api, lasting(Length::ForEver(true))).await.until_ms, None);
@@ -110,7 +110,7 @@ async fn nobody_shuts_themselves_out_here_either() {
     let full = (0..OVERRIDES_MAX).map(|n| {
         let address = std::net::Ipv4Addr::from(0x0a00_0000 + u32::try_from(n).unwrap());
         let (author, reason) = (String::new(), String::new());
-        let (kind, until) = (OverrideKind::Block, Until::Forever);
+        let (kind, until) = (OverrideKind::Block, Until::FOREVER);
         (
             bannkreis_core::subnet::Subnet::host(address.into()),
             Override { kind, author, reason, until, estimated: false },
