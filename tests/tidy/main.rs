@@ -10,5 +10,6 @@ mod code;
 mod layers;
 mod map;
 mod names;
+mod planted;
 mod sources;
 mod tree;
