@@ -19,7 +19,7 @@
 //! fragment  key (index, 0, 1, 2 …) 'F' whole length u32, bytes
 //! ```
 
-use crate::dead_disk;
+use crate::dead_disk::{self, BeingOpened};
 use crate::disk::{Disk, DiskReader, Loaded, MetaKey, check_follows};
 use crate::types::invalid;
 use bytes::Bytes;
@@ -82,6 +82,7 @@ impl SledDisk {
                 .cache_capacity(CACHE_BYTES)
                 .segment_size(SEGMENT_BYTES),
         )?;
+        let opening = BeingOpened::new(&db, dir);
         let log = db.open_tree("log").map_err(from_sled)?;
         let meta = db.open_tree("meta").map_err(from_sled)?;
         let file = File::open(dir.join("db"))?;
@@ -96,6 +97,7 @@ impl SledDisk {
         }
         let mut disk =
             SledDisk { db, log, meta, file, synced, n_syncs, unwritten: Vec::new(), indices: 0..0 };
+        opening.has_an_owner();
         disk.sync()?;
         File::open(dir)?.sync_all()?;
         if let Some(parent) = dir.parent() {

@@ -7,7 +7,7 @@
 
 use super::key::{self, Key};
 use super::{LocalStoreError, sync_directory};
-use bannkreis_raft::dead_disk;
+use bannkreis_raft::dead_disk::{self, BeingOpened};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -137,11 +137,12 @@ fn try_open(path: &Path) -> Result<Opened, Failure> {
             .flush_every_ms(None)
             .mode(sled::Mode::LowSpace);
         let db = config.open()?;
+        let opening = BeingOpened::new(&db, path);
         read_once(&db)?;
-        Ok(db)
+        Ok((db, opening))
     }));
-    let db = match opened {
-        Ok(Ok(db)) => db,
+    let (db, opening) = match opened {
+        Ok(Ok(opened)) => opened,
         Ok(Err(error)) => return Err(failure(&error)),
         Err(_) => return Err(Failure::Corrupt("reading it panicked".into())),
     };
@@ -165,6 +166,7 @@ fn try_open(path: &Path) -> Result<Opened, Failure> {
         .open(synced)
         .map_err(|error| refused(&error))?;
     let mut opened = Opened { db, file, synced, n_writes };
+    opening.has_an_owner();
     let mut first = sled::Batch::default();
     first.insert(Key::Meta(FORMAT_NAME).encode(), &[FORMAT]);
     opened.write(first, 1).map_err(Failure::Other)?;
