@@ -1,10 +1,11 @@
 //! Bans per second that are committed, one in each proposal and many in each, and how long one proposer waits; then what a
-//! million bans do to snapshots and to a restart.
+//! million bans do to snapshots and to a restart, and what more members do to all of it.
 //!
 //! Three whole daemons in the lab of the end-to-end tests, with everything of production switched on: TLS, sled, nftables,
 //! the warden, evidence. Only the proposers are the benchmark's own (`node.rs`), inside those processes, where the
 //! daemon's warden proposes. Not for what operators' commands cost: that is `cluster`.
 
+mod members;
 mod million;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -35,6 +36,8 @@ const GROUPED_MIN: f64 = 60_000.0;
 /// One proposer may wait for so many times an fdatasync and a round trip.
 const WAIT_MAX: f64 = 2.5;
 const N_ROUND_TRIPS: usize = 500;
+/// What has not happened by then will not.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     // The lab lies where cargo builds, on a disk: the system's directory for temporary files may be memory.
@@ -42,19 +45,29 @@ fn main() -> ExitCode {
 }
 
 fn run(directory: &Path) -> Result<()> {
-    let plan =
-        |name| HostPlan { name, tree: Tree::empty(), settings: String::new(), environment: Vec::new() };
-    let mut lab = Lab::build(directory, HOSTS.map(plan).into())?;
+    let mut lab = quiet_lab(directory, &HOSTS)?;
     let measured = measure(&mut lab, directory);
     if measured.is_err() {
         say(&lab.last_words());
     }
-    measured
+    measured?;
+    drop(lab);
+    members::measure(directory)
 }
 
-fn measure(lab: &mut Lab, directory: &Path) -> Result<()> {
-    lab.form_cluster()?;
-    // What one host may ban is bounded; here three stand for a cluster that is being attacked by everybody.
+fn quiet_lab(directory: &Path, names: &[&'static str]) -> Result<Lab> {
+    let plan = |name: &&'static str| HostPlan {
+        name,
+        tree: Tree::empty(),
+        settings: String::new(),
+        environment: Vec::new(),
+    };
+    Lab::build(directory, names.iter().map(plan).collect())
+}
+
+/// Starts the benchmark's nodes in the place of the daemons, which have formed a cluster.
+fn start_nodes(lab: &mut Lab) -> Result<Vec<Node>> {
+    // What one host may ban is bounded; here a few stand for a cluster that is being attacked by everybody.
     for quota in ["quota_per_minute=1000000", "quota_burst=1000000"] {
         lab.hosts()[0].cli(&["cluster", "settings", "set", quota])?.expect_success()?;
     }
@@ -62,7 +75,12 @@ fn measure(lab: &mut Lab, directory: &Path) -> Result<()> {
         host.stop()?;
     }
     let nodes = lab.hosts().iter().map(Node::start).collect::<Result<Vec<Node>>>()?;
-    let mut nodes = nodes.into_iter().map(Node::ready).collect::<Result<Vec<Node>>>()?;
+    nodes.into_iter().map(Node::ready).collect()
+}
+
+fn measure(lab: &mut Lab, directory: &Path) -> Result<()> {
+    lab.form_cluster()?;
+    let mut nodes = start_nodes(lab)?;
     let round_trip = round_trips(&lab.hosts()[0], &lab.hosts()[1])?.p50();
     let fdatasync = disk::fdatasync(directory, Duration::from_millis(2));
     let fdatasync = fdatasync.context(|| "cannot write".to_owned())?.p50();

@@ -2,8 +2,8 @@
 //!
 //! usage: bench-node CONFIG. It says `ready` when it knows a leader, and then answers each line that it reads:
 //! `PROPOSERS GROUP SECONDS FIRST` is a run, and comes to `BANS P50 P99 LONGEST BUSY leads|follows` (in microseconds; BUSY: how
-//! often it was told to come back); `snapshot` has one written, and comes to the microseconds that it took. Not for measuring
-//! anything else: its caller is the benchmark.
+//! often it was told to come back); `snapshot` has one written, and comes to the microseconds that it took; `role` comes to
+//! `leads` or `follows`. Not for measuring anything else: its caller is the benchmark.
 
 use std::io::{self, BufRead, Write};
 use std::net::Ipv4Addr;
@@ -70,11 +70,19 @@ async fn run() -> Result<(), Error> {
             say(&snapshot(&running.raft).await.as_micros().to_string())?;
             continue;
         }
+        if line == "role" {
+            say(role(&running.raft))?;
+            continue;
+        }
         let wish = Wish::of(&line).ok_or_else(|| format!("not understood: {line}"))?;
         say(&propose(&running.raft, wish).await?)?;
     }
     running.stop().await;
     Ok(())
+}
+
+fn role(raft: &RaftNode) -> &'static str {
+    if raft.is_leader() { "leads" } else { "follows" }
 }
 
 fn say(line: &str) -> io::Result<()> {
@@ -145,9 +153,8 @@ async fn propose(raft: &RaftNode, wish: Wish) -> Result<String, Error> {
     }
     let sample = Sample::new(times);
     let n_bans = sample.n() * wish.group as usize;
-    let leads = if raft.is_leader() { "leads" } else { "follows" };
     let [p50, p99, longest] = [50, 99, 100].map(|percent| sample.percentile(percent).as_micros());
-    Ok(format!("{n_bans} {p50} {p99} {longest} {n_busy} {leads}"))
+    Ok(format!("{n_bans} {p50} {p99} {longest} {n_busy} {}", role(raft)))
 }
 
 fn ban(raft: &RaftNode, bits: u32) -> Op {
