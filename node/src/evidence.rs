@@ -15,7 +15,7 @@ use bannkreis_core::change::OpResult;
 use bannkreis_core::command::Op;
 use bannkreis_core::judge::Verdict;
 use bannkreis_core::time::Timestamp;
-use bannkreis_proto::convert::{decode_op, decode_ops, encode_op, split_command};
+use bannkreis_proto::convert::{DecodeError, decode_op, decode_ops, encode_op, split_command};
 use bannkreis_raft::AppliedEntry;
 use std::borrow::Cow;
 
@@ -121,14 +121,24 @@ impl Pieces<'_> {
     }
 }
 
+/// Why evidence is not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// The entry's operations are not found in it.
+    #[error(transparent)]
+    Entry(#[from] DecodeError),
+    /// The store does not take a record.
+    #[error(transparent)]
+    Store(#[from] LocalStoreError),
+}
+
 /// Puts the evidence of the bans of a log entry into the batch, and says how many pieces that are.
 ///
 /// # Errors
-/// When the store does not take a record.
-pub fn keep(entry: &AppliedEntry, batch: &mut Batch) -> Result<usize, LocalStoreError> {
+/// When the entry can not be read, though it was applied, or the store does not take a record.
+pub fn keep(entry: &AppliedEntry, batch: &mut Batch) -> Result<usize, KeepError> {
     let (mut n_kept, mut n_bytes) = (0, HEAD_BYTES);
-    // It was read before it was applied.
-    let encoded = split_command(entry.encoded.clone()).unwrap_or_default();
+    let encoded = split_command(entry.encoded.clone())?;
     let mut together = Pieces { at: entry.command.at, pieces: Vec::new() };
     let ops = entry.command.ops.iter().zip(&encoded).zip(&entry.applied.results);
     for (n, ((op, encoded), result)) in (0..).zip(ops) {

@@ -9,7 +9,7 @@
 //! look again. Not for finding the leader, nor for trying again (`forward.rs`).
 
 use crate::network::Peers;
-use crate::proposer::{ENTRY_BYTES_MAX, ProposeError, Proposed, REQUEST_OPS_MAX};
+use crate::proposer::{ENTRY_BYTES_MAX, ProposeError, Proposed, REQUEST_OPS_MAX, REQUESTS_WAITING_MAX};
 use bannkreis_core::ids::{NodeId, Position};
 use bannkreis_proto::convert::decode_results;
 use bannkreis_proto::v1;
@@ -65,7 +65,7 @@ impl Outgoing {
     /// Brings `n_ops` operations, which are `ops` encoded, to the leader.
     pub(crate) async fn propose(&self, leader: Leader, ops: Bytes, n_ops: usize) -> Outcome {
         let (answer, outcome) = oneshot::channel();
-        if self.state().take_in(&leader, Waiting { ops, n_ops, answer }) {
+        if self.state().take_in(&leader, Waiting { ops, n_ops, answer })? {
             tokio::spawn(self.clone().call_while_some_wait(leader));
         }
         outcome.await.unwrap_or_else(|_| Err(unknown("this node was stopped meanwhile".to_string())))
@@ -135,16 +135,22 @@ impl Outgoing {
 
 impl State {
     /// Lets one wait for the leader. `true`: a call more is under way from now on, which the caller makes.
-    fn take_in(&mut self, leader: &Leader, one: Waiting) -> bool {
+    ///
+    /// Errors: as many wait already as may.
+    fn take_in(&mut self, leader: &Leader, one: Waiting) -> Result<bool, ProposeError> {
         if self.leader.as_ref() != Some(leader) {
             let left_behind = std::mem::take(self);
             left_behind.waiting.into_iter().for_each(|one| one.look_again("another node leads since"));
             self.leader = Some(leader.clone());
         }
+        if self.waiting.len() >= REQUESTS_WAITING_MAX {
+            let why = format!("{REQUESTS_WAITING_MAX} wait for the leader {} already", leader.address);
+            return Err(ProposeError::Busy { why });
+        }
         self.waiting.push_back(one);
         let may_call = self.n_calls < CALLS_MAX;
         self.n_calls += usize::from(may_call);
-        may_call
+        Ok(may_call)
     }
 
     /// Those that go to the leader together next. `None`, and one call less is under way, when nobody waits for it.
@@ -244,11 +250,11 @@ mod tests {
     fn no_more_go_together_than_a_leader_takes() {
         let mut state = State::default();
         let level = |level| Op::RaiseLevel { level };
-        let calls =
-            [500, 12, 1, 600].map(|n_ops| state.take_in(&leader(1), waiting(&vec![Op::Sweep; n_ops]).0));
+        let calls = [500, 12, 1, 600]
+            .map(|n_ops| state.take_in(&leader(1), waiting(&vec![Op::Sweep; n_ops]).0).unwrap());
         assert_eq!(calls, [true; 4]);
         assert!(
-            !state.take_in(&leader(1), waiting(&[Op::Sweep]).0),
+            !state.take_in(&leader(1), waiting(&[Op::Sweep]).0).unwrap(),
             "no more calls are under way than may be"
         );
         let mut taken = || Some(state.next(&leader(1))?.iter().map(|one| one.n_ops).collect::<Vec<_>>());
@@ -263,6 +269,20 @@ mod tests {
     }
 
     #[test]
+    fn so_many_wait_and_one_more_is_told_so() {
+        let mut state = State::default();
+        for _ in 0..REQUESTS_WAITING_MAX {
+            state.take_in(&leader(1), waiting(&[Op::Sweep]).0).unwrap();
+        }
+        let one_more = state.take_in(&leader(1), waiting(&[Op::Sweep]).0);
+        assert!(matches!(one_more, Err(ProposeError::Busy { .. })), "{one_more:?}");
+        assert!(
+            state.take_in(&leader(2), waiting(&[Op::Sweep]).0).unwrap(),
+            "nobody waits for the next leader"
+        );
+    }
+
+    #[test]
     fn nobody_waits_behind_a_leader_that_is_gone() {
         let is_sent_away = |outcome: &mut oneshot::Receiver<Outcome>| {
             matches!(outcome.try_recv(), Ok(Err(ProposeError::NoLeader { .. })))
@@ -271,7 +291,7 @@ mod tests {
         let mut take_in = |state: &mut State, node: u64| {
             let (one, outcome) = waiting(&[Op::Sweep]);
             outcomes.push(outcome);
-            state.take_in(&leader(node), one)
+            state.take_in(&leader(node), one).unwrap()
         };
         assert!(take_in(&mut state, 1));
         let under_way = state.next(&leader(1)).unwrap();
