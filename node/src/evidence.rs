@@ -10,7 +10,7 @@
 
 use crate::control::ColdRecord;
 use crate::local_store::{Batch, ColdKey, Key, LocalStore, LocalStoreError, VALUE_BYTES_MAX};
-use bannkreis_core::ban_list::Cause;
+use bannkreis_core::ban::Cause;
 use bannkreis_core::change::OpResult;
 use bannkreis_core::command::Op;
 use bannkreis_core::judge::Verdict;

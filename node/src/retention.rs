@@ -14,7 +14,8 @@
 use crate::evidence::{HEAD_BYTES, Piece, Pieces};
 use crate::history;
 use crate::local_store::{Batch, ColdKey, Key, LocalStore, LocalStoreError, Subjects};
-use bannkreis_core::ban_list::{BanList, Cause};
+use bannkreis_core::ban::Cause;
+use bannkreis_core::ban_list::BanList;
 use bannkreis_core::command::Op;
 use bannkreis_core::history::{HistoryEntry, HistoryKey};
 use bannkreis_core::ids::Position;

@@ -3,7 +3,7 @@
 #[allow(dead_code, reason = "shared with golden.rs; here only commands and records are needed")]
 mod samples;
 
-use bannkreis_core::ban_list::ORIGINS_MAX;
+use bannkreis_core::ban::ORIGINS_MAX;
 use bannkreis_core::command::{Command, LEVEL, Op};
 use bannkreis_core::proposal::EVIDENCE_LINES_MAX;
 use bannkreis_proto::convert::bounds::{COMMAND_BYTES_MAX, OPS_BYTES_MAX, OPS_MAX, TEXT_BYTES_MAX};

@@ -4,7 +4,8 @@
 //! not wait. A command that makes no sense yields a verdict or an outcome that says so, identically
 //! on every node. What can not be decoded never gets here.
 
-use crate::ban_list::{Ban, BanList, Cause, ORIGINS_MAX, Origin, Origins, TOKENS_MAX};
+use crate::ban::{Ban, Cause, ORIGINS_MAX, Origin, Origins};
+use crate::ban_list::{BanList, TOKENS_MAX};
 use crate::change::{Applied, BanKey, Change, OpResult, Outcome, UnbanReason};
 use crate::command::{Command, Op};
 use crate::history::PastBans;

@@ -5,6 +5,7 @@
 //! shared and copied on write), so whoever wants to read for a while takes a [`BanView`].
 
 use crate::allow_list::AllowEntry;
+use crate::ban::Ban;
 use crate::change::{BanKey, Outcome, Voided};
 use crate::command::Op;
 use crate::history::PastBans;
@@ -20,18 +21,15 @@ use crate::shards::{Shard, Shards};
 use crate::sorted_map::SortedMap;
 use crate::subnet::Subnet;
 use crate::subnet_map::SubnetMap;
-use crate::time::{Timestamp, Until};
+use crate::time::Timestamp;
 use crate::voters_clocks::ClockRead;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use smallvec::SmallVec;
 
 /// Live bans at most; a claim beyond it is `NotShared(Full)`.
 pub const BANS_MAX: usize = 4_000_000;
-/// A ban remembers this many origins; further ones extend it without being named.
-pub const ORIGINS_MAX: usize = 8;
 /// Tombstones at most; beyond it the oldest go and raise the floor.
 pub const TOMBSTONES_MAX: usize = 100_000;
 /// Join tokens at most; the one that ends first goes.
@@ -39,80 +37,6 @@ pub const TOKENS_MAX: usize = 1_024;
 
 /// A ban list to read from, for as long as one likes.
 pub type BanView = Arc<BanList>;
-
-/// One live ban.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ban {
-    /// When it began, in cluster time.
-    pub since: Timestamp,
-    /// When it ends.
-    pub until: Until,
-    /// The how-manieth of this offender in this jail: 1 for the first.
-    pub count: u32,
-    /// The node whose quota made it shorter than wanted.
-    pub damped_by: Option<NodeId>,
-    /// Who asked for it, until when: at most [`ORIGINS_MAX`].
-    pub origins: Origins,
-    /// What it closes: the union over its origins.
-    pub ports: Ports,
-    /// Where in the log it stands: the key of its cold record.
-    pub cause: Cause,
-}
-
-/// Nearly all bans have one: it stands in the ban itself.
-pub type Origins = SmallVec<[Origin; 1]>;
-
-/// A node that asked for a ban.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// The node.
-    pub node: NodeId,
-    /// Until when it wants the ban.
-    pub until: Until,
-}
-
-/// Where a ban came from: the operation that holds the evidence.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cause {
-    // Not a `Position`, which would leave room for nothing beside it.
-    generation: u32,
-    index: u64,
-    op: u32,
-}
-
-impl Cause {
-    /// The operation with this number, from 0 on, of a log entry.
-    #[must_use]
-    pub fn new(Position { generation, index }: Position, op: u32) -> Cause {
-        Cause { generation, index, op }
-    }
-
-    /// The log entry.
-    #[must_use]
-    pub fn position(self) -> Position {
-        Position { generation: self.generation, index: self.index }
-    }
-
-    /// The operation in it, from 0 on.
-    #[must_use]
-    pub fn op(self) -> u32 {
-        self.op
-    }
-}
-
-impl Ban {
-    /// Whether this ban holds all that `claim` asks for.
-    #[must_use]
-    pub fn covers(&self, claim: &Claim) -> bool {
-        let held_until = match self.origins.iter().find(|origin| origin.node == claim.origin) {
-            Some(origin) => origin.until,
-            None if self.origins.len() >= ORIGINS_MAX => self.until,
-            None => return false,
-        };
-        held_until.plus_ms(crate::judge::COVER_TOLERANCE_MS) >= claim.wanted_until
-            && self.ports.covers(&claim.ports)
-    }
-}
 
 /// What the cluster holds about a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //! event log and the audit act on.
 
 use crate::allow_list::AllowEntry;
-use crate::ban_list::Ban;
+use crate::ban::Ban;
 use crate::ids::{CommandId, NodeId, Position};
 use crate::jail::JailName;
 use crate::subnet::Subnet;

@@ -10,7 +10,8 @@
 //! Not for files and logs (`bannkreis-raft`), nor for who may begin a generation.
 
 use crate::apply::hold_origin;
-use crate::ban_list::{Ban, BanList, NodeEntry, Origin, Origins, Tombstone};
+use crate::ban::{Ban, Origin, Origins};
+use crate::ban_list::{BanList, NodeEntry, Tombstone};
 use crate::change::BanKey;
 use crate::ids::{NodeId, Position};
 use crate::quota::Quota;

@@ -4,7 +4,7 @@
 //! for people: [`entries`] says what of an applied command is worth telling later. Every node keeps it for itself,
 //! beside the ban list. Not for where it is kept, nor for how long.
 
-use crate::ban_list::Cause;
+use crate::ban::Cause;
 use crate::change::{Applied, BanKey, Change, OpResult, Outcome, UnbanReason};
 use crate::command::{Command, Op, UnbanSelection};
 use crate::ids::{NodeId, Operator, Position};

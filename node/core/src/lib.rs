@@ -8,6 +8,7 @@ extern crate alloc;
 
 pub mod allow_list;
 pub mod apply;
+pub mod ban;
 pub mod ban_list;
 pub mod change;
 pub mod command;

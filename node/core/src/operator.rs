@@ -6,7 +6,8 @@
 
 use crate::allow_list::{ALLOW_ENTRIES_MAX, AllowEntry};
 use crate::apply::{Context, hold_origin};
-use crate::ban_list::{Ban, BanList, Origin, Origins, TOMBSTONES_MAX, Tombstone};
+use crate::ban::{Ban, Origin, Origins};
+use crate::ban_list::{BanList, TOMBSTONES_MAX, Tombstone};
 use crate::change::{BanKey, Change, Lift, Outcome, UnbanReason, Voided};
 use crate::command::{ImportedBan, ImportedHistory, UnbanSelection};
 use crate::history::PastBans;

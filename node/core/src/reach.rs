@@ -3,7 +3,8 @@
 //! The cluster's setting says it for all jails, and a node for its own. Not for what is closed where the attack was seen:
 //! that are the jail's ports there (`warden/reaching.rs` puts the two together).
 
-use crate::ban_list::{Ban, BanList, Origin};
+use crate::ban::{Ban, Origin};
+use crate::ban_list::BanList;
 use crate::change::BanKey;
 use crate::ids::NodeId;
 use crate::jail::{JailName, Ports};

@@ -4,7 +4,8 @@
 //! Not for the wire form of the records (`proto`), nor for files (`bannkreis-raft`).
 
 use crate::allow_list::AllowEntry;
-use crate::ban_list::{Ban, BanList, NodeEntry, TOKENS_MAX, Tombstone};
+use crate::ban::Ban;
+use crate::ban_list::{BanList, NodeEntry, TOKENS_MAX, Tombstone};
 use crate::change::{BanKey, Outcome, Voided};
 use crate::history::PastBans;
 use crate::ids::{CommandId, NodeId, Position};

@@ -7,7 +7,7 @@
 //! a touch of what it points to: that is why there are few of them on a way down. Where a subnet belongs is a fixed
 //! hash of it. Not for what bans mean: that is `ban_list.rs`.
 
-use crate::ban_list::Ban;
+use crate::ban::Ban;
 use crate::change::BanKey;
 use crate::history::PastBans;
 use crate::judge::fixed_hash;

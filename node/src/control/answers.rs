@@ -2,7 +2,8 @@
 //! every answer begins with.
 
 use super::{About, ClusterFacts, Inspection, MemberFacts, NodeApi, NodeFacts};
-use bannkreis_core::ban_list::{Ban, BanList};
+use bannkreis_core::ban::Ban;
+use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::event::OverrideKind;
 use bannkreis_core::ids::NodeId;

@@ -4,7 +4,7 @@
 use super::answers::{Snapshot, until_ms};
 use super::commands;
 use super::{About, NodeApi, answers};
-use bannkreis_core::ban_list::Ban;
+use bannkreis_core::ban::Ban;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::event::{OutboxEntry, Override, OverrideKind};
 use bannkreis_core::ids::NodeId;

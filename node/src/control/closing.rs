@@ -3,7 +3,7 @@
 //! Not for what is really closed there, which only their kernels know.
 
 use super::answers::Snapshot;
-use bannkreis_core::ban_list::Ban;
+use bannkreis_core::ban::Ban;
 use bannkreis_core::change::BanKey;
 use bannkreis_proto::v1;
 use std::collections::BTreeMap;

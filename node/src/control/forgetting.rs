@@ -5,7 +5,7 @@
 use super::answers::Snapshot;
 use super::commands::{Given, commit, deadline, result, targets};
 use super::{NodeApi, Peer};
-use bannkreis_core::ban_list::Ban;
+use bannkreis_core::ban::Ban;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::command::Op;
 use bannkreis_core::subnet::Subnet;

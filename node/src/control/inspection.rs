@@ -2,7 +2,7 @@
 //!
 //! Pure: reads the warden, changes nothing.
 
-use bannkreis_core::ban_list::Ban;
+use bannkreis_core::ban::Ban;
 use bannkreis_core::change::BanKey;
 use bannkreis_core::event::{OutboxEntry, Override};
 use bannkreis_core::ids::NodeId;

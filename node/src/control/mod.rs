@@ -47,7 +47,8 @@ pub use peer::{Groups, Peer, Role};
 pub use recovery::{NewLife, NewTime, RecoverWish};
 pub use socket::{ControlSocket, SocketError};
 
-use bannkreis_core::ban_list::{BanView, Cause};
+use bannkreis_core::ban::Cause;
+use bannkreis_core::ban_list::BanView;
 use bannkreis_core::change::OpResult;
 use bannkreis_core::command::Op;
 use bannkreis_core::event::Override;

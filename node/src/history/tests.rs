@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::HistoryWish;
-use bannkreis_core::ban_list::Cause;
+use bannkreis_core::ban::Cause;
 use bannkreis_core::change::{Applied, BanKey};
 use bannkreis_core::command::{Command, LEVEL, UnbanSelection};
 use bannkreis_core::history::{EndedBan, GivenCommand};

@@ -5,7 +5,7 @@ use super::decode_error::{DecodeError, Inside};
 use super::fields::{at_most, list, required, text};
 use super::ids::node_ids;
 use crate::v1;
-use bannkreis_core::ban_list::ORIGINS_MAX;
+use bannkreis_core::ban::ORIGINS_MAX;
 use bannkreis_core::history::{EndedBan, Ending, GivenCommand, HistoryEntry};
 use bannkreis_core::ids::{NodeId, Operator};
 use bannkreis_core::time::Timestamp;

@@ -8,7 +8,8 @@ use super::jail::{decode_jail_name, encode_optional_jail_name, optional_jail_nam
 use super::node_record::encode_subnets;
 use crate::v1;
 use bannkreis_core::allow_list::AllowEntry;
-use bannkreis_core::ban_list::{Ban, Cause, NodeEntry, ORIGINS_MAX, Origin, Tombstone};
+use bannkreis_core::ban::{Ban, Cause, ORIGINS_MAX, Origin};
+use bannkreis_core::ban_list::{NodeEntry, Tombstone};
 use bannkreis_core::change::{BanKey, Voided};
 use bannkreis_core::history::PastBans;
 use bannkreis_core::ids::NodeId;

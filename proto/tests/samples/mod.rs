@@ -2,7 +2,8 @@
 //! that a field which moves or vanishes shows in the golden files.
 
 use bannkreis_core::allow_list::AllowEntry;
-use bannkreis_core::ban_list::{Ban, Cause, NodeEntry, Origin, Tombstone};
+use bannkreis_core::ban::{Ban, Cause, Origin};
+use bannkreis_core::ban_list::{NodeEntry, Tombstone};
 use bannkreis_core::change::{BanKey, OpResult, Outcome, Voided};
 use bannkreis_core::command::{Command, ImportedBan, ImportedHistory, Op, UnbanSelection};
 use bannkreis_core::event::{OutboxEntry, Override, OverrideKind, ServedOffence};

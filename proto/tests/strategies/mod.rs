@@ -1,7 +1,8 @@
 //! Random values of the core's types within the bounds of the wire, for property tests.
 
 use bannkreis_core::allow_list::AllowEntry;
-use bannkreis_core::ban_list::{Ban, Cause, NodeEntry, ORIGINS_MAX, Origin, Tombstone};
+use bannkreis_core::ban::{Ban, Cause, ORIGINS_MAX, Origin};
+use bannkreis_core::ban_list::{NodeEntry, Tombstone};
 use bannkreis_core::change::{BanKey, OpResult, Outcome, Voided};
 use bannkreis_core::command::{Command, ImportedBan, ImportedHistory, LEVEL, Op, UnbanSelection};
 use bannkreis_core::event::{OutboxEntry, Override, OverrideKind, SERVED_OFFENCES_MAX, ServedOffence};

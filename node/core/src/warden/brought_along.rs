@@ -5,7 +5,8 @@
 //! since is not blocked here either, by the same rule.
 
 use super::{LocalProtection, Warden};
-use crate::ban_list::{Ban, BanView};
+use crate::ban::Ban;
+use crate::ban_list::BanView;
 use crate::change::BanKey;
 use crate::event::Effect;
 use crate::ids::NodeId;

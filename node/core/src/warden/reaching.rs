@@ -4,7 +4,8 @@
 //! Not for what reach means (`reach.rs`), nor for elements of the firewall (`render.rs`).
 
 use super::Warden;
-use crate::ban_list::{Ban, BanList};
+use crate::ban::Ban;
+use crate::ban_list::BanList;
 use crate::change::BanKey;
 use crate::ids::NodeId;
 use crate::jail::{JailName, Ports};

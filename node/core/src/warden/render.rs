@@ -5,7 +5,7 @@
 //! that blocks, then bans, this node's own blocks, and peers' notices together.
 
 use super::{LocalProtection, Warden};
-use crate::ban_list::Origin;
+use crate::ban::Origin;
 use crate::event::{Effect, OverrideKind};
 use crate::jail::{JailName, Ports};
 use crate::ruleset::{Chain, Element, FirewallDelta};

@@ -4,7 +4,8 @@
 use crate::generated::{
     BEGIN, MEMBERS, applied, command, history, list, offender_number, position, proposal,
 };
-use bannkreis_core::ban_list::{Ban, BanList};
+use bannkreis_core::ban::Ban;
+use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::{BanKey, Change, OpResult, Outcome};
 use bannkreis_core::command::{Op, UnbanSelection};
 use bannkreis_core::ids::{CommandId, NodeId, Operator};

@@ -82,7 +82,7 @@ fn what_exceeds_the_burst_is_over_after_ten_minutes() {
     let cluster = flooded();
     let settings = *cluster.list.settings();
     let n_full = (settings.quota_burst + settings.quota_per_minute) as usize;
-    let sane = |ban: &bannkreis_core::ban_list::Ban| ban.origins.iter().any(|origin| origin.node == SANE);
+    let sane = |ban: &bannkreis_core::ban::Ban| ban.origins.iter().any(|origin| origin.node == SANE);
     let alone = || cluster.list.bans().filter(|(_, ban)| !sane(ban));
     let limit = Until::at(cluster.at.plus_ms(settings.damped_ms));
     let (damped, full): (Vec<_>, Vec<_>) = alone().partition(|(_, ban)| ban.damped_by == Some(MAD));

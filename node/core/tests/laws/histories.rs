@@ -1,7 +1,8 @@
 //! What people can ask about later: every ban that ends is told once, with who ended it; every command once.
 
 use bannkreis_core::allow_list::AllowEntry;
-use bannkreis_core::ban_list::{BanList, Cause};
+use bannkreis_core::ban::Cause;
+use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::{BanKey, Outcome};
 use bannkreis_core::command::{Command, LEVEL, Op, UnbanSelection};
 use bannkreis_core::history::{EndedBan, Ending, HistoryEntry, HistoryKey, entries};

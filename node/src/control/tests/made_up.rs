@@ -5,7 +5,8 @@ use crate::control::{
     HistoryWish, Inspection, IssuedCertificate, KeyFacts, MemberFacts, MemberOrder, NewLife, NewToken,
     NodeApi, NodeFacts, OrderFailure, Peer, ProposeFailure, RecoverWish, Role,
 };
-use bannkreis_core::ban_list::{BanList, BanView, Cause};
+use bannkreis_core::ban::Cause;
+use bannkreis_core::ban_list::{BanList, BanView};
 use bannkreis_core::command::{Command, LEVEL, Op};
 use bannkreis_core::event::Override;
 use bannkreis_core::history::{HistoryEntry, entries};
