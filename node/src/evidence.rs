@@ -193,4 +193,4 @@ pub fn find(store: &LocalStore, cause: Cause) -> Result<Option<ColdRecord>, Loca
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -31,14 +31,18 @@ fn ban(n: u32, line: String) -> Op {
 fn applied(ops: Vec<Op>, verdicts: Vec<Verdict>) -> AppliedEntry {
     let results = verdicts.into_iter().map(OpResult::Judged).collect();
     let command = Command { at: Timestamp(1_000), ops, ..Command::default() };
-    AppliedEntry {
-        position: POSITION,
-        at: Timestamp(1_000),
-        median: None,
-        encoded: encode_command(&command),
-        command: Arc::new(command),
-        applied: Applied { results, ..Applied::default() },
-    }
+    applied_entry(POSITION, command.at, command, Applied { results, ..Applied::default() })
+}
+
+/// An entry as it is when a command was applied.
+pub(crate) fn applied_entry(
+    position: Position,
+    at: Timestamp,
+    command: Command,
+    applied: Applied,
+) -> AppliedEntry {
+    let (median, encoded) = (None, encode_command(&command));
+    AppliedEntry { position, at, median, command: Arc::new(command), encoded, applied }
 }
 
 fn store() -> (LocalStore, tempfile::TempDir) {

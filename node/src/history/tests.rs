@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::control::HistoryWish;
+use crate::evidence::tests::applied_entry;
 use bannkreis_core::ban::Cause;
 use bannkreis_core::change::{Applied, BanKey};
 use bannkreis_core::command::{Command, LEVEL, UnbanSelection};
@@ -12,8 +13,6 @@ use bannkreis_core::node_record::NodeRecord;
 use bannkreis_core::proposal::{EvidenceLine, Proposal};
 use bannkreis_core::settings::Settings;
 use bannkreis_core::time::{BanTime, Timestamp};
-use bannkreis_proto::convert::encode_command;
-use std::sync::Arc;
 
 const START: Timestamp = Timestamp(1_000_000_000);
 
@@ -143,14 +142,7 @@ impl Node {
         let ops = [vec![Op::Tick { readings: vec![(NodeId(1), at)] }], ops].concat();
         let command = Command { at, level: LEVEL, ops, ..Command::default() };
         let applied: Applied = self.list.apply(position, &command);
-        let entry = AppliedEntry {
-            position,
-            at: self.list.now(),
-            median: None,
-            encoded: encode_command(&command),
-            command: Arc::new(command),
-            applied,
-        };
+        let entry = applied_entry(position, self.list.now(), command, applied);
         let mut batch = Batch::new();
         let n_kept = keep(&entry, &self.list, &mut batch).unwrap();
         evidence::keep(&entry, &mut batch).unwrap();

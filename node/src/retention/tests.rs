@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::evidence;
+use crate::evidence::tests::applied_entry;
 use crate::history;
 use bannkreis_core::command::{Command, LEVEL, UnbanSelection};
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
@@ -10,9 +11,6 @@ use bannkreis_core::node_record::NodeRecord;
 use bannkreis_core::proposal::{EvidenceLine, Proposal};
 use bannkreis_core::settings::Settings;
 use bannkreis_core::time::{BanTime, DAY_MS, HOUR_MS};
-use bannkreis_proto::convert::encode_command;
-use bannkreis_raft::AppliedEntry;
-use std::sync::Arc;
 
 const START: Timestamp = Timestamp(400 * DAY_MS);
 const HERE: NodeId = NodeId(1);
@@ -45,14 +43,7 @@ impl Node {
         let ops = [vec![Op::Tick { readings: vec![(HERE, at)] }], ops].concat();
         let command = Command { at, level: LEVEL, ops, ..Command::default() };
         let applied = self.list.apply(position, &command);
-        let entry = AppliedEntry {
-            position,
-            at: self.list.now(),
-            median: None,
-            encoded: encode_command(&command),
-            command: Arc::new(command),
-            applied,
-        };
+        let entry = applied_entry(position, self.list.now(), command, applied);
         let mut batch = Batch::new();
         history::keep(&entry, &self.list, &mut batch).unwrap();
         evidence::keep(&entry, &mut batch).unwrap();
