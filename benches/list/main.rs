@@ -104,7 +104,8 @@ impl Node {
 
 fn proposal(n: u32) -> Op {
     let jail = ["sshd", "postfix", "dovecot", "kopano-webapp"][(n % 4) as usize];
-    let [a, b, c, d] = (0x0b00_0000 + n).to_be_bytes();
+    // Offenders come from anywhere: neighbours would share shards of the list.
+    let [a, b, c, d] = (0x0b00_0000 + n.wrapping_mul(0x9e37_79b1) % 0x4000_0000).to_be_bytes();
     Op::Ban(Proposal {
         origin: NODE,
         basis: Position { generation: 0, index: 1 },

@@ -165,7 +165,7 @@ impl BanList {
 
     /// The offence was over before it was committed: it counts for escalation and blocks nobody.
     fn remember(&mut self, key: &BanKey, first_failure: Timestamp, claim: &Claim, changes: &mut Vec<Change>) {
-        self.end_if_over(key, changes);
+        self.live_or_ended(key, changes);
         let end = claim.wanted_until.end().unwrap_or(self.now);
         let n_before = self.bans_before(key, first_failure);
         let served = PastBans { count: n_before.saturating_add(1), last_since: first_failure, last_end: end };
@@ -185,8 +185,7 @@ impl BanList {
     ) {
         let now = self.now;
         let n_before = self.bans_before(key, first_failure);
-        self.end_if_over(key, changes);
-        let held = self.ban(key).cloned();
+        let held = self.live_or_ended(key, changes);
         let longer = held.as_ref().is_none_or(|ban| ban.until < claim.wanted_until);
         let is_full = !longer || self.take_token(claim.origin);
         let until = match (is_full, held.as_ref()) {
@@ -246,11 +245,14 @@ impl BanList {
         ban.damped_by = node;
     }
 
-    /// Moves a ban whose time is over into the history.
-    pub(crate) fn end_if_over(&mut self, key: &BanKey, changes: &mut Vec<Change>) {
-        if self.ban(key).is_some_and(|ban| ban.until.is_over(self.now)) {
+    /// The live ban with this key, to go on with. One that is over becomes history.
+    pub(crate) fn live_or_ended(&mut self, key: &BanKey, changes: &mut Vec<Change>) -> Option<Ban> {
+        let held = self.ban(key).cloned()?;
+        if held.until.is_over(self.now) {
             self.end(key, UnbanReason::Expired, changes);
+            return None;
         }
+        Some(held)
     }
 
     /// Ends a ban: it becomes history.

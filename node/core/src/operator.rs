@@ -72,8 +72,7 @@ impl BanList {
         context: &Context,
         changes: &mut Vec<Change>,
     ) {
-        self.end_if_over(&key, changes);
-        let held = self.ban(&key).cloned();
+        let held = self.live_or_ended(&key, changes);
         let is_new = held.is_none();
         let ports = self.closed_by(held.as_ref(), wanted.ports);
         let mut ban = held.unwrap_or_else(|| Ban {

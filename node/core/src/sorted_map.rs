@@ -1,15 +1,14 @@
 //! A map of few entries: a sorted list in one piece of memory, of exactly its size, that copies share. A node of a
-//! B-tree has room for eleven entries, mostly unused when there are four in all.
+//! B-tree has room for eleven entries, mostly unused when there are two in all.
 //!
-//! Not for many entries: putting one in, or taking one out, copies all others.
+//! Not for many entries: a change copies all others.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::iter::once;
+use triomphe::ThinArc;
 
-/// See the module. An empty one has no memory.
+/// See the module. An empty one has no memory, and a copy is one pointer.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct SortedMap<K, V>(Option<Arc<[(K, V)]>>);
+pub(crate) struct SortedMap<K, V>(Option<ThinArc<(), (K, V)>>);
 
 impl<K, V> Clone for SortedMap<K, V> {
     fn clone(&self) -> SortedMap<K, V> {
@@ -24,8 +23,18 @@ impl<K, V> Default for SortedMap<K, V> {
 }
 
 impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
+    /// Copies of so many entries, which are in order.
+    fn of<'a>(n_entries: usize, entry: impl Fn(usize) -> &'a (K, V)) -> SortedMap<K, V>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        let entries = (0..n_entries).map(|at| entry(at).clone());
+        SortedMap((n_entries > 0).then(|| ThinArc::from_header_and_iter((), entries)))
+    }
+
     fn entries(&self) -> &[(K, V)] {
-        self.0.as_deref().unwrap_or_default()
+        self.0.as_ref().map_or(&[], |entries| &entries.slice)
     }
 
     fn find(&self, key: &K) -> Result<usize, usize> {
@@ -44,34 +53,28 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
 
     /// Puts `value` in and gives back the one whose place it takes.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        match self.find(&key) {
-            Ok(at) => self.value_mut(at).map(|known| core::mem::replace(known, value)),
-            Err(at) => {
-                self.put_in(at, key, value);
-                None
-            }
-        }
+        let entries = self.entries();
+        let (at, replaced) = match self.find(&key) {
+            Ok(at) => (at, Some(entries[at].1.clone())),
+            Err(at) => (at, None),
+        };
+        let n_more = usize::from(replaced.is_none());
+        let new = (key, value);
+        *self = SortedMap::of(entries.len() + n_more, |n| match n {
+            n if n < at => &entries[n],
+            n if n == at => &new,
+            n => &entries[n - n_more],
+        });
+        replaced
     }
 
     /// Takes `key` out.
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
+        let entries = self.entries();
         let at = self.find(key).ok()?;
-        let (before, behind) = self.entries().split_at(at);
-        let ((_, taken), behind) = behind.split_first()?;
-        let taken = taken.clone();
-        let is_last = before.is_empty() && behind.is_empty();
-        self.0 = (!is_last).then(|| before.iter().chain(behind).cloned().collect());
+        let taken = entries[at].1.clone();
+        *self = SortedMap::of(entries.len() - 1, |n| &entries[n + usize::from(n >= at)]);
         Some(taken)
-    }
-
-    fn value_mut(&mut self, at: usize) -> Option<&mut V> {
-        self.0.as_mut().map(|entries| &mut Arc::make_mut(entries)[at].1)
-    }
-
-    fn put_in(&mut self, at: usize, key: K, value: V) {
-        let (before, behind) = self.entries().split_at(at);
-        let all = before.iter().cloned().chain(once((key, value))).chain(behind.iter().cloned());
-        self.0 = Some(all.collect());
     }
 
     /// All entries but those that come `before`, in order.
@@ -87,8 +90,8 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
 
     /// Takes out all that do not `stay`.
     pub(crate) fn retain(&mut self, stays: impl Fn(&K, &V) -> bool) {
-        let left: Vec<_> = self.entries().iter().filter(|(key, value)| stays(key, value)).cloned().collect();
-        self.0 = (!left.is_empty()).then(|| left.into());
+        let left: Vec<_> = self.entries().iter().filter(|(key, value)| stays(key, value)).collect();
+        *self = SortedMap::of(left.len(), |n| left[n]);
     }
 }
 
