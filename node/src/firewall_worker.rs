@@ -293,7 +293,7 @@ impl Worker {
         }
         let now = self.clock.now().cluster;
         for delta in deltas {
-            let FirewallDelta::Block { subnet, element } = delta else { continue };
+            let FirewallDelta::Block { subnet, element, is_new } = delta else { continue };
             if !self.firewall.inherits(*subnet) {
                 continue;
             }
@@ -303,6 +303,7 @@ impl Worker {
             let chain =
                 held.chain.unwrap_or_else(|| Chain { ports: Ports::whole_host(), ..element.chain.clone() });
             *element = element.joined(&Element { chain, until });
+            *is_new = false;
         }
         Ok(())
     }

@@ -80,9 +80,11 @@ impl Kernel {
         }
         let is_waiting = !self.waiting.is_empty();
         self.waiting.extend(deltas.iter().map(|delta| match delta {
-            FirewallDelta::Block { subnet, element } => {
-                FirewallDelta::Block { subnet: *subnet, element: timed(element, now_ms, cluster) }
-            }
+            FirewallDelta::Block { subnet, element, is_new } => FirewallDelta::Block {
+                subnet: *subnet,
+                element: timed(element, now_ms, cluster),
+                is_new: *is_new,
+            },
             other => other.clone(),
         }));
         if is_waiting { Wish::Nothing } else { self.try_waiting(now_ms, additive) }
@@ -115,7 +117,7 @@ impl Kernel {
     fn extend(&mut self, now_ms: u64, deltas: &mut [FirewallDelta]) {
         let mut held = self.firewall.ruleset();
         for delta in deltas {
-            if let FirewallDelta::Block { subnet, element } = delta
+            if let FirewallDelta::Block { subnet, element, .. } = delta
                 && let Some(known) = held.elements.get(subnet)
                 && !known.until.is_over(Timestamp(now_ms))
             {

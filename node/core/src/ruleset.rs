@@ -50,6 +50,9 @@ pub enum FirewallDelta {
         subnet: Subnet,
         /// The value.
         element: Element,
+        /// Nothing is there, as far as is known. A backend may first try what is cheap then; it must find out
+        /// when it is not so.
+        is_new: bool,
     },
     /// Hold nothing for exactly this subnet any more.
     Release {
@@ -81,7 +84,7 @@ impl Ruleset {
     /// Executes one change.
     pub fn apply(&mut self, delta: &FirewallDelta) {
         match delta {
-            FirewallDelta::Block { subnet, element } => {
+            FirewallDelta::Block { subnet, element, .. } => {
                 self.elements.insert(*subnet, element.clone());
             }
             FirewallDelta::Release { subnet } => {
@@ -105,8 +108,10 @@ impl Ruleset {
             deltas.push(FirewallDelta::Protect { subnet });
         }
         for (&subnet, element) in &wanted.elements {
-            if self.elements.get(&subnet) != Some(element) {
-                deltas.push(FirewallDelta::Block { subnet, element: element.clone() });
+            let held = self.elements.get(&subnet);
+            if held != Some(element) {
+                let is_new = held.is_none();
+                deltas.push(FirewallDelta::Block { subnet, element: element.clone(), is_new });
             }
         }
         for &subnet in self.elements.keys().filter(|key| !wanted.elements.contains_key(*key)) {

@@ -125,7 +125,7 @@ impl MemoryFirewall {
 
     fn execute(&mut self, delta: &FirewallDelta) {
         match delta {
-            FirewallDelta::Block { subnet, element } => match lease_ms(element.until, self.now) {
+            FirewallDelta::Block { subnet, element, .. } => match lease_ms(element.until, self.now) {
                 Some(ms) => {
                     let slot = Slot { element: element.clone(), expires: self.now.plus_ms(ms) };
                     self.slots.insert(*subnet, slot);
@@ -172,7 +172,8 @@ impl Firewall for MemoryFirewall {
         self.slots.clear();
         self.protected.clone_from(&wanted.protected);
         for (subnet, element) in &wanted.elements {
-            self.execute(&FirewallDelta::Block { subnet: *subnet, element: element.clone() });
+            let element = element.clone();
+            self.execute(&FirewallDelta::Block { subnet: *subnet, element, is_new: true });
         }
         if self.dropped.len() > CHAINS_MAX {
             let in_use: BTreeSet<&Chain> = self.slots.values().map(|slot| &slot.element.chain).collect();
@@ -234,6 +235,7 @@ mod tests {
         FirewallDelta::Block {
             subnet: text.parse().unwrap(),
             element: Element { chain, until: Until::FOREVER },
+            is_new: true,
         }
     }
 

@@ -23,7 +23,8 @@ impl Warden {
 
     /// Cluster time is known after all, and may be earlier or later than the estimate was: what was dated
     /// by the estimate is dated again, what was let expire by it may still hold, and every timeout in the
-    /// firewall was worked out by it.
+    /// firewall was worked out by it. After a short absence it is off by next to nothing, and then a million timeouts
+    /// are not worked out again for that.
     pub(super) fn on_time_settled(&mut self, now: Now, estimate: Now, effects: &mut Vec<Effect>) {
         // Between two steps a wall clock, however wrong, runs about as fast as time passes.
         let estimated_now = estimate.cluster.plus_ms(now.wall.ms_since(estimate.wall));
@@ -36,9 +37,14 @@ impl Warden {
         self.notices.redate(estimated_now, now.cluster);
         self.tidied_at = self.tidied_at.min(now.cluster);
         self.refresh_protection(now.cluster, effects);
+        let is_off_by_ms = now.cluster.ms_since(estimated_now).max(estimated_now.ms_since(now.cluster));
+        if is_off_by_ms <= SECOND_MS {
+            return;
+        }
         self.render_all(now.cluster, effects);
         for (&subnet, element) in &self.ruleset.elements {
-            effects.push(Effect::Firewall(FirewallDelta::Block { subnet, element: element.clone() }));
+            let element = element.clone();
+            effects.push(Effect::Firewall(FirewallDelta::Block { subnet, element, is_new: false }));
         }
     }
 }

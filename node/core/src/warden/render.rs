@@ -45,7 +45,7 @@ impl Warden {
         let delta = match &wanted {
             // A permanent one is a lease that is renewed whenever it is looked at.
             Some((element, _)) if held != Some(element) || is_permanent => {
-                FirewallDelta::Block { subnet, element: element.clone() }
+                FirewallDelta::Block { subnet, element: element.clone(), is_new: held.is_none() }
             }
             None if held.is_some() || is_unknown => FirewallDelta::Release { subnet },
             _ => return,

@@ -188,15 +188,33 @@ pub(crate) fn n_class_rules(about: &Chain) -> usize {
     1 + about.ports.ranges().map_or(1, |ranges| n_protocols(ranges) + 1)
 }
 
-/// Elements of one map or set, `NEWSETELEM` or a deletion of them, in as many messages as it takes.
+/// What becomes of elements.
+#[derive(Clone, Copy)]
+pub(crate) enum Elements {
+    /// They are added. What is there already is no error if it is the same, and stays as it is.
+    Add,
+    /// They are added. What is there already is an error (EEXIST, or EBUSY if it has other data).
+    AddNew,
+    /// They are deleted. What is not there is an error (ENOENT).
+    Delete,
+    /// They are deleted, if they are there (Linux 6.3).
+    Destroy,
+}
+
+/// Changes elements of one map or set, in as many messages as it takes.
 pub(crate) fn elements<E>(
     batch: &mut Batch,
-    kind: u8,
+    change: Elements,
     set: &str,
     elements: &[E],
     write: impl Fn(&mut Attributes<'_>, &E),
 ) {
-    let (flags, doing) = if kind == NEWSETELEM { (NEW, "adding elements") } else { (0, "deleting elements") };
+    let (kind, flags, doing) = match change {
+        Elements::Add => (NEWSETELEM, NEW, "adding elements"),
+        Elements::AddNew => (NEWSETELEM, NEW | NLM_F_EXCL, "adding elements"),
+        Elements::Delete => (DELSETELEM, 0, "deleting elements"),
+        Elements::Destroy => (DESTROYSETELEM, 0, "deleting elements"),
+    };
     for some in elements.chunks(ELEMENTS_PER_MESSAGE_MAX) {
         batch.push(kind, flags, doing, |a| {
             a.text(NFTA_SET_ELEM_LIST_TABLE, TABLE);

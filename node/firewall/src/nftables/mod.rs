@@ -111,7 +111,7 @@ impl Nftables {
         let block = wanted
             .elements
             .iter()
-            .map(|(&subnet, element)| FirewallDelta::Block { subnet, element: element.clone() });
+            .map(|(&subnet, element)| FirewallDelta::Block { subnet, element: element.clone(), is_new: true });
         let mut deltas = protect.chain(block).peekable();
         while deltas.peek().is_some() {
             let some: Vec<FirewallDelta> = deltas.by_ref().take(ELEMENTS_PER_TRANSACTION_MAX).collect();
@@ -254,8 +254,12 @@ fn apply_to(
 ) -> Result<(), FirewallError> {
     let mut rest = deltas;
     let mut n_tries = 0;
+    let mut is_in_doubt = false;
     while !rest.is_empty() {
-        let plan = Plan::of(rest, now, generation);
+        let mut plan = Plan::of(rest, now, generation);
+        if is_in_doubt {
+            plan.doubt();
+        }
         let deletion = if can_destroy {
             Deletion::Destroy
         } else {
@@ -268,9 +272,14 @@ fn apply_to(
             Ok(()) => {
                 rest = &rest[plan.n_deltas..];
                 n_tries = 0;
+                is_in_doubt = false;
             }
             Err(refusal) => {
                 made.undo(generation);
+                if plan.relies_on_new() && matches!(refusal.errno, libc::EEXIST | libc::EBUSY) {
+                    is_in_doubt = true;
+                    continue;
+                }
                 n_tries += 1;
                 let expired_just_now = refusal.errno == libc::ENOENT && !can_destroy;
                 if !expired_just_now || n_tries >= EXPIRY_TRIES_MAX {

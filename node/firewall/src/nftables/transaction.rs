@@ -3,14 +3,12 @@
 //! Within a transaction only the last word about a key counts, since nobody sees what is in
 //! between. Making an element anew is deleting it, whatever it was, and adding it: that changes the
 //! timeout and the chain on every kernel, while a plain addition of what is there changes nothing
-//! before Linux 6.12 and never changes the chain.
+//! before Linux 6.12 and never changes the chain. Deleting what is not there costs the kernel as much as
+//! adding it, so what is said to be new is added in such a way that the kernel refuses it if it is not.
 
 use super::generation::Generation;
-use super::kernel::{
-    DELSETELEM, DESTROYSETELEM, NEWSETELEM, NFTA_DATA_VALUE, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_KEY,
-    NFTA_SET_ELEM_TIMEOUT,
-};
-use super::layout;
+use super::kernel::{NFTA_DATA_VALUE, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_TIMEOUT};
+use super::layout::{self, Elements};
 use super::message::{Attributes, Batch};
 use super::names::Length;
 use crate::lease::lease_ms;
@@ -26,14 +24,22 @@ const NEW_CHAINS_PER_TRANSACTION_MAX: usize = 16;
 
 /// What one transaction changes.
 pub(crate) struct Plan<'d> {
-    /// What is held for these subnets afterwards: chain and timeout, or nothing.
-    blocked: BTreeMap<Subnet, Option<(&'d Chain, u64)>>,
+    /// What is held for these subnets afterwards.
+    blocked: BTreeMap<Subnet, Planned<'d>>,
     /// Whether these are protected afterwards.
     protected: BTreeMap<Subnet, bool>,
     /// Chains that do not exist yet.
     new_chains: BTreeSet<&'d Chain>,
     /// How many deltas it takes care of.
     pub(crate) n_deltas: usize,
+}
+
+/// What becomes of one subnet.
+struct Planned<'d> {
+    /// Chain and timeout, or nothing.
+    held: Option<(&'d Chain, u64)>,
+    /// Nothing is there before, and something is afterwards, as far as is known.
+    is_new: bool,
 }
 
 impl<'d> Plan<'d> {
@@ -47,7 +53,7 @@ impl<'d> Plan<'d> {
         };
         for delta in deltas.iter().take(ELEMENTS_PER_TRANSACTION_MAX) {
             match delta {
-                FirewallDelta::Block { subnet, element } => {
+                FirewallDelta::Block { subnet, element, is_new } => {
                     let lease = lease_ms(element.until, now);
                     if lease.is_some() && generation.class_of(&element.chain).is_none() {
                         plan.new_chains.insert(&element.chain);
@@ -56,10 +62,14 @@ impl<'d> Plan<'d> {
                             break;
                         }
                     }
-                    plan.blocked.insert(*subnet, lease.map(|lease_ms| (&element.chain, lease_ms)));
+                    let held = lease.map(|lease_ms| (&element.chain, lease_ms));
+                    // What was said about it first is what was there before.
+                    let was_new = plan.blocked.get(subnet).is_none_or(|planned| planned.is_new);
+                    let is_new = *is_new && was_new && held.is_some();
+                    plan.blocked.insert(*subnet, Planned { held, is_new });
                 }
                 FirewallDelta::Release { subnet } => {
-                    plan.blocked.insert(*subnet, None);
+                    plan.blocked.insert(*subnet, Planned { held: None, is_new: false });
                 }
                 FirewallDelta::Protect { subnet } => {
                     plan.protected.insert(*subnet, true);
@@ -73,11 +83,22 @@ impl<'d> Plan<'d> {
         plan
     }
 
+    /// Whether it relies on something not being there.
+    pub(crate) fn relies_on_new(&self) -> bool {
+        self.blocked.values().any(|planned| planned.is_new)
+    }
+
+    /// Relies on nothing any more.
+    pub(crate) fn doubt(&mut self) {
+        self.blocked.values_mut().for_each(|planned| planned.is_new = false);
+    }
+
     /// The subnets whose elements have to go, or to be made anew, as far as there can be any.
     pub(crate) fn to_delete(&self, generation: &Generation) -> Vec<Subnet> {
         let maybe_there =
-            |subnet: &&Subnet| generation.live && generation.blocked.contains(&Length::of(**subnet));
-        self.blocked.keys().filter(maybe_there).copied().collect()
+            |subnet: &Subnet| generation.live && generation.blocked.contains(&Length::of(*subnet));
+        let old = self.blocked.iter().filter(|(_, planned)| !planned.is_new);
+        old.map(|(subnet, _)| *subnet).filter(maybe_there).collect()
     }
 
     /// Writes the transaction and notes in `generation` what it makes; [`Made::undo`] takes that
@@ -106,9 +127,9 @@ impl<'d> Plan<'d> {
     }
 
     fn write_lengths(&self, generation: &mut Generation, batch: &mut Batch, made: &mut Made<'d>) {
-        for (&subnet, held) in &self.blocked {
+        for (&subnet, planned) in &self.blocked {
             let length = Length::of(subnet);
-            if held.is_some() && generation.blocked.insert(length) {
+            if planned.held.is_some() && generation.blocked.insert(length) {
                 made.blocked.push(length);
                 layout::blocked_map(batch, generation.number, length);
                 if generation.live {
@@ -132,24 +153,28 @@ impl<'d> Plan<'d> {
         deletion: &Deletion,
         to_delete: Vec<Subnet>,
     ) {
-        let (kind, to_delete) = match deletion {
-            Deletion::Destroy => (DESTROYSETELEM, to_delete),
-            Deletion::Present(present) => (DELSETELEM, present.clone()),
+        let (change, to_delete) = match deletion {
+            Deletion::Destroy => (Elements::Destroy, to_delete),
+            Deletion::Present(present) => (Elements::Delete, present.clone()),
         };
         for (length, subnets) in by_length(to_delete, |subnet| *subnet) {
-            layout::elements(batch, kind, &generation.number.blocked(length), &subnets, |a, s| key(a, *s));
+            layout::elements(batch, change, &generation.number.blocked(length), &subnets, |a, s| key(a, *s));
         }
-        let held = self.blocked.iter().filter_map(|(&subnet, held)| {
-            let (chain, lease_ms) = (*held)?;
-            Some((subnet, generation.class_of(chain)?, lease_ms))
-        });
-        for (length, elements) in by_length(held, |(subnet, ..)| *subnet) {
-            let map = generation.number.blocked(length);
-            layout::elements(batch, NEWSETELEM, &map, &elements, |a, &(subnet, class, lease_ms)| {
-                key(a, subnet);
-                a.nest(NFTA_SET_ELEM_DATA, |a| a.bytes(NFTA_DATA_VALUE, &class.to_ne_bytes()));
-                a.long_number(NFTA_SET_ELEM_TIMEOUT, lease_ms);
+        for change in [Elements::Add, Elements::AddNew] {
+            let are_new = matches!(change, Elements::AddNew);
+            let some = self.blocked.iter().filter(|(_, planned)| planned.is_new == are_new);
+            let held = some.filter_map(|(&subnet, planned)| {
+                let (chain, lease_ms) = planned.held?;
+                Some((subnet, generation.class_of(chain)?, lease_ms))
             });
+            for (length, elements) in by_length(held, |(subnet, ..)| *subnet) {
+                let map = generation.number.blocked(length);
+                layout::elements(batch, change, &map, &elements, |a, &(subnet, class, lease_ms)| {
+                    key(a, subnet);
+                    a.nest(NFTA_SET_ELEM_DATA, |a| a.bytes(NFTA_DATA_VALUE, &class.to_ne_bytes()));
+                    a.long_number(NFTA_SET_ELEM_TIMEOUT, lease_ms);
+                });
+            }
         }
     }
 
@@ -159,13 +184,13 @@ impl<'d> Plan<'d> {
         // Adding what is there is no error for elements without data, so that this comes first and
         // every deletion finds something.
         for (length, subnets) in by_length(all, |subnet| *subnet) {
-            layout::elements(batch, NEWSETELEM, &generation.number.protected(length), &subnets, |a, s| {
+            layout::elements(batch, Elements::Add, &generation.number.protected(length), &subnets, |a, s| {
                 key(a, *s);
             });
         }
         let gone = self.protected.iter().filter(|(_, protected)| !**protected).map(|(&subnet, _)| subnet);
         for (length, subnets) in by_length(gone.filter(known), |subnet| *subnet) {
-            layout::elements(batch, DELSETELEM, &generation.number.protected(length), &subnets, |a, s| {
+            layout::elements(batch, Elements::Delete, &generation.number.protected(length), &subnets, |a, s| {
                 key(a, *s);
             });
         }

@@ -369,11 +369,13 @@ fn ten_thousand(probe: &mut dyn Probe) {
         .map(|n| FirewallDelta::Block {
             subnet: Subnet::host(address(n)),
             element: Element { chain: chains[n as usize % chains.len()].clone(), until },
+            is_new: true,
         })
         .collect();
     for bits in 9..=32 {
         let subnet = Subnet::new(ip("10.255.255.255"), bits).unwrap();
-        deltas.push(FirewallDelta::Block { subnet, element: Element { chain: chains[0].clone(), until } });
+        let element = Element { chain: chains[0].clone(), until };
+        deltas.push(FirewallDelta::Block { subnet, element, is_new: true });
     }
     assert!(deltas.len() > ELEMENTS_PER_TRANSACTION_MAX);
     apply(probe, &deltas);

@@ -42,10 +42,11 @@ pub(crate) fn chain(jail: &str, ports: Ports) -> Chain {
     Chain { jail: JailName::new(jail).unwrap(), ports }
 }
 
-/// Blocks `subnet` until `until`.
+/// Blocks `subnet` until `until`, and says that it was not blocked before whether it was or not: a backend does not
+/// take anybody's word for it.
 pub(crate) fn block(subnet: &str, chain: &Chain, until: Until) -> FirewallDelta {
     let element = Element { chain: chain.clone(), until };
-    FirewallDelta::Block { subnet: subnet.parse().unwrap(), element }
+    FirewallDelta::Block { subnet: subnet.parse().unwrap(), element, is_new: true }
 }
 
 /// Releases `subnet`.
