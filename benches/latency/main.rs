@@ -14,8 +14,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bannkreis_benches::disk;
 use bannkreis_benches::sample::{Sample, beside_aim, ms};
+use bannkreis_benches::{disk, round_trip};
 use bannkreis_tests::failed::{Context, Result};
 use bannkreis_tests::lab::Lab;
 use bannkreis_tests::lab::host::HostPlan;
@@ -24,6 +24,10 @@ use bannkreis_tests::seeds;
 
 /// What is aimed at on the host that logged the line: p50 in ms.
 const SAME_HOST_MAX: Duration = Duration::from_micros(500);
+/// What is aimed at on its peers, who are told in advance: half a round trip and so much besides, p50; and for the slowest
+/// of a hundred a whole one, and so much.
+const PEER_BESIDES: Duration = Duration::from_millis(1);
+const PEER_SLOWEST_BESIDES: Duration = Duration::from_millis(5);
 /// What is aimed at until all three have it: so many fdatasyncs, and so much besides.
 const COMMIT_FDATASYNCS: u32 = 3;
 const COMMIT_BESIDES: Duration = Duration::from_millis(2);
@@ -52,6 +56,7 @@ fn measure(lab: &mut Lab, directory: &Path) -> Result<()> {
     let mut offenders = Offenders(0);
     let same = packets::until_silent(lab, "kerio", &mut offenders)?;
     let peer = packets::until_silent(lab, "mx1", &mut offenders)?;
+    let round_trip = round_trip::between(lab.host("kerio"), lab.host("mx1"))?;
     let quick_disk = fdatasync(directory, Duration::ZERO)?;
     let disk = fdatasync(directory, commits::LINE_INTERVAL)?;
     let commit = commits::until_on_every_list(lab, &mut offenders)?;
@@ -60,6 +65,7 @@ fn measure(lab: &mut Lab, directory: &Path) -> Result<()> {
     row("no packet passes on mx1", &peer);
     row("the first has it committed and applied", &commit.first);
     row("all three have it committed and applied", &commit.all_three);
+    row("(one round trip between two hosts)", &round_trip);
     row("(one fdatasync of this disk, in that pace)", &disk);
     row("(one fdatasync of this disk, in a row)", &quick_disk);
     say(&format!("\n{:<42} {:>9} {:>12}", "idle, over 10 s", "RSS in MB", "CPU in %"));
@@ -69,6 +75,8 @@ fn measure(lab: &mut Lab, directory: &Path) -> Result<()> {
     }
     say("");
     judge("p50 on the same host", same.p50(), SAME_HOST_MAX);
+    judge("p50 on a peer", peer.p50(), round_trip.p50() / 2 + PEER_BESIDES);
+    judge("p99 on a peer", peer.p99(), round_trip.p50() + PEER_SLOWEST_BESIDES);
     judge(
         "p50 until committed on all three",
         commit.all_three.p50(),

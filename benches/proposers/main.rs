@@ -8,14 +8,14 @@
 mod members;
 mod million;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bannkreis_benches::disk;
-use bannkreis_benches::sample::{Sample, beside_aim, ms};
+use bannkreis_benches::sample::{beside_aim, ms};
+use bannkreis_benches::{disk, round_trip};
 use bannkreis_tests::failed::{Context, Failed, Result, expect};
 use bannkreis_tests::lab::Lab;
 use bannkreis_tests::lab::host::{Host, HostPlan};
@@ -35,7 +35,6 @@ const SINGLE_MIN: f64 = 20_000.0;
 const GROUPED_MIN: f64 = 60_000.0;
 /// One proposer may wait for so many times an fdatasync and a round trip.
 const WAIT_MAX: f64 = 2.5;
-const N_ROUND_TRIPS: usize = 500;
 /// What has not happened by then will not.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -81,7 +80,7 @@ fn start_nodes(lab: &mut Lab) -> Result<Vec<Node>> {
 fn measure(lab: &mut Lab, directory: &Path) -> Result<()> {
     lab.form_cluster()?;
     let mut nodes = start_nodes(lab)?;
-    let round_trip = round_trips(&lab.hosts()[0], &lab.hosts()[1])?.p50();
+    let round_trip = round_trip::between(&lab.hosts()[0], &lab.hosts()[1])?.p50();
     let fdatasync = disk::fdatasync(directory, Duration::from_millis(2));
     let fdatasync = fdatasync.context(|| "cannot write".to_owned())?.p50();
     let mut first = u32::from(Ipv4Addr::new(1, 0, 0, 0));
@@ -234,39 +233,4 @@ impl Node {
         let status = child.wait().context(|| format!("{name} can not be waited for"))?;
         expect(status.success(), || format!("{name} ends with {status}"))
     }
-}
-
-/// How long a byte takes there and back.
-fn round_trips(here: &Host, there: &Host) -> Result<Sample> {
-    let address = SocketAddr::new(there.addresses()[0], 0);
-    let listener = there.netns().run(|| TcpListener::bind(address).context(|| "cannot listen".to_owned()))?;
-    let address = listener.local_addr().context(|| "no address".to_owned())?;
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut byte = [0];
-            let Ok((mut stream, _)) = listener.accept() else { return };
-            // Until the other side is gone.
-            while stream.set_nodelay(true).is_ok()
-                && stream.read_exact(&mut byte).is_ok()
-                && stream.write_all(&byte).is_ok()
-            {}
-        });
-        let asked = here.netns().run(|| {
-            let ask = || {
-                let mut stream = TcpStream::connect(address)?;
-                stream.set_nodelay(true)?;
-                let mut byte = [0];
-                let mut times = Vec::new();
-                for _ in 0..N_ROUND_TRIPS {
-                    let began = Instant::now();
-                    stream.write_all(&byte)?;
-                    stream.read_exact(&mut byte)?;
-                    times.push(began.elapsed());
-                }
-                Ok::<_, std::io::Error>(times)
-            };
-            ask().context(|| format!("cannot ask {address}"))
-        });
-        asked.map(Sample::new)
-    })
 }

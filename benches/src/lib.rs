@@ -6,4 +6,5 @@
 pub mod disk;
 pub mod fail2ban;
 pub mod process;
+pub mod round_trip;
 pub mod sample;

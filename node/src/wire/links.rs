@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 
 /// Messages that wait for a slow peer; what comes when it is full is dropped for that peer.
@@ -25,7 +26,8 @@ const QUEUE_MAX: usize = 1_024;
 const REPORTS_QUEUED_MAX: usize = 64;
 /// Messages on their way to the transport.
 const STREAM_MAX: usize = 16;
-/// After this pause the firewall's progress is told, so that much progress is one message.
+/// So long after the firewall has got further this is told, so that much progress is one message. Nothing else waits
+/// for that.
 const NEWS_PAUSE: Duration = Duration::from_millis(2);
 /// Pause before a broken link is made again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(300);
@@ -175,20 +177,19 @@ impl LinkRunner {
         let feed = async {
             let mut beat = rhythm::every(HEARTBEAT_INTERVAL);
             let mut enforced = self.enforced.clone();
+            let mut news_at = None;
             loop {
                 let message = tokio::select! {
                     // Whoever waits for an unban to be enforced here should not wait for the next beat.
-                    Ok(()) = enforced.changed() => {
-                        tokio::time::sleep(NEWS_PAUSE).await;
-                        beat = rhythm::every(HEARTBEAT_INTERVAL);
+                    Ok(()) = enforced.changed(), if news_at.is_none() => {
+                        news_at = Some(Instant::now() + NEWS_PAUSE);
                         continue;
                     }
-                    _ = beat.tick() => {
-                        let decisions = decisions_to_wire(self.raft.status().decisions);
-                        let heartbeat = v1::Heartbeat { decisions, ..(self.facts)().to_wire() };
-                        let heartbeat = v1::peer_message::Message::Heartbeat(heartbeat);
-                        v1::PeerMessage { message: Some(heartbeat) }
+                    () = sleep_until(news_at.unwrap_or_else(Instant::now)), if news_at.is_some() => {
+                        news_at = None;
+                        self.heartbeat(&mut enforced)
                     }
+                    _ = beat.tick() => self.heartbeat(&mut enforced),
                     message = messages.recv() => match message {
                         Some(message) => message,
                         None => return,
@@ -203,5 +204,13 @@ impl LinkRunner {
             _ = call => {}
             () = feed => {}
         }
+    }
+
+    /// What this node says about itself now; of `enforced`, the newest has been told then.
+    fn heartbeat(&self, enforced: &mut watch::Receiver<Position>) -> v1::PeerMessage {
+        enforced.mark_unchanged();
+        let decisions = decisions_to_wire(self.raft.status().decisions);
+        let heartbeat = v1::Heartbeat { decisions, ..(self.facts)().to_wire() };
+        v1::PeerMessage { message: Some(v1::peer_message::Message::Heartbeat(heartbeat)) }
     }
 }

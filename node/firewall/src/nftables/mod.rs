@@ -108,10 +108,11 @@ impl Nftables {
         layout::foundation(&mut batch, fresh.number);
         self.socket.execute(batch).map_err(|refusal| sort(&mut self.socket, refusal))?;
         let protect = wanted.protected.iter().map(|&subnet| FirewallDelta::Protect { subnet });
-        let block = wanted
-            .elements
-            .iter()
-            .map(|(&subnet, element)| FirewallDelta::Block { subnet, element: element.clone(), is_new: true });
+        let block = wanted.elements.iter().map(|(&subnet, element)| FirewallDelta::Block {
+            subnet,
+            element: element.clone(),
+            is_new: true,
+        });
         let mut deltas = protect.chain(block).peekable();
         while deltas.peek().is_some() {
             let some: Vec<FirewallDelta> = deltas.by_ref().take(ELEMENTS_PER_TRANSACTION_MAX).collect();

@@ -190,9 +190,15 @@ impl<'d> Plan<'d> {
         }
         let gone = self.protected.iter().filter(|(_, protected)| !**protected).map(|(&subnet, _)| subnet);
         for (length, subnets) in by_length(gone.filter(known), |subnet| *subnet) {
-            layout::elements(batch, Elements::Delete, &generation.number.protected(length), &subnets, |a, s| {
-                key(a, *s);
-            });
+            layout::elements(
+                batch,
+                Elements::Delete,
+                &generation.number.protected(length),
+                &subnets,
+                |a, s| {
+                    key(a, *s);
+                },
+            );
         }
     }
 }
