@@ -38,10 +38,15 @@ pub(crate) struct Outgoing {
 #[derive(Default)]
 struct State {
     leader: Option<Leader>,
-    /// Calls to `leader` under way; those to an earlier one are not counted.
+    reign: Reign,
+    /// Calls to `leader` under way; those of an earlier reign, its own or another's, are not counted.
     n_calls: usize,
     waiting: VecDeque<Waiting>,
 }
+
+/// How often another leader has been named: one that leads again does not have its earlier calls back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Reign(u64);
 
 /// The leader, and where it is reached.
 #[derive(Clone, PartialEq, Eq)]
@@ -65,17 +70,18 @@ impl Outgoing {
     /// Brings `n_ops` operations, which are `ops` encoded, to the leader.
     pub(crate) async fn propose(&self, leader: Leader, ops: Bytes, n_ops: usize) -> Outcome {
         let (answer, outcome) = oneshot::channel();
-        if self.state().take_in(&leader, Waiting { ops, n_ops, answer })? {
-            tokio::spawn(self.clone().call_while_some_wait(leader));
+        let call = self.state().take_in(&leader, Waiting { ops, n_ops, answer })?;
+        if let Some(reign) = call {
+            tokio::spawn(self.clone().call_while_some_wait(leader, reign));
         }
         outcome.await.unwrap_or_else(|_| Err(unknown("this node was stopped meanwhile".to_string())))
     }
 
-    async fn call_while_some_wait(self, leader: Leader) {
+    async fn call_while_some_wait(self, leader: Leader, reign: Reign) {
         loop {
-            let Some(together) = self.state().next(&leader) else { return };
+            let Some(together) = self.state().next(reign) else { return };
             if let Err(why) = self.call_for(&leader, together).await {
-                self.state().send_away(&leader, &why);
+                self.state().send_away(reign, &why);
             }
         }
     }
@@ -134,14 +140,16 @@ impl Outgoing {
 }
 
 impl State {
-    /// Lets one wait for the leader. `true`: a call more is under way from now on, which the caller makes.
+    /// Lets one wait for the leader. If it gives a reign, a call more is under way in it from now on, which the caller
+    /// makes.
     ///
     /// Errors: as many wait already as may.
-    fn take_in(&mut self, leader: &Leader, one: Waiting) -> Result<bool, ProposeError> {
+    fn take_in(&mut self, leader: &Leader, one: Waiting) -> Result<Option<Reign>, ProposeError> {
         if self.leader.as_ref() != Some(leader) {
-            let left_behind = std::mem::take(self);
-            left_behind.waiting.into_iter().for_each(|one| one.look_again("another node leads since"));
+            self.waiting.drain(..).for_each(|one| one.look_again("another node leads since"));
             self.leader = Some(leader.clone());
+            self.reign.0 += 1;
+            self.n_calls = 0;
         }
         if self.waiting.len() >= REQUESTS_WAITING_MAX {
             let why = format!("{REQUESTS_WAITING_MAX} wait for the leader {} already", leader.address);
@@ -150,12 +158,12 @@ impl State {
         self.waiting.push_back(one);
         let may_call = self.n_calls < CALLS_MAX;
         self.n_calls += usize::from(may_call);
-        Ok(may_call)
+        Ok(may_call.then_some(self.reign))
     }
 
     /// Those that go to the leader together next. `None`, and one call less is under way, when nobody waits for it.
-    fn next(&mut self, leader: &Leader) -> Option<Vec<Waiting>> {
-        if self.leader.as_ref() != Some(leader) {
+    fn next(&mut self, reign: Reign) -> Option<Vec<Waiting>> {
+        if self.reign != reign {
             return None;
         }
         let together = self.take_together();
@@ -180,8 +188,8 @@ impl State {
     }
 
     /// Whoever waits behind a call that failed was not sent: they look for the leader again.
-    fn send_away(&mut self, leader: &Leader, why: &str) {
-        if self.leader.as_ref() == Some(leader) {
+    fn send_away(&mut self, reign: Reign, why: &str) {
+        if self.reign == reign {
             self.waiting.drain(..).for_each(|one| one.look_again(why));
         }
     }
@@ -252,12 +260,11 @@ mod tests {
         let level = |level| Op::RaiseLevel { level };
         let calls = [500, 12, 1, 600]
             .map(|n_ops| state.take_in(&leader(1), waiting(&vec![Op::Sweep; n_ops]).0).unwrap());
-        assert_eq!(calls, [true; 4]);
-        assert!(
-            !state.take_in(&leader(1), waiting(&[Op::Sweep]).0).unwrap(),
-            "no more calls are under way than may be"
-        );
-        let mut taken = || Some(state.next(&leader(1))?.iter().map(|one| one.n_ops).collect::<Vec<_>>());
+        let reign = state.reign;
+        assert_eq!(calls, [Some(reign); 4]);
+        let one_more = state.take_in(&leader(1), waiting(&[Op::Sweep]).0).unwrap();
+        assert_eq!(one_more, None, "no more calls are under way than may be");
+        let mut taken = || Some(state.next(reign)?.iter().map(|one| one.n_ops).collect::<Vec<_>>());
         assert_eq!([taken(), taken()], [Some(vec![500, 12]), Some(vec![1])]);
         assert_eq!(taken(), Some(vec![600]), "one that is too large is refused there");
         assert_eq!(taken(), Some(vec![1]));
@@ -276,10 +283,8 @@ mod tests {
         }
         let one_more = state.take_in(&leader(1), waiting(&[Op::Sweep]).0);
         assert!(matches!(one_more, Err(ProposeError::Busy { .. })), "{one_more:?}");
-        assert!(
-            state.take_in(&leader(2), waiting(&[Op::Sweep]).0).unwrap(),
-            "nobody waits for the next leader"
-        );
+        let next_leader = state.take_in(&leader(2), waiting(&[Op::Sweep]).0).unwrap();
+        assert!(next_leader.is_some(), "nobody waits for the next leader");
     }
 
     #[test]
@@ -293,17 +298,35 @@ mod tests {
             outcomes.push(outcome);
             state.take_in(&leader(node), one).unwrap()
         };
-        assert!(take_in(&mut state, 1));
-        let under_way = state.next(&leader(1)).unwrap();
-        assert!(take_in(&mut state, 1));
-        assert!(take_in(&mut state, 2), "calls to an earlier leader hold none of the next one's up");
-        assert!(take_in(&mut state, 2));
-        assert!(state.next(&leader(1)).is_none());
-        state.send_away(&leader(1), "does not answer");
+        let first = take_in(&mut state, 1).unwrap();
+        let under_way = state.next(first).unwrap();
+        assert_eq!(take_in(&mut state, 1), Some(first));
+        let second =
+            take_in(&mut state, 2).expect("calls to an earlier leader hold none of the next one's up");
+        assert_eq!(take_in(&mut state, 2), Some(second));
+        assert!(state.next(first).is_none());
+        state.send_away(first, "does not answer");
         assert_eq!((state.n_calls, state.waiting.len()), (2, 2));
-        state.send_away(&leader(2), "does not answer");
+        state.send_away(second, "does not answer");
         assert_eq!(outcomes.iter_mut().map(is_sent_away).collect::<Vec<_>>(), [false, true, true, true]);
         assert_eq!(under_way.len(), 1, "what was sent is not asked for twice");
+    }
+
+    #[test]
+    fn one_that_leads_again_does_not_have_its_earlier_calls_back() {
+        let mut state = State::default();
+        let take_in = |state: &mut State, node: u64| {
+            state.take_in(&leader(node), waiting(&[Op::Sweep]).0).unwrap().unwrap()
+        };
+        let first = take_in(&mut state, 1);
+        assert!(state.next(first).is_some());
+        take_in(&mut state, 2);
+        let again = take_in(&mut state, 1);
+        assert!(state.next(first).is_none(), "a call of the first reign ends in the third");
+        state.send_away(first, "does not answer");
+        assert_eq!((state.n_calls, state.waiting.len()), (1, 1));
+        assert!(state.next(again).is_some() && state.next(again).is_none());
+        assert_eq!(state.n_calls, 0);
     }
 
     #[test]
