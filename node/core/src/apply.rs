@@ -163,8 +163,10 @@ impl BanList {
         verdict
     }
 
-    /// The offence was over before it was committed: it counts for escalation and blocks nobody.
+    /// The offence was over before it was committed: it counts for escalation and blocks nobody. It takes a token, as
+    /// whatever makes a later ban longer.
     fn remember(&mut self, key: &BanKey, first_failure: Timestamp, claim: &Claim, changes: &mut Vec<Change>) {
+        self.take_token(claim.origin);
         self.live_or_ended(key, changes);
         let end = claim.wanted_until.end().unwrap_or(self.now);
         let n_before = self.bans_before(key, first_failure);
@@ -365,5 +367,9 @@ pub(crate) fn hold_origin(origins: &mut Origins, origin: Origin) {
         known.until = known.until.max(origin.until);
     } else if origins.len() < ORIGINS_MAX {
         origins.push(origin);
+    } else if let Some(least) = origins.iter_mut().min_by_key(|known| known.until)
+        && least.until < origin.until
+    {
+        *least = origin;
     }
 }

@@ -9,7 +9,7 @@ use crate::proposal::Claim;
 use crate::time::{Timestamp, Until};
 use smallvec::SmallVec;
 
-/// A ban remembers this many origins; further ones extend it without being named.
+/// A ban remembers this many origins; of more, those that want it longest.
 pub const ORIGINS_MAX: usize = 8;
 
 /// One live ban.

@@ -3,6 +3,7 @@
 //!
 //! It reads the ban list and changes nothing. Only `Protected` opens a firewall.
 
+use crate::ban::Ban;
 use crate::ban_list::BanList;
 use crate::change::BanKey;
 use crate::jail::{BanPolicy, JailName};
@@ -261,12 +262,14 @@ impl BanList {
             // Over already: it belongs to the episode of a live ban, or it was served and is remembered,
             // or it will be remembered.
             Some(_) if claim.wanted_until.is_over(now) => Verdict::Covered,
-            Some(_) => Verdict::Open,
+            Some(ban) => self.room_for_more(ban, claim, now),
             None if claim.wanted_until.is_over(now)
                 && self.past(&key).is_some_and(|past| claim.last_failure <= past.last_end) =>
             {
                 Verdict::Covered
             }
+            // It counts for the next ban's length: that is not free either.
+            None if claim.wanted_until.is_over(now) => self.if_has_token(claim, now),
             None => self.room_for_new(claim, now),
         }
     }
@@ -315,11 +318,25 @@ impl BanList {
         if self.n_bans() >= crate::ban_list::BANS_MAX {
             return Verdict::NotShared(NotSharedReason::Full);
         }
-        let quota = self.quota(claim.origin, now);
-        let has_token = quota.milli_tokens_at(self.settings(), now) >= 1_000;
-        if !has_token && quota.n_damped >= self.settings().damped_live_max {
-            return Verdict::NotShared(NotSharedReason::Quota);
+        if self.quota(claim.origin, now).n_damped < self.settings().damped_live_max {
+            return Verdict::Open;
         }
-        Verdict::Open
+        self.if_has_token(claim, now)
+    }
+
+    /// Over its quota a node gets each of its bans for a short time, once: whoever has no token makes nothing last longer
+    /// that it has asked for before.
+    fn room_for_more(&self, ban: &Ban, claim: &Claim, now: Timestamp) -> Verdict {
+        let has_asked = || ban.origins.iter().any(|origin| origin.node == claim.origin);
+        if ban.until < claim.wanted_until && has_asked() {
+            self.if_has_token(claim, now)
+        } else {
+            Verdict::Open
+        }
+    }
+
+    fn if_has_token(&self, claim: &Claim, now: Timestamp) -> Verdict {
+        let milli_tokens = self.quota(claim.origin, now).milli_tokens_at(self.settings(), now);
+        if milli_tokens >= 1_000 { Verdict::Open } else { Verdict::NotShared(NotSharedReason::Quota) }
     }
 }

@@ -177,8 +177,6 @@ impl BanList {
             ban.origins.retain(|origin| origin.node != node);
             let Some(until) = ban.origins.iter().map(|origin| origin.until).max() else {
                 self.undo(&key, changes);
-                // What other nodes have seen themselves, and have no answer to yet, is as true as before.
-                self.bury(key.subnet, Voided { jail: Some(key.jail), origin: Some(node) }, changes);
                 continue;
             };
             ban.until = until;
@@ -187,6 +185,12 @@ impl BanList {
             }
             self.put_ban(key.clone(), ban);
             changes.push(Change::Shortened { key, until });
+        }
+        // All of its evidence from before is void, whomever it is about: one tombstone for each of a hundred thousand bans
+        // would push out all others. What other nodes have seen themselves, and have no answer to yet, is as true as
+        // before.
+        for everybody in [Subnet::all_v4(), Subnet::all_v6()] {
+            self.bury(everybody, Voided { jail: None, origin: Some(node) }, changes);
         }
         if let Some(entry) = Arc::make_mut(&mut self.nodes).get_mut(&node) {
             entry.untrusted = true;

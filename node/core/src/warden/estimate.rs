@@ -7,30 +7,53 @@
 use super::Warden;
 use crate::event::Effect;
 use crate::ruleset::FirewallDelta;
-use crate::time::{Now, SECOND_MS};
+use crate::time::{Now, SECOND_MS, Timestamp};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+/// Cluster time as it is estimated.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Estimate {
+    /// The last step's time.
+    last: Now,
+    /// So far behind it was found to be since what is dated by it was dated.
+    behind_ms: u64,
+}
+
+impl Estimate {
+    /// What it says at `now`, if it has not been corrected since what is dated by it was dated.
+    fn at(&self, now: Now) -> Timestamp {
+        // Between two steps a wall clock, however wrong, runs about as fast as time passes.
+        self.last.cluster.plus_ms(now.wall.ms_since(self.last.wall)).minus_ms(self.behind_ms)
+    }
+}
+
 impl Warden {
-    /// An old entry of the log says that the estimate is behind: what was dated by it is dated again.
-    pub(super) fn on_estimate_corrected(&mut self, now: Now, estimate: Now, effects: &mut Vec<Effect>) {
-        let estimated_now = estimate.cluster.plus_ms(now.wall.ms_since(estimate.wall));
-        if now.cluster.ms_since(estimated_now) > SECOND_MS {
+    /// Steps on by an estimate. Old entries of the log say that it is behind, each of them perhaps by very little: what
+    /// was dated by it is dated again.
+    pub(super) fn on_estimated(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let estimated_now = self.estimate.as_ref().map_or(now.cluster, |estimate| estimate.at(now));
+        let behind_ms = now.cluster.ms_since(estimated_now);
+        let is_behind = behind_ms > SECOND_MS;
+        if is_behind {
             self.outbox.redate(estimated_now, now.cluster);
             self.redate_overrides(estimated_now, now.cluster, false, effects);
+            self.has_old_timeouts = true;
         }
+        self.estimate = Some(Estimate { last: now, behind_ms: if is_behind { 0 } else { behind_ms } });
     }
 
     /// Cluster time is known after all, and may be earlier or later than the estimate was: what was dated
     /// by the estimate is dated again, what was let expire by it may still hold, and every timeout in the
     /// firewall was worked out by it. After a short absence it is off by next to nothing, and then a million timeouts
     /// are not worked out again for that.
-    pub(super) fn on_time_settled(&mut self, now: Now, estimate: Now, effects: &mut Vec<Effect>) {
-        // Between two steps a wall clock, however wrong, runs about as fast as time passes.
-        let estimated_now = estimate.cluster.plus_ms(now.wall.ms_since(estimate.wall));
+    pub(super) fn on_time_settled(&mut self, now: Now, estimate: Estimate, effects: &mut Vec<Effect>) {
+        let estimated_now = estimate.at(now);
         self.outbox.redate(estimated_now, now.cluster);
-        for entry in self.outbox.settle_dates(now.cluster) {
-            effects.push(Effect::StoreOutbox { key: entry.key.clone(), entry: Some(Box::new(entry)) });
+        let redated = self.outbox.settle_dates(now.cluster);
+        for entry in &redated {
+            let entry = Box::new(entry.clone());
+            effects.push(Effect::StoreOutbox { key: entry.key.clone(), entry: Some(entry) });
         }
         self.redate_overrides(estimated_now, now.cluster, true, effects);
         self.ended_overrides.clear();
@@ -38,9 +61,13 @@ impl Warden {
         self.tidied_at = self.tidied_at.min(now.cluster);
         self.refresh_protection(now.cluster, effects);
         let is_off_by_ms = now.cluster.ms_since(estimated_now).max(estimated_now.ms_since(now.cluster));
-        if is_off_by_ms <= SECOND_MS {
+        if is_off_by_ms <= SECOND_MS && !self.has_old_timeouts {
+            // They may have come from an earlier process, whose estimate was another one.
+            let subnets: Vec<_> = redated.iter().map(|entry| entry.key.subnet).collect();
+            self.render_each(now.cluster, &subnets, effects);
             return;
         }
+        self.has_old_timeouts = false;
         self.render_all(now.cluster, effects);
         for (&subnet, element) in &self.ruleset.elements {
             let element = element.clone();

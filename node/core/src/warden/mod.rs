@@ -110,8 +110,10 @@ pub struct Warden {
     caught_up: bool,
     /// Until then releases were kept from the firewall.
     has_withheld: bool,
-    /// The last step's time, when it was an estimate: see [`Now::estimated`].
-    estimate: Option<Now>,
+    /// While the time is an estimate: see [`Now::estimated`].
+    estimate: Option<estimate::Estimate>,
+    /// The estimate was corrected after timeouts of the firewall had been worked out by it.
+    has_old_timeouts: bool,
     /// Overrides that are over by an estimate, and kept until it is known better.
     ended_overrides: BTreeSet<Subnet>,
     tidied_at: Timestamp,
@@ -158,6 +160,7 @@ impl Warden {
             caught_up: false,
             has_withheld: false,
             estimate: None,
+            has_old_timeouts: false,
             ended_overrides: BTreeSet::new(),
             tidied_at: Timestamp::ZERO,
             read_up_to: BTreeMap::new(),
@@ -172,10 +175,8 @@ impl Warden {
         if let Some(estimate) = settled {
             self.on_time_settled(now, estimate, effects);
         }
-        if now.estimated
-            && let Some(estimate) = self.estimate.replace(now)
-        {
-            self.on_estimate_corrected(now, estimate, effects);
+        if now.estimated {
+            self.on_estimated(now, effects);
         }
         self.on_event(now, event, effects);
         if settled.is_some() {
@@ -201,8 +202,9 @@ impl Warden {
             Event::CaughtUp => {
                 if !self.caught_up {
                     self.caught_up = true;
-                    let is_exact = !self.forget_brought_along(now.cluster) && !self.has_withheld;
-                    if !is_exact {
+                    let is_whole = !self.forget_brought_along(now.cluster) && !self.has_withheld;
+                    let is_exact = is_whole && !core::mem::take(&mut self.has_old_timeouts);
+                    if !is_whole {
                         self.render_all(now.cluster, &mut Vec::new());
                     }
                     effects.push(Effect::SettleFirewall { ruleset: self.ruleset.clone(), is_exact });

@@ -42,6 +42,8 @@ struct Item {
     retry_ms: u64,
     /// Its times are by an estimate of cluster time.
     estimated: bool,
+    /// When it asks again for a ban that was cut short for quota.
+    turn: Option<Timestamp>,
 }
 
 /// See the module.
@@ -51,6 +53,8 @@ pub(super) struct Outbox {
     due: BTreeSet<(Timestamp, BanKey)>,
     /// When peers were last reminded.
     renewed_at: Timestamp,
+    /// Nobody's turn is given out before this one.
+    next_turn: Timestamp,
 }
 
 impl Outbox {
@@ -97,8 +101,26 @@ impl Outbox {
         if entry.local.is_none() {
             self.due.insert((due, key.clone()));
         }
-        self.items.insert(key, Item { entry, due, retry_ms: RETRY_FIRST_MS, estimated });
+        self.items.insert(key, Item { entry, due, retry_ms: RETRY_FIRST_MS, estimated, turn: None });
         pushed_out
+    }
+
+    /// Whether the turn has come of the entry of `key`, which had to wait for it.
+    fn has_its_turn(&self, key: &BanKey, now: Timestamp) -> bool {
+        self.items.get(key).and_then(|item| item.turn).is_some_and(|turn| turn <= now)
+    }
+
+    /// The entry of `key` asks again at its turn: at `earliest`, or `pace_ms` after the last turn that was given out. One
+    /// that has a turn keeps it.
+    fn give_turn(&mut self, key: &BanKey, now: Timestamp, earliest: Timestamp, pace_ms: u64) {
+        let Some(item) = self.items.get_mut(key) else { return };
+        let turn = item.turn.filter(|turn| *turn > now).unwrap_or_else(|| {
+            let turn = earliest.max(self.next_turn);
+            self.next_turn = turn.plus_ms(pace_ms);
+            turn
+        });
+        item.turn = Some(turn);
+        self.schedule(key, turn);
     }
 
     /// Whether the entry of `key` is dated by an estimate of cluster time.
@@ -276,7 +298,12 @@ impl Warden {
             }
             Verdict::Open => {
                 self.reopen(key, now.cluster, effects);
-                self.await_damped_end(key, now.cluster);
+                if !self.outbox.has_its_turn(key, now.cluster) {
+                    self.await_turn(key, now.cluster);
+                }
+            }
+            Verdict::NotShared(NotSharedReason::Quota) if self.is_damped(key, now.cluster) => {
+                self.await_turn(key, now.cluster);
             }
             Verdict::Covered => {
                 self.outbox.take(key);
@@ -338,16 +365,25 @@ impl Warden {
         }
     }
 
-    /// The cluster has cut this ban short for quota: ask again once, near its end.
-    fn await_damped_end(&mut self, key: &BanKey, now: Timestamp) {
-        let damped_end = self
-            .view
-            .live(key, now)
-            .filter(|ban| ban.damped_by == Some(self.node))
-            .and_then(|ban| ban.until.end());
-        if let Some(end) = damped_end {
-            self.outbox.schedule(key, end.minus_ms(DAMPED_LEAD_MS).max(now.plus_ms(RETRY_LAST_MS)));
+    /// Whether the cluster has cut this ban short for this node's quota.
+    fn is_damped(&self, key: &BanKey, now: Timestamp) -> bool {
+        self.view.live(key, now).is_some_and(|ban| ban.damped_by == Some(self.node))
+    }
+
+    /// If the cluster has cut this ban short for quota: asks again near its end, and no sooner than the others that do
+    /// so have had their turns. Together they take half of what the quota refills; the rest is for news.
+    fn await_turn(&mut self, key: &BanKey, now: Timestamp) {
+        if !self.is_damped(key, now) {
+            return;
         }
+        let Some(end) = self.view.live(key, now).and_then(|ban| ban.until.end()) else { return };
+        let pace_ms = 2 * MINUTE_MS / u64::from(self.view.settings().quota_per_minute.max(1));
+        self.outbox.give_turn(
+            key,
+            now,
+            end.minus_ms(DAMPED_LEAD_MS).max(now.plus_ms(RETRY_LAST_MS)),
+            pace_ms,
+        );
     }
 
     fn keep_local(&mut self, key: &BanKey, why: NotSharedReason, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -400,6 +436,7 @@ impl Warden {
             }
             // By an estimate, what is dated by the cluster's time has no age: its turn comes when the time is known.
             if item.estimated || !now.estimated {
+                item.turn = None;
                 proposals.push(proposal_of(&item.entry, self.node, now.cluster));
             }
             let next = now.cluster.plus_ms(item.retry_ms);

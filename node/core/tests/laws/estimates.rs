@@ -3,11 +3,15 @@
 //!
 //! Not for overrides by an estimate: those are in `lifting.rs`.
 
-use crate::generated::{BEGIN, failure, jail, list, offender_number};
+use crate::generated::{BEGIN, command, failure, jail, jail_name, list, offender_number, position};
+use bannkreis_core::command::Op;
 use bannkreis_core::event::{Configuration, Effect, Event};
 use bannkreis_core::failure::Failure;
 use bannkreis_core::ids::NodeId;
-use bannkreis_core::time::{MINUTE_MS, Now, SECOND_MS, Timestamp, Until};
+use bannkreis_core::jail::{BanPolicy, Ports};
+use bannkreis_core::proposal::Proposal;
+use bannkreis_core::ruleset::FirewallDelta;
+use bannkreis_core::time::{BanTime, DAY_MS, MINUTE_MS, Now, SECOND_MS, Timestamp, Until};
 use bannkreis_core::warden::Warden;
 use proptest::prelude::*;
 
@@ -60,5 +64,57 @@ proptest! {
         effects.extend(settling);
         prop_assert_eq!(ends(0, &effects), Some(Until::at(BEGIN.plus_ms(BAN_MS))));
         prop_assert_eq!(ends(1, &effects), Some(Until::at(truth.plus_ms(BAN_MS))));
+    }
+}
+
+/// A host whose wall clock stands at 1970 after a reboot: the log that it replays tells it step by step that five hours
+/// have passed. Timeouts that went to the kernel before are five hours too long.
+#[test]
+fn timeouts_that_were_worked_out_by_a_wrong_estimate_are_worked_out_again() {
+    for (step_ms, n_steps) in [(5 * 60 * MINUTE_MS, 1), (800, 20)] {
+        let (mut list, index) = list();
+        let ban = Op::Ban(Proposal {
+            origin: NodeId(2),
+            basis: list.position(),
+            jail: jail_name(0),
+            offender: offender_number(0),
+            first_failure_age_ms: 0,
+            last_failure_age_ms: 0,
+            failures: 1,
+            contributors: Vec::new(),
+            policy: BanPolicy::fixed(BanTime::Ms(DAY_MS)),
+            ports: Ports::tcp(&[22]),
+            evidence: Vec::new(),
+        });
+        list.apply(position(index + 1), &command(BEGIN, vec![ban]));
+        let mut warden = Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new());
+        let mut step = |now: Now, event: Event| {
+            let mut effects = Vec::new();
+            warden.step(now, event, &mut effects);
+            effects
+        };
+        let wall = Timestamp(1_000);
+        let guess = |cluster| Now { cluster, wall, estimated: true, from_known: true };
+        let blocks = |effects: &[Effect]| {
+            effects.iter().any(|effect| matches!(effect, Effect::Firewall(FirewallDelta::Block { .. })))
+        };
+        let configuration = Configuration { jails: vec![jail(1, BAN_MS)], ..Configuration::default() };
+        assert!(blocks(&step(guess(BEGIN), Event::Configured(configuration))));
+        let applied = || Event::Applied { view: list.view(), changes: Vec::new() };
+        for n in 1..=n_steps {
+            step(guess(BEGIN.plus_ms(n * step_ms)), applied());
+        }
+        // Before a leader is known already, for there may never be one again.
+        let truth = BEGIN.plus_ms(n_steps * step_ms);
+        let caught_up = step(guess(truth), Event::CaughtUp);
+        assert!(
+            caught_up.iter().any(|effect| matches!(effect, Effect::SettleFirewall { is_exact: false, .. })),
+            "{n_steps} steps of {step_ms} ms: {caught_up:?}"
+        );
+        assert!(!blocks(&step(Now::known(truth, wall), applied())), "and once is enough");
+        // What it hears after that is as good.
+        step(guess(truth), applied());
+        step(guess(truth.plus_ms(DAY_MS / 2)), applied());
+        assert!(blocks(&step(Now::known(truth.plus_ms(DAY_MS / 2), wall), applied())));
     }
 }

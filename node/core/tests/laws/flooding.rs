@@ -1,13 +1,18 @@
 //! A node that goes mad, or whose logs somebody writes: what it may do within its quota and beyond, and that one command
 //! undoes all of it.
 
-use crate::generated::{BEGIN, MEMBERS, command, jail_name, list, position};
-use bannkreis_core::ban_list::BanList;
-use bannkreis_core::change::BanKey;
+use crate::generated::{BEGIN, MEMBERS, command, failure, jail, jail_name, list, position};
+use crate::host::Host;
+use bannkreis_core::ban_list::{BanList, TOMBSTONES_MAX};
+use bannkreis_core::change::{BanKey, OpResult};
 use bannkreis_core::command::{Op, UnbanSelection};
+use bannkreis_core::event::{Effect, Event};
 use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
 use bannkreis_core::jail::{BanPolicy, Ports};
+use bannkreis_core::judge::{NotSharedReason, Verdict};
+use bannkreis_core::node_record::NodeRecord;
 use bannkreis_core::proposal::Proposal;
+use bannkreis_core::settings::Setting;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{BanTime, DAY_MS, MINUTE_MS, SECOND_MS, Timestamp, Until};
 use std::net::Ipv4Addr;
@@ -50,11 +55,20 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn apply(&mut self, ops: Vec<Op>) {
+    /// Gives the results of these operations.
+    fn apply(&mut self, ops: Vec<Op>) -> Vec<OpResult> {
         self.index += 1;
         let readings = MEMBERS.iter().map(|node| (*node, self.at)).collect();
         let ops = std::iter::once(Op::Tick { readings }).chain(ops).collect();
-        self.list.apply(position(self.index), &command(self.at, ops));
+        let applied = self.list.apply(position(self.index), &command(self.at, ops));
+        applied.results.into_iter().skip(1).collect()
+    }
+
+    /// How many bans these proposals may make or extend, and how many are over the quota.
+    fn n_open(&mut self, ops: Vec<Op>) -> (usize, usize) {
+        let results = self.apply(ops);
+        let n = |wanted| results.iter().filter(|result| **result == OpResult::Judged(wanted)).count();
+        (n(Verdict::Open), n(Verdict::NotShared(NotSharedReason::Quota)))
     }
 
     fn n_live(&self) -> usize {
@@ -127,4 +141,142 @@ fn one_command_undoes_all_of_it_and_it_stays_undone() {
     let newest = cluster.list.position();
     cluster.apply(vec![asked(MAD, newest, PER_SECOND * SECONDS, 0)]);
     assert_eq!(cluster.n_live(), 601, "what comes is shared");
+}
+
+#[test]
+fn who_has_no_token_left_makes_nothing_last_longer() {
+    let mut cluster = flooded();
+    let settings = *cluster.list.settings();
+    let is_damped = |ban: &bannkreis_core::ban::Ban| ban.damped_by == Some(MAD);
+    let damped = |list: &BanList| list.bans().filter(|(_, ban)| is_damped(ban)).count();
+    let (n_damped, all) = (damped(&cluster.list), 0..PER_SECOND * SECONDS);
+    let ends = |list: &BanList| list.bans().map(|(key, ban)| (key.clone(), ban.until)).collect::<Vec<_>>();
+    let before = ends(&cluster.list);
+    let basis = cluster.list.position();
+    let again = |at: Timestamp| {
+        let age_ms = move |n| at.ms_since(BEGIN.plus_ms(u64::from(n / PER_SECOND + 1) * SECOND_MS));
+        all.clone().map(move |n| asked(MAD, basis, n, age_ms(n))).collect::<Vec<_>>()
+    };
+    let (_, n_over) = cluster.n_open(again(cluster.at));
+    assert_eq!(n_over, n_damped, "the bucket is empty");
+    assert_eq!(
+        ends(&cluster.list),
+        before,
+        "what another node wants as well it may want as long, for that changes nothing"
+    );
+    // A minute later it has as many tokens as a minute gives.
+    cluster.at = cluster.at.plus_ms(MINUTE_MS);
+    let (n_open, _) = cluster.n_open(again(cluster.at));
+    assert_eq!(n_open, settings.quota_per_minute as usize);
+    assert_eq!(damped(&cluster.list), n_damped - n_open);
+    // The rest is over in time.
+    cluster.at = cluster.at.plus_ms(settings.damped_ms);
+    cluster.apply(Vec::new());
+    let mut left = cluster.list.bans().filter(|(_, ban)| is_damped(ban));
+    assert!(left.all(|(_, ban)| ban.until.is_over(cluster.at)));
+}
+
+#[test]
+fn what_was_cut_short_is_asked_for_again_in_turns() {
+    const N_OFFENDERS: u32 = 6;
+    let mut host = Host::of(jail(1, DAY_MS));
+    let (author, reason) = (String::new(), String::new());
+    let operator = Operator { command_id: CommandId(1), node: SANE, author, reason };
+    let fields = vec![Setting::QuotaBurst(1), Setting::QuotaPerMinute(60)];
+    host.apply(vec![Op::Settings { operator, fields }]);
+    let asked_for = |effects: Vec<Effect>| -> Vec<Op> {
+        let proposals = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Propose(proposals) => Some(proposals),
+            _ => None,
+        });
+        proposals.flatten().map(Op::Ban).collect()
+    };
+    host.step(Event::CaughtUp);
+    host.step(Event::Leader { known: true });
+    let failures = (0..N_OFFENDERS).map(|n| failure(offender(n), BEGIN)).collect();
+    let first = asked_for(host.step(Event::Failures(failures)));
+    assert_eq!(first.len(), N_OFFENDERS as usize);
+    host.apply(first);
+    let n_damped = |host: &Host| host.list.bans().filter(|(_, ban)| ban.damped_by.is_some()).count();
+    assert_eq!(n_damped(&host), N_OFFENDERS as usize - 1);
+    // Nothing until a minute before they end. Then half of the sixty that a minute refills.
+    let mut asked = Vec::new();
+    let damped_s = host.list.settings().damped_ms / SECOND_MS;
+    for second in 1..damped_s {
+        host.at = BEGIN.plus_ms(second * SECOND_MS);
+        let again = asked_for(host.step(Event::Timer));
+        asked.extend(again.iter().map(|_| second));
+        host.apply(again);
+    }
+    let turns: Vec<u64> = (0..u64::from(N_OFFENDERS) - 1).map(|n| damped_s - 60 + 2 * n).collect();
+    assert_eq!(asked, turns);
+    assert_eq!(n_damped(&host), 0);
+    assert_eq!(host.warden.outbox().count(), 0);
+}
+
+#[test]
+fn what_was_over_before_it_was_told_takes_tokens_too() {
+    let (list, index) = list();
+    let mut cluster = Cluster { list, index, at: BEGIN };
+    let settings = *cluster.list.settings();
+    let basis = cluster.list.position();
+    let over = |n| match asked(MAD, basis, n, MINUTE_MS) {
+        Op::Ban(proposal) => {
+            Op::Ban(Proposal { policy: BanPolicy::fixed(BanTime::Ms(SECOND_MS)), ..proposal })
+        }
+        other => other,
+    };
+    let (n_open, n_over) = cluster.n_open((0..settings.quota_burst + 500).map(over).collect());
+    assert_eq!((n_open, n_over), (settings.quota_burst as usize, 500));
+    assert_eq!(cluster.list.pasts().count(), n_open);
+}
+
+#[test]
+fn however_much_is_undone_the_evidence_of_others_counts() {
+    let (list, index) = list();
+    let mut cluster = Cluster { list, index, at: BEGIN };
+    let operator = |n| {
+        let (author, reason) = (String::new(), String::new());
+        Operator { command_id: CommandId(n), node: SANE, author, reason }
+    };
+    let fields = vec![Setting::QuotaBurst(1_000_000)];
+    cluster.apply(vec![Op::Settings { operator: operator(1), fields }]);
+    let before = cluster.list.position();
+    let n_bans = u32::try_from(TOMBSTONES_MAX).unwrap() + 10;
+    for first in (0..n_bans).step_by(1_000) {
+        let basis = cluster.list.position();
+        cluster.apply((first..(first + 1_000).min(n_bans)).map(|n| asked(MAD, basis, n, 0)).collect());
+    }
+    assert_eq!(cluster.n_live(), n_bans as usize);
+    cluster.at = cluster.at.plus_ms(MINUTE_MS);
+    cluster.apply(vec![order(2, UnbanSelection::ByNode { node: MAD, since: Timestamp::ZERO })]);
+    assert_eq!(cluster.n_live(), 0);
+    // Cut off all the time, another node has seen one of them, and somebody else.
+    let seen = vec![asked(SANE, before, 7, 2 * MINUTE_MS), asked(SANE, before, n_bans, 2 * MINUTE_MS)];
+    assert_eq!(cluster.n_open(seen), (2, 0));
+}
+
+#[test]
+fn of_many_origins_those_that_want_it_longest_are_known() {
+    let (mut list, index) = list();
+    let nodes = (1..=12).map(NodeId);
+    let seen = nodes.clone().map(|node| Op::NodeSeen(NodeRecord { node, ..NodeRecord::default() }));
+    list.apply(position(index + 1), &command(BEGIN, seen.collect()));
+    let basis = list.position();
+    let wanted = nodes.map(|node| match asked(node, basis, 1, 0) {
+        Op::Ban(proposal) => {
+            let ban_time = BanTime::Ms((20 - node.0 % 12) * MINUTE_MS);
+            Op::Ban(Proposal { policy: BanPolicy::fixed(ban_time), ..proposal })
+        }
+        other => other,
+    });
+    list.apply(position(index + 2), &command(BEGIN, wanted.collect()));
+    let key = BanKey { subnet: offender(1), jail: jail_name(0) };
+    let ban = list.ban(&key).unwrap();
+    assert_eq!(ban.until, Until::at(BEGIN.plus_ms(20 * MINUTE_MS)));
+    let of_the_last = ban.origins.iter().find(|origin| origin.node == NodeId(12));
+    assert_eq!(of_the_last.map(|origin| origin.until), Some(ban.until), "{:?}", ban.origins);
+    let selection = UnbanSelection::ByNode { node: NodeId(12), since: Timestamp::ZERO };
+    list.apply(position(index + 3), &command(BEGIN, vec![order(3, selection)]));
+    assert_eq!(list.ban(&key).unwrap().until, Until::at(BEGIN.plus_ms(19 * MINUTE_MS)));
 }
