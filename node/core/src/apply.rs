@@ -170,7 +170,12 @@ impl BanList {
         self.live_or_ended(key, changes);
         let end = claim.wanted_until.end().unwrap_or(self.now);
         let n_before = self.bans_before(key, first_failure);
-        let served = PastBans { count: n_before.saturating_add(1), last_since: first_failure, last_end: end };
+        let served = PastBans {
+            count: n_before.saturating_add(1),
+            last_since: first_failure,
+            last_end: end,
+            origin: Some(claim.origin),
+        };
         let count = self.add_past(key.clone(), served).count;
         let span = (first_failure, end);
         changes.push(Change::Remembered { key: key.clone(), origin: claim.origin, span, count });
@@ -262,7 +267,7 @@ impl BanList {
         let Some(mut ban) = self.take_ban(key) else { return };
         self.set_damped_by(&mut ban, None);
         let last_end = ban.until.min(Until::at(self.now)).end().unwrap_or(self.now);
-        self.add_past(key.clone(), PastBans { count: ban.count, last_since: ban.since, last_end });
+        self.add_past(key.clone(), ban.past(last_end));
         changes.push(Change::Unbanned { key: key.clone(), reason, ban: Box::new(ban), end: last_end });
     }
 

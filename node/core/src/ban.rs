@@ -2,6 +2,7 @@
 //!
 //! Not for how it comes about, is extended or ends: that is `apply.rs`.
 
+use crate::history::PastBans;
 use crate::ids::{NodeId, Position};
 use crate::jail::Ports;
 use crate::judge::COVER_TOLERANCE_MS;
@@ -73,6 +74,16 @@ impl Cause {
 }
 
 impl Ban {
+    /// What is remembered of it once it ends at `end`.
+    #[must_use]
+    pub fn past(&self, end: Timestamp) -> PastBans {
+        let origin = match self.origins[..] {
+            [origin] => Some(origin.node),
+            _ => None,
+        };
+        PastBans { count: self.count, last_since: self.since, last_end: end, origin }
+    }
+
     /// Whether this ban holds all that `claim` asks for.
     #[must_use]
     pub fn covers(&self, claim: &Claim) -> bool {

@@ -30,6 +30,9 @@ use alloc::vec::Vec;
 
 /// Live bans at most; a claim beyond it is `NotShared(Full)`.
 pub const BANS_MAX: usize = 4_000_000;
+/// Of so many bans that are over, each of another offender or jail, something is remembered at most; what comes then is
+/// forgotten, until others are old.
+pub const PASTS_MAX: usize = 4_000_000;
 /// Tombstones at most; beyond it the oldest go and raise the floor.
 pub const TOMBSTONES_MAX: usize = 100_000;
 /// Join tokens at most; the one that ends first goes.
@@ -198,10 +201,10 @@ impl BanList {
     #[must_use]
     pub fn past(&self, key: &BanKey) -> Option<PastBans> {
         let shard = self.shard(key.subnet);
-        let ended = shard.bans.get(key).and_then(|ban| {
-            ban.until.end().map(|end| PastBans { count: ban.count, last_since: ban.since, last_end: end })
-        });
-        ended.or_else(|| shard.past.get(key).copied())
+        let ended = shard.bans.get(key).and_then(|ban| Some(ban.past(ban.until.end()?)));
+        let past = shard.past.get(key).copied();
+        // As when it is swept away.
+        ended.map(|ended| past.unwrap_or_default().and(ended)).or(past)
     }
 
     /// How many bans came before an offence that began at `first_failure`: the last one is not
@@ -370,11 +373,14 @@ impl BanList {
         self.tombstone_floor
     }
 
-    /// Adds to what is known of the ended bans of `key`, and gives back what is known now.
+    /// Adds to what is known of the ended bans of `key`, and gives back what is known now. When there is no room, it is
+    /// not remembered.
     pub(crate) fn add_past(&mut self, key: BanKey, more: PastBans) -> PastBans {
-        let known = self.shard(key.subnet).past.get(&key).copied().unwrap_or_default();
-        let past = known.and(more);
-        self.shard_mut(key.subnet).past.insert(key, past);
+        let known = self.shard(key.subnet).past.get(&key).copied();
+        let past = known.unwrap_or_default().and(more);
+        if known.is_some() || self.shards.n_pasts() < PASTS_MAX {
+            self.shards.insert_past(key, past);
+        }
         past
     }
 

@@ -23,13 +23,21 @@ pub struct PastBans {
     pub last_since: Timestamp,
     /// When the last one ended: by time, or when it was lifted.
     pub last_end: Timestamp,
+    /// The node that has brought in all of them; `None` if they are of several.
+    pub origin: Option<NodeId>,
 }
 
 impl PastBans {
     /// What is known of both: the most bans, the last beginning and the last end.
     #[must_use]
     pub fn and(self, other: PastBans) -> PastBans {
+        let origin = match (self.count, other.count) {
+            (0, _) => other.origin,
+            (_, 0) => self.origin,
+            _ => self.origin.filter(|origin| other.origin == Some(*origin)),
+        };
         PastBans {
+            origin,
             count: self.count.max(other.count),
             last_since: self.last_since.max(other.last_since),
             last_end: self.last_end.max(other.last_end),

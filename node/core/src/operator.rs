@@ -146,11 +146,10 @@ impl BanList {
     fn undo(&mut self, key: &BanKey, changes: &mut Vec<Change>) {
         let before = self.shard(key.subnet).past.get(key).copied();
         self.end(key, UnbanReason::ByNode, changes);
-        let past = &mut self.shard_mut(key.subnet).past;
         match before {
-            Some(before) => past.insert(key.clone(), before),
-            None => past.remove(key),
-        };
+            Some(before) => self.shards.insert_past(key.clone(), before),
+            None => self.shards.drop_past_of(key.subnet, |other, _| other == key),
+        }
     }
 
     /// Whoever is let go by will has no past: the next ban is a first one, as after fail2ban's `unban`.
@@ -186,6 +185,9 @@ impl BanList {
             self.put_ban(key.clone(), ban);
             changes.push(Change::Shortened { key, until });
         }
+        // What it alone has brought in, and is over, makes no later ban longer.
+        let is_its_own = |past: &PastBans| past.origin == Some(node) && past.last_since >= since;
+        (0..SHARD_GROUPS).for_each(|group| self.shards.drop_past(group, |_, past| is_its_own(past)));
         // All of its evidence from before is void, whomever it is about: one tombstone for each of a hundred thousand bans
         // would push out all others. What other nodes have seen themselves, and have no answer to yet, is as true as
         // before.
@@ -342,7 +344,7 @@ impl BanList {
             }
             // What another list says of bans that are over counts here as well.
             let key = self.shared_key(imported.subnet, &imported.jail);
-            self.add_past(key, imported.past);
+            self.add_past(key, PastBans { origin: Some(node), ..imported.past });
         }
         for imported in bans {
             if is_lifted(self, imported.subnet, &imported.jail, imported.since) {
@@ -350,7 +352,12 @@ impl BanList {
             }
             // It has ended on the way.
             if let Some(last_end) = imported.until.end().filter(|_| imported.until.is_over(self.now)) {
-                let past = PastBans { count: imported.count, last_since: imported.since, last_end };
+                let past = PastBans {
+                    count: imported.count,
+                    last_since: imported.since,
+                    last_end,
+                    origin: Some(node),
+                };
                 let key = self.shared_key(imported.subnet, &imported.jail);
                 self.add_past(key, past);
                 continue;

@@ -187,7 +187,7 @@ impl BanList {
             }
             Record::Past { key, past } => {
                 let key = self.shared_key(key.subnet, &key.jail);
-                self.shard_mut(key.subnet).past.insert(key, past);
+                self.shards.insert_past(key, past);
             }
         }
     }

@@ -39,6 +39,8 @@ pub(crate) struct Shards {
     groups: Vec<Arc<Group>>,
     /// What every group is until something is put into it.
     empty: Arc<Group>,
+    /// How many entries of history there are in all shards.
+    n_pasts: usize,
 }
 
 /// Where a subnet belongs.
@@ -66,7 +68,7 @@ impl Shards {
     pub(crate) fn empty() -> Shards {
         let shelf: Arc<Shelf> = Arc::default();
         let empty: Arc<Group> = Arc::new(core::array::from_fn(|_| shelf.clone()));
-        Shards { groups: (0..SHARD_GROUPS).map(|_| empty.clone()).collect(), empty }
+        Shards { groups: (0..SHARD_GROUPS).map(|_| empty.clone()).collect(), empty, n_pasts: 0 }
     }
 
     /// The shard of `subnet`.
@@ -93,6 +95,17 @@ impl Shards {
         self.groups[group].iter().flat_map(|shelf| shelf.iter())
     }
 
+    /// How many entries of history there are.
+    pub(crate) fn n_pasts(&self) -> usize {
+        self.n_pasts
+    }
+
+    /// Puts history in, in the place of what is known of the same key.
+    pub(crate) fn insert_past(&mut self, key: BanKey, past: PastBans) {
+        let is_new = self.get_mut(key.subnet).past.insert(key, past).is_none();
+        self.n_pasts += usize::from(is_new);
+    }
+
     /// Takes history out of one group: what `is_gone`.
     pub(crate) fn drop_past(&mut self, group: usize, is_gone: impl Fn(&BanKey, &PastBans) -> bool) {
         let has_some = |shard: &Shard| shard.past.iter().any(|(key, past)| is_gone(key, past));
@@ -105,7 +118,7 @@ impl Shards {
                 continue;
             }
             for shard in Arc::make_mut(shelf).iter_mut().filter(|shard| has_some(shard)) {
-                shard.past.retain(|key, past| !is_gone(key, past));
+                self.n_pasts -= shard.past.retain(|key, past| !is_gone(key, past));
             }
         }
     }
@@ -113,7 +126,7 @@ impl Shards {
     /// Takes history out of the shard of one subnet: what `is_gone`.
     pub(crate) fn drop_past_of(&mut self, subnet: Subnet, is_gone: impl Fn(&BanKey, &PastBans) -> bool) {
         if self.get(subnet).past.iter().any(|(key, past)| is_gone(key, past)) {
-            self.get_mut(subnet).past.retain(|key, past| !is_gone(key, past));
+            self.n_pasts -= self.get_mut(subnet).past.retain(|key, past| !is_gone(key, past));
         }
     }
 }
@@ -122,7 +135,6 @@ impl Shards {
 mod tests {
     use super::*;
     use crate::jail::JailName;
-    use crate::time::Timestamp;
 
     fn key(n: u32) -> BanKey {
         let [a, b, c, d] = n.to_be_bytes();
@@ -131,8 +143,7 @@ mod tests {
     }
 
     fn put(shards: &mut Shards, n: u32) {
-        let past = PastBans { count: n, last_since: Timestamp::ZERO, last_end: Timestamp::ZERO };
-        shards.get_mut(key(n).subnet).past.insert(key(n), past);
+        shards.insert_past(key(n), PastBans { count: n, ..PastBans::default() });
     }
 
     #[test]
@@ -150,12 +161,15 @@ mod tests {
             counts
         };
         assert_eq!(counts(&copy), (1..=2_000).collect::<Vec<u32>>());
+        assert_eq!((copy.n_pasts(), shards.n_pasts()), (2_000, 2_000));
         let changed: Vec<u32> = (1..=2_000).filter(|n| *n != 7).chain([5_000]).collect();
         assert_eq!(counts(&shards), changed);
         for group in 0..SHARD_GROUPS {
             shards.drop_past(group, |_, past| past.count > 10);
         }
         assert_eq!(counts(&shards), [1, 2, 3, 4, 5, 6, 8, 9, 10]);
+        put(&mut shards, 3);
+        assert_eq!(shards.n_pasts(), 9);
     }
 
     #[test]

@@ -88,10 +88,13 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
         self.entries().iter().map(|(key, value)| (key, value))
     }
 
-    /// Takes out all that do not `stay`.
-    pub(crate) fn retain(&mut self, stays: impl Fn(&K, &V) -> bool) {
-        let left: Vec<_> = self.entries().iter().filter(|(key, value)| stays(key, value)).collect();
+    /// Takes out all that do not `stay`; gives back how many.
+    pub(crate) fn retain(&mut self, stays: impl Fn(&K, &V) -> bool) -> usize {
+        let entries = self.entries();
+        let left: Vec<_> = entries.iter().filter(|(key, value)| stays(key, value)).collect();
+        let n_gone = entries.len() - left.len();
         *self = SortedMap::of(left.len(), |n| left[n]);
+        n_gone
     }
 }
 
@@ -123,8 +126,9 @@ mod tests {
                 let behind: Vec<_> = ours.behind(|known| *known < key).collect();
                 prop_assert_eq!(behind, theirs.range(key..).collect::<Vec<_>>());
             }
-            ours.retain(|key, _| key % 2 == 0);
+            let n_before = theirs.len();
             theirs.retain(|key, _| key % 2 == 0);
+            prop_assert_eq!(ours.retain(|key, _| key % 2 == 0), n_before - theirs.len());
             prop_assert!(ours.iter().eq(theirs.iter()));
         }
     }

@@ -218,7 +218,12 @@ impl TryFrom<v1::Cause> for Cause {
 
 impl From<&PastBans> for v1::PastBans {
     fn from(past: &PastBans) -> v1::PastBans {
-        v1::PastBans { count: past.count, last_since_ms: past.last_since.0, last_end_ms: past.last_end.0 }
+        v1::PastBans {
+            count: past.count,
+            last_since_ms: past.last_since.0,
+            last_end_ms: past.last_end.0,
+            origin: past.origin.map(|node| node.0),
+        }
     }
 }
 
@@ -229,6 +234,7 @@ impl TryFrom<v1::PastBans> for PastBans {
             count: wire.count,
             last_since: Timestamp(wire.last_since_ms),
             last_end: Timestamp(wire.last_end_ms),
+            origin: wire.origin.map(NodeId),
         })
     }
 }

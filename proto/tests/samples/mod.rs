@@ -336,7 +336,12 @@ fn ban() -> Ban {
 }
 
 fn past() -> PastBans {
-    PastBans { count: 2, last_since: NOW.minus_ms(900_000), last_end: NOW.minus_ms(300_000) }
+    PastBans {
+        count: 2,
+        last_since: NOW.minus_ms(900_000),
+        last_end: NOW.minus_ms(300_000),
+        origin: Some(PEER),
+    }
 }
 
 fn growing() -> BanPolicy {

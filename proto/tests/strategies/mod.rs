@@ -364,11 +364,8 @@ fn imported_history() -> impl Strategy<Value = ImportedHistory> {
 }
 
 fn past() -> impl Strategy<Value = PastBans> {
-    (any::<u32>(), time(), time()).prop_map(|(count, last_since, last_end)| PastBans {
-        count,
-        last_since,
-        last_end,
-    })
+    (any::<u32>(), time(), time(), option::of(node()))
+        .prop_map(|(count, last_since, last_end, origin)| PastBans { count, last_since, last_end, origin })
 }
 
 fn node_record() -> impl Strategy<Value = NodeRecord> {

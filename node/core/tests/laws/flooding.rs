@@ -5,14 +5,16 @@ use crate::generated::{BEGIN, MEMBERS, command, failure, jail, jail_name, list, 
 use crate::host::Host;
 use bannkreis_core::ban_list::{BanList, TOMBSTONES_MAX};
 use bannkreis_core::change::{BanKey, OpResult};
-use bannkreis_core::command::{Op, UnbanSelection};
+use bannkreis_core::command::{ImportedHistory, Op, UnbanSelection};
 use bannkreis_core::event::{Effect, Event};
+use bannkreis_core::history::PastBans;
 use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
 use bannkreis_core::jail::{BanPolicy, Ports};
 use bannkreis_core::judge::{NotSharedReason, Verdict};
 use bannkreis_core::node_record::NodeRecord;
 use bannkreis_core::proposal::Proposal;
 use bannkreis_core::settings::Setting;
+use bannkreis_core::shards::SHARD_GROUPS;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{BanTime, DAY_MS, MINUTE_MS, SECOND_MS, Timestamp, Until};
 use std::net::Ipv4Addr;
@@ -25,6 +27,10 @@ const SECONDS: u32 = 60;
 /// The `n`-th of addresses that follow no order, each once.
 fn offender(n: u32) -> Subnet {
     Subnet::host(Ipv4Addr::from(0x2000_0000 + (n.wrapping_mul(0x9e37_79b1) >> 4)).into())
+}
+
+fn of(n: u32) -> BanKey {
+    BanKey { subnet: offender(n), jail: jail_name(0) }
 }
 
 fn asked(origin: NodeId, basis: Position, n: u32, age_ms: u64) -> Op {
@@ -118,8 +124,7 @@ fn one_command_undoes_all_of_it_and_it_stays_undone() {
         list.bans().filter(|(_, ban)| ban.origins.iter().any(|origin| origin.node == MAD)).count()
     };
     assert_eq!(of_mad(&cluster.list), 0);
-    let key = |n| BanKey { subnet: offender(n), jail: jail_name(0) };
-    let mut lifted = (0..PER_SECOND * SECONDS).map(key).filter(|key| cluster.list.ban(key).is_none());
+    let mut lifted = (0..PER_SECOND * SECONDS).map(of).filter(|key| cluster.list.ban(key).is_none());
     assert!(lifted.all(|key| cluster.list.past(&key).is_none()), "nobody has a past of it");
     // Its proposals come again, late, and with the newest basis; then it is trusted again.
     for second in 0..SECONDS {
@@ -229,6 +234,34 @@ fn what_was_over_before_it_was_told_takes_tokens_too() {
     let (n_open, n_over) = cluster.n_open((0..settings.quota_burst + 500).map(over).collect());
     assert_eq!((n_open, n_over), (settings.quota_burst as usize, 500));
     assert_eq!(cluster.list.pasts().count(), n_open);
+    // Undone, it makes nobody's next ban longer; what another node has brought in as well still does.
+    cluster.at = cluster.at.plus_ms(10 * MINUTE_MS);
+    let (n_open, _) = cluster.n_open(vec![asked(SANE, cluster.list.position(), 3, 0)]);
+    assert_eq!((n_open, cluster.list.ban(&of(3)).unwrap().count), (1, 2));
+    cluster.at = cluster.at.plus_ms(2 * DAY_MS);
+    cluster.apply(vec![Op::Sweep; SHARD_GROUPS]);
+    cluster.apply(vec![order(1, UnbanSelection::ByNode { node: MAD, since: Timestamp::ZERO })]);
+    let left: Vec<_> = cluster.list.pasts().map(|(key, past)| (key.clone(), past.count)).collect();
+    assert_eq!(left, [(of(3), 2)]);
+}
+
+#[test]
+fn what_is_known_of_a_ban_that_is_over_does_not_hang_on_when_it_is_swept_away() {
+    let (list, index) = list();
+    let mut cluster = Cluster { list, index, at: BEGIN };
+    let basis = cluster.list.position();
+    cluster.apply(vec![asked(SANE, basis, 3, 0)]);
+    let (author, reason) = (String::new(), String::new());
+    let operator = Operator { command_id: CommandId(1), node: SANE, author, reason };
+    let past = PastBans { count: 7, last_since: BEGIN, last_end: BEGIN.plus_ms(1), origin: None };
+    let history = vec![ImportedHistory { subnet: offender(3), jail: jail_name(0), past }];
+    cluster.apply(vec![Op::Import { operator, bans: Vec::new(), allow: Vec::new(), history }]);
+    cluster.at = cluster.at.plus_ms(2 * DAY_MS);
+    cluster.apply(Vec::new());
+    let before = cluster.list.past(&of(3));
+    cluster.apply(vec![Op::Sweep; SHARD_GROUPS]);
+    assert_eq!(cluster.list.ban(&of(3)), None);
+    assert_eq!((before, before.map(|past| past.count)), (cluster.list.past(&of(3)), Some(7)));
 }
 
 #[test]
@@ -271,7 +304,7 @@ fn of_many_origins_those_that_want_it_longest_are_known() {
         other => other,
     });
     list.apply(position(index + 2), &command(BEGIN, wanted.collect()));
-    let key = BanKey { subnet: offender(1), jail: jail_name(0) };
+    let key = of(1);
     let ban = list.ban(&key).unwrap();
     assert_eq!(ban.until, Until::at(BEGIN.plus_ms(20 * MINUTE_MS)));
     let of_the_last = ban.origins.iter().find(|origin| origin.node == NodeId(12));

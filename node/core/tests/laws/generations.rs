@@ -101,7 +101,7 @@ fn a_survivor_brings_back_nobody_who_was_let_go_meanwhile() {
         policy: BanPolicy::fixed(BanTime::Ms(DAY_MS)),
         note: String::new(),
     };
-    let past = PastBans { count: 3, last_since: BEGIN, last_end: BEGIN.plus_ms(1) };
+    let past = PastBans { count: 3, last_since: BEGIN, last_end: BEGIN.plus_ms(1), origin: None };
     let history = vec![ImportedHistory { subnet: lifted, jail: jail_name(1), past }];
     let import = |n, bans, history| Op::Import { operator: operator(n), bans, allow: Vec::new(), history };
     let key = |subnet| BanKey { subnet, jail: jail_name(0) };

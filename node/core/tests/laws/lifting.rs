@@ -186,7 +186,7 @@ fn a_ban_that_ends_while_its_node_joins_counts_as_one_that_is_over() {
     };
     list.apply(position(index + 1), &command(BEGIN, vec![import]));
     assert_eq!(list.ban(&key()), None);
-    let past = PastBans { count: 3, last_since: since, last_end: BEGIN.minus_ms(1) };
+    let past = PastBans { count: 3, last_since: since, last_end: BEGIN.minus_ms(1), origin: Some(NodeId(3)) };
     assert_eq!(list.past(&key()), Some(past));
     assert_eq!(list.pasts().count(), 1, "what still holds is no past");
 }
