@@ -7,12 +7,13 @@
 use crate::allow_list::{ALLOW_ENTRIES_MAX, AllowEntry};
 use crate::apply::{Context, hold_origin};
 use crate::ban::{Ban, Origin, Origins};
-use crate::ban_list::{BanList, TOMBSTONES_MAX, Tombstone};
+use crate::ban_list::{BanList, NodeEntry, TOMBSTONES_MAX, Tombstone};
 use crate::change::{BanKey, Change, Lift, Outcome, UnbanReason, Voided};
 use crate::command::{ImportedBan, ImportedHistory, UnbanSelection};
 use crate::history::PastBans;
 use crate::ids::{NodeId, Operator};
 use crate::jail::{JailName, Ports};
+use crate::node_record::NodeRecord;
 use crate::shards::SHARD_GROUPS;
 use crate::subnet::Subnet;
 use crate::time::{BanTime, Timestamp, Until};
@@ -194,9 +195,10 @@ impl BanList {
         for everybody in [Subnet::all_v4(), Subnet::all_v6()] {
             self.bury(everybody, Voided { jail: None, origin: Some(node) }, changes);
         }
-        if let Some(entry) = Arc::make_mut(&mut self.nodes).get_mut(&node) {
-            entry.untrusted = true;
-        }
+        // It may not have told about itself yet.
+        let unknown =
+            || NodeEntry { record: NodeRecord { node, ..NodeRecord::default() }, ..NodeEntry::default() };
+        Arc::make_mut(&mut self.nodes).entry(node).or_insert_with(unknown).untrusted = true;
         changes.push(Change::Distrusted { node });
         n_affected
     }

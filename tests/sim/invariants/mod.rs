@@ -19,6 +19,7 @@ mod one_wrong_clock_changes_nothing;
 mod replica_agreement;
 mod snapshot_equals_replay;
 mod tries_on_all_hosts_add_up;
+mod undone_stays_undone;
 
 use crate::host::SYNC_MS;
 use crate::node::Line;
@@ -195,6 +196,7 @@ impl World {
         for node in 0..self.nodes.len() {
             self.judge_node(node);
             self.check_unbanned(node);
+            self.check_undone(node);
             if self.now_ms / 500 % 4 == node as u64 % 4 {
                 self.check_expiry(node);
             }

@@ -42,7 +42,7 @@ struct Item {
     retry_ms: u64,
     /// Its times are by an estimate of cluster time.
     estimated: bool,
-    /// When it asks again for a ban that was cut short for quota.
+    /// When it asks again for a ban that was cut short, or not taken, for quota.
     turn: Option<Timestamp>,
 }
 
@@ -177,7 +177,7 @@ impl Outbox {
         if let Some(item) = self.items.get_mut(key) {
             self.due.remove(&(item.due, key.clone()));
             item.due = due;
-            if item.entry.local.is_none() {
+            if item.entry.local.is_none() || item.turn.is_some() {
                 self.due.insert((due, key.clone()));
             }
         }
@@ -317,7 +317,17 @@ impl Warden {
                 effects.push(Effect::Tell(Notable::Protected { key: key.clone(), why }));
                 self.render(now.cluster, key.subnet, false, effects);
             }
-            Verdict::NotShared(why) => self.keep_local(key, why, now.cluster, effects),
+            Verdict::NotShared(why) => {
+                self.keep_local(key, why, now.cluster, effects);
+                if why == NotSharedReason::Quota {
+                    self.outbox.give_turn(
+                        key,
+                        now.cluster,
+                        now.cluster.plus_ms(RETRY_LAST_MS),
+                        self.pace_ms(),
+                    );
+                }
+            }
         }
     }
 
@@ -377,28 +387,29 @@ impl Warden {
             return;
         }
         let Some(end) = self.view.live(key, now).and_then(|ban| ban.until.end()) else { return };
-        let pace_ms = 2 * MINUTE_MS / u64::from(self.view.settings().quota_per_minute.max(1));
-        self.outbox.give_turn(
-            key,
-            now,
-            end.minus_ms(DAMPED_LEAD_MS).max(now.plus_ms(RETRY_LAST_MS)),
-            pace_ms,
-        );
+        let earliest = end.minus_ms(DAMPED_LEAD_MS).max(now.plus_ms(RETRY_LAST_MS));
+        self.outbox.give_turn(key, now, earliest, self.pace_ms());
+    }
+
+    /// From one turn to the next.
+    fn pace_ms(&self) -> u64 {
+        2 * MINUTE_MS / u64::from(self.view.settings().quota_per_minute.max(1))
     }
 
     fn keep_local(&mut self, key: &BanKey, why: NotSharedReason, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(mut entry) = self.outbox.take(key) else { return };
-        if entry.until.is_over(now) {
+        let Some(known) = self.outbox.get(key) else { return };
+        if known.until.is_over(now) {
+            self.outbox.take(key);
             effects.push(Effect::StoreOutbox { key: key.clone(), entry: None });
             return;
         }
-        let is_news = entry.local != Some(why);
-        entry.local = Some(why);
-        self.outbox.put(entry.clone(), now, false);
-        if is_news {
-            effects.push(Effect::StoreOutbox { key: key.clone(), entry: Some(Box::new(entry)) });
-            effects.push(Effect::Tell(Notable::KeptLocal { key: key.clone(), why }));
+        if known.local == Some(why) {
+            return;
         }
+        let entry = OutboxEntry { local: Some(why), ..known.clone() };
+        self.outbox.put(entry.clone(), now, false);
+        effects.push(Effect::StoreOutbox { key: key.clone(), entry: Some(Box::new(entry)) });
+        effects.push(Effect::Tell(Notable::KeptLocal { key: key.clone(), why }));
     }
 
     /// Settles whatever the view has become able to settle.
@@ -427,7 +438,12 @@ impl Warden {
             self.settle(now, &key, effects);
             let basis = self.view.position();
             let Some(item) = self.outbox.items.get_mut(&key) else { continue };
-            if item.due > now.cluster || item.entry.local.is_some() {
+            if item.due > now.cluster {
+                continue;
+            }
+            if item.entry.local.is_some() {
+                // Its turn has come, and there is no verdict yet.
+                self.outbox.schedule(&key, now.cluster.plus_ms(RETRY_LAST_MS));
                 continue;
             }
             // Only what the view was asked about may count as gathered after it.

@@ -290,6 +290,18 @@ fn however_much_is_undone_the_evidence_of_others_counts() {
 }
 
 #[test]
+fn who_is_undone_before_it_has_told_about_itself_is_not_trusted_either() {
+    let (list, index) = list();
+    let mut cluster = Cluster { list, index, at: BEGIN };
+    let new = NodeId(9);
+    cluster.apply(vec![order(1, UnbanSelection::ByNode { node: new, since: Timestamp::ZERO })]);
+    cluster.apply(vec![Op::NodeSeen(NodeRecord { node: new, ..NodeRecord::default() })]);
+    let basis = cluster.list.position();
+    assert_eq!(cluster.n_open(vec![asked(new, basis, 1, 0)]), (0, 0));
+    assert_eq!(cluster.n_live(), 0);
+}
+
+#[test]
 fn of_many_origins_those_that_want_it_longest_are_known() {
     let (mut list, index) = list();
     let nodes = (1..=12).map(NodeId);
