@@ -394,7 +394,7 @@ fn settings(random: &mut Random) -> Settings {
     settings.reach = [Reach::Guarded, Reach::Guarded, Reach::Ports, Reach::Host][random.index(4)];
     if random.chance(200) {
         settings.quota_burst = 3;
-        settings.quota_per_minute = 2;
+        settings.quota_per_minute = 1;
         settings.damped_ms = 40 * SECOND_MS;
         settings.damped_live_max = 2;
     }

@@ -101,7 +101,7 @@ fn crates_import_only_what_their_layer_may() {
 }
 
 #[test]
-fn the_core_rests_on_three_small_crates_only() {
+fn the_core_rests_on_small_crates_only() {
     let (path, core) = manifests()
         .into_iter()
         .find(|(_, manifest)| package_name(manifest) == "bannkreis-core")

@@ -16,6 +16,7 @@ mod no_resurrection_after_unban;
 mod no_verdict_but_protection_opens;
 mod one_offence_escalates_once;
 mod one_wrong_clock_changes_nothing;
+mod quotas_hold;
 mod replica_agreement;
 mod snapshot_equals_replay;
 mod tries_on_all_hosts_add_up;
@@ -27,9 +28,10 @@ use crate::plan::{Order, Plan};
 use crate::world::World;
 use bannkreis_core::change::{BanKey, Outcome};
 use bannkreis_core::event::{Notable, OverrideKind};
+use bannkreis_core::ids::NodeId;
 use bannkreis_core::settings::Settings;
 use bannkreis_core::subnet::Subnet;
-use bannkreis_core::time::SECOND_MS;
+use bannkreis_core::time::{SECOND_MS, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -103,6 +105,8 @@ pub(crate) struct Oracle {
     allowed: Vec<Subnet>,
     /// When which node has forgotten what it had counted.
     pub(crate) forgot: Vec<(usize, u64)>,
+    /// Long bans that one node alone has asked for, where quotas are small: with when each began.
+    long_bans: BTreeMap<NodeId, BTreeSet<(BanKey, Timestamp)>>,
     /// How far cluster time was ahead of true time at most: what was blocked then may end that much early.
     pub(crate) ahead_ms: u64,
 }
@@ -120,6 +124,7 @@ impl Oracle {
             rogue_since_ms: BTreeMap::new(),
             allowed: Vec::new(),
             forgot: Vec::new(),
+            long_bans: BTreeMap::new(),
             ahead_ms: 0,
         }
     }
@@ -205,6 +210,7 @@ impl World {
         if self.random.chance(20) {
             self.check_replicas();
             self.check_escalation();
+            self.check_quotas();
         }
     }
 
@@ -213,6 +219,7 @@ impl World {
         if self.broken.is_none() {
             self.check_replicas();
             self.check_escalation();
+            self.check_quotas();
             self.check_convergence();
         }
     }

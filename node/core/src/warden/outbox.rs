@@ -110,12 +110,15 @@ impl Outbox {
         self.items.get(key).and_then(|item| item.turn).is_some_and(|turn| turn <= now)
     }
 
-    /// The entry of `key` asks again at its turn: at `earliest`, or `pace_ms` after the last turn that was given out. One
-    /// that has a turn keeps it.
+    /// The entry of `key` asks again at its turn: at `earliest`, or `pace_ms` after the last turn that was given out, but
+    /// not after its own end. One that has a turn keeps it.
     fn give_turn(&mut self, key: &BanKey, now: Timestamp, earliest: Timestamp, pace_ms: u64) {
         let Some(item) = self.items.get_mut(key) else { return };
         let turn = item.turn.filter(|turn| *turn > now).unwrap_or_else(|| {
             let turn = earliest.max(self.next_turn);
+            if let Some(end) = item.entry.until.end().filter(|end| *end < turn) {
+                return end.plus_ms(1).max(now.plus_ms(RETRY_FIRST_MS));
+            }
             self.next_turn = turn.plus_ms(pace_ms);
             turn
         });
