@@ -2,7 +2,8 @@
 //! expire by it, but settles nothing; and when the cluster's word comes, what was dated by the estimate is
 //! dated again.
 //!
-//! Not for how the estimate is made: that is the clock's of whoever drives the warden.
+//! What a node that has just started does once it has caught up is here as well, for by then its estimate may have been
+//! corrected. Not for how the estimate is made: that is the clock's of whoever drives the warden.
 
 use super::Warden;
 use crate::event::Effect;
@@ -29,6 +30,22 @@ impl Estimate {
 }
 
 impl Warden {
+    /// The node knows now all that an earlier process knew: the firewall holds what the warden says and nothing else.
+    pub(super) fn on_caught_up(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.caught_up {
+            return;
+        }
+        self.caught_up = true;
+        let is_whole = !self.forget_brought_along(now.cluster) && !self.has_withheld;
+        // There may never be a leader again who says what time it is.
+        let is_exact = is_whole && !core::mem::take(&mut self.has_old_timeouts);
+        if !is_whole {
+            self.render_all(now.cluster, &mut Vec::new());
+        }
+        effects.push(Effect::SettleFirewall { ruleset: self.ruleset.clone(), is_exact });
+        self.count_held_bans(now, effects);
+    }
+
     /// Steps on by an estimate. Old entries of the log say that it is behind, each of them perhaps by very little: what
     /// was dated by it is dated again.
     pub(super) fn on_estimated(&mut self, now: Now, effects: &mut Vec<Effect>) {

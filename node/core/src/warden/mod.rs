@@ -199,18 +199,7 @@ impl Warden {
             }
             Event::Applied { view, changes } => self.on_applied(now, view, &changes, effects),
             Event::Installed { view } => self.on_installed(now, view, effects),
-            Event::CaughtUp => {
-                if !self.caught_up {
-                    self.caught_up = true;
-                    let is_whole = !self.forget_brought_along(now.cluster) && !self.has_withheld;
-                    let is_exact = is_whole && !core::mem::take(&mut self.has_old_timeouts);
-                    if !is_whole {
-                        self.render_all(now.cluster, &mut Vec::new());
-                    }
-                    effects.push(Effect::SettleFirewall { ruleset: self.ruleset.clone(), is_exact });
-                    self.count_held_bans(now, effects);
-                }
-            }
+            Event::CaughtUp => self.on_caught_up(now, effects),
             Event::Answered { keys, committed } => {
                 for key in &keys {
                     self.outbox.answered(key, now.cluster, committed.is_some());

@@ -3,15 +3,12 @@
 //!
 //! Not for overrides by an estimate: those are in `lifting.rs`.
 
-use crate::generated::{BEGIN, command, failure, jail, jail_name, list, offender_number, position};
-use bannkreis_core::command::Op;
+use crate::generated::{BEGIN, asked, command, failure, jail, list, offender_number, position};
 use bannkreis_core::event::{Configuration, Effect, Event};
 use bannkreis_core::failure::Failure;
 use bannkreis_core::ids::NodeId;
-use bannkreis_core::jail::{BanPolicy, Ports};
-use bannkreis_core::proposal::Proposal;
 use bannkreis_core::ruleset::FirewallDelta;
-use bannkreis_core::time::{BanTime, DAY_MS, MINUTE_MS, Now, SECOND_MS, Timestamp, Until};
+use bannkreis_core::time::{DAY_MS, MINUTE_MS, Now, SECOND_MS, Timestamp, Until};
 use bannkreis_core::warden::Warden;
 use proptest::prelude::*;
 
@@ -73,19 +70,7 @@ proptest! {
 fn timeouts_that_were_worked_out_by_a_wrong_estimate_are_worked_out_again() {
     for (step_ms, n_steps) in [(5 * 60 * MINUTE_MS, 1), (800, 20)] {
         let (mut list, index) = list();
-        let ban = Op::Ban(Proposal {
-            origin: NodeId(2),
-            basis: list.position(),
-            jail: jail_name(0),
-            offender: offender_number(0),
-            first_failure_age_ms: 0,
-            last_failure_age_ms: 0,
-            failures: 1,
-            contributors: Vec::new(),
-            policy: BanPolicy::fixed(BanTime::Ms(DAY_MS)),
-            ports: Ports::tcp(&[22]),
-            evidence: Vec::new(),
-        });
+        let ban = asked(&list, 2, DAY_MS);
         list.apply(position(index + 1), &command(BEGIN, vec![ban]));
         let mut warden = Warden::new(NodeId(1), list.view(), Vec::new(), Vec::new());
         let mut step = |now: Now, event: Event| {

@@ -75,6 +75,23 @@ pub(crate) fn failure(offender: Subnet, at: Timestamp) -> Failure {
     }
 }
 
+/// `node` asks at `list`'s position for a ban of offender 0, for so long, because of a failure just now.
+pub(crate) fn asked(list: &BanList, node: u64, ban_ms: u64) -> Op {
+    Op::Ban(Proposal {
+        origin: NodeId(node),
+        basis: list.position(),
+        jail: jail_name(0),
+        offender: offender_number(0),
+        first_failure_age_ms: 0,
+        last_failure_age_ms: 0,
+        failures: 1,
+        contributors: Vec::new(),
+        policy: BanPolicy::fixed(BanTime::Ms(ban_ms)),
+        ports: Ports::tcp(&[22]),
+        evidence: Vec::new(),
+    })
+}
+
 /// Six hosts that share networks, of both families.
 pub(crate) fn offender() -> impl Strategy<Value = Subnet> {
     (0u8..6).prop_map(offender_number)

@@ -1,6 +1,6 @@
 //! What an operator lifts is lifted for good, and nothing else is.
 
-use crate::generated::{BEGIN, command, failure, jail, jail_name, list, offender_number, position};
+use crate::generated::{BEGIN, asked, command, failure, jail, jail_name, list, offender_number, position};
 use bannkreis_core::allow_list::AllowEntry;
 use bannkreis_core::ban_list::BanList;
 use bannkreis_core::change::BanKey;
@@ -11,7 +11,6 @@ use bannkreis_core::history::PastBans;
 use bannkreis_core::ids::{CommandId, NodeId, Operator};
 use bannkreis_core::jail::{BanPolicy, Ports};
 use bannkreis_core::judge::NotSharedReason;
-use bannkreis_core::proposal::Proposal;
 use bannkreis_core::time::{BanTime, DAY_MS, Now, SECOND_MS, Timestamp, Until};
 use bannkreis_core::warden::Warden;
 
@@ -19,23 +18,6 @@ const BAN_MS: u64 = 60 * SECOND_MS;
 
 fn operator(n: u128) -> Operator {
     Operator { command_id: CommandId(n), node: NodeId(3), author: String::new(), reason: String::new() }
-}
-
-/// `node` asks at `list`'s position for a ban because of a failure just now.
-fn asked(list: &BanList, node: u64) -> Op {
-    Op::Ban(Proposal {
-        origin: NodeId(node),
-        basis: list.position(),
-        jail: jail_name(0),
-        offender: offender_number(0),
-        first_failure_age_ms: 0,
-        last_failure_age_ms: 0,
-        failures: 1,
-        contributors: Vec::new(),
-        policy: BanPolicy::fixed(BanTime::Ms(BAN_MS)),
-        ports: Ports::tcp(&[22]),
-        evidence: Vec::new(),
-    })
 }
 
 fn key() -> BanKey {
@@ -54,7 +36,7 @@ fn undoing_one_node_leaves_what_another_saw_itself() {
     for event in [Event::Configured(configuration), Event::CaughtUp, Event::Failures(vec![failure])] {
         warden.step(now, event, &mut effects);
     }
-    let (own, theirs) = (asked(&list, 1), asked(&list, 2));
+    let (own, theirs) = (asked(&list, 1, BAN_MS), asked(&list, 2, BAN_MS));
     let banned = list.apply(position(index + 1), &command(BEGIN, vec![theirs.clone()]));
     let selection = UnbanSelection::ByNode { node: NodeId(2), since: Timestamp::ZERO };
     let undo = Op::Unban { operator: operator(1), selection };
@@ -194,14 +176,14 @@ fn a_ban_that_ends_while_its_node_joins_counts_as_one_that_is_over() {
 #[test]
 fn whoever_is_let_go_has_no_past() {
     let (mut list, index) = list();
-    let proposal = asked(&list, 1);
+    let proposal = asked(&list, 1, BAN_MS);
     list.apply(position(index + 1), &command(BEGIN, vec![proposal]));
     assert_eq!(list.past(&key()).map(|past| past.count), Some(1));
     let selection = UnbanSelection::Target { target: offender_number(0), jail: None };
     let unban = Op::Unban { operator: operator(1), selection };
     list.apply(position(index + 2), &command(BEGIN, vec![unban]));
     assert_eq!(list.past(&key()), None);
-    let proposal = asked(&list, 1);
+    let proposal = asked(&list, 1, BAN_MS);
     list.apply(position(index + 3), &command(BEGIN, vec![proposal]));
     assert_eq!(list.past(&key()).map(|past| past.count), Some(1));
 }
