@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 /// What must have happened at least once in a run of a thousand seeds.
-pub(crate) const MUST_HAPPEN: [&str; 57] = [
+pub(crate) const MUST_HAPPEN: [&str; 59] = [
     "log: proposal lost",
     "log: proposal doubled",
     "log: proposal delayed",
@@ -62,6 +62,8 @@ pub(crate) const MUST_HAPPEN: [&str; 57] = [
     "told: kept local",
     "told: ignored",
     "told: notices dropped",
+    "private: looked at",
+    "clock: leader stamps wrongly",
 ];
 
 /// The counters.

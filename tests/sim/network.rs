@@ -1,7 +1,7 @@
 //! What carries notices and reports between the hosts: each peer gets its own datagram, which may be lost, doubled,
 //! late, or overtaken; and the links themselves, which partitions cut in one direction or in both.
 
-use crate::plan::innocent;
+use crate::plan::{N_INNOCENT, innocent, is_innocent};
 use crate::raft_log::position;
 use crate::world::{Happening, World};
 use bannkreis_core::event::Event;
@@ -57,21 +57,24 @@ impl World {
         }
     }
 
-    /// A stolen key at work: a notice about somebody innocent, fresh every time.
+    /// A stolen key at work: notices about the innocent, fresh every time. The first of them is always named.
     pub(crate) fn on_rogue(&mut self, node: usize, until_ms: u64) {
         if self.now_ms > until_ms || self.healed {
             return;
         }
-        let notice = Notice {
+        let others = (0..3).map(|_| self.random.index(usize::from(N_INNOCENT)));
+        let named: Vec<u8> = others.filter_map(|n| u8::try_from(n).ok()).collect();
+        let notices = std::iter::once(0).chain(named).map(|n| Notice {
             origin: self.nodes[node].id,
             basis: position(self.raft.last_index()),
             jail: self.plan.jails[0].jail(0).name,
-            offender: Subnet::host(innocent()),
+            offender: Subnet::host(innocent(n)),
             last_failure_age_ms: 100,
             remaining_ms: Some(60 * SECOND_MS),
             ports: Ports::tcp(&[22]),
-        };
-        self.tell(node, None, &Datagram::Notices(vec![notice]));
+        });
+        let notices = Datagram::Notices(notices.collect());
+        self.tell(node, None, &notices);
         self.plan_in(7 * SECOND_MS, Happening::Rogue { node, until_ms });
     }
 
@@ -88,13 +91,26 @@ impl World {
         match datagram {
             Datagram::Notices(notices) => {
                 for notice in notices {
-                    if notice.offender == Subnet::host(innocent()) {
-                        self.oracle.rogue_since_ms.entry((to, from)).or_insert(self.now_ms);
+                    if is_innocent(notice.offender) {
+                        self.told_lies(to, from, notice.offender);
                     }
                     self.step(to, Event::Noticed(notice));
                 }
             }
             Datagram::Reports(reports) => self.step(to, Event::Reported(reports)),
+        }
+    }
+
+    /// Notes when a host first heard, of a peer it knows, what is not true.
+    fn told_lies(&mut self, to: usize, from: usize, about: Subnet) {
+        let peer = self.nodes[from].id;
+        if self.nodes[to].process.as_ref().is_none_or(|process| process.list.node(peer).is_none()) {
+            return;
+        }
+        let told_at = self.oracle.rogue_since_ms.entry((to, about, from)).or_insert(self.now_ms);
+        // What was dropped for want of a token may be honoured another time.
+        if self.plan.has_small_quotas() {
+            *told_at = self.now_ms;
         }
     }
 

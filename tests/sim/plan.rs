@@ -3,6 +3,7 @@
 
 use crate::clock::WORLD_BEGINS_MS;
 use crate::random::Random;
+use bannkreis_core::apply::STAMP_LEAD_MAX_MS;
 use bannkreis_core::jail::{BanPolicy, Growth, Jail, JailName, Ports, Scope};
 use bannkreis_core::reach::Reach;
 use bannkreis_core::settings::{PrivateOffenders, Settings};
@@ -52,7 +53,7 @@ pub(crate) enum Act {
     Refuse { node: usize, n_calls: u32 },
     /// A node's firewall stops half-way once.
     StopHalfWay { node: usize, n_deltas: usize },
-    /// Somebody with a node's key tells its peers, again and again, that it blocks an innocent address.
+    /// Somebody with a node's key tells its peers, again and again, that it blocks innocent addresses.
     Rogue { node: usize, for_ms: u64 },
     /// A node's wall clock jumps.
     Jump { node: usize, by_ms: i64 },
@@ -91,6 +92,9 @@ pub(crate) struct Plan {
     pub(crate) slow_quorums: u64,
     /// A node further behind than this gets a snapshot.
     pub(crate) snapshot_lag: usize,
+    /// A node that stamps what it appends a year ahead while it leads: no clock of ours says so, but a peer is believed no
+    /// more than it must be.
+    pub(crate) stamps_wrongly: Option<usize>,
     /// Nodes that tell about themselves late.
     pub(crate) late_records: bool,
     /// The last node votes and has no jails: it never proposes anything.
@@ -167,9 +171,17 @@ pub(crate) fn ignored_on(node: usize) -> Option<IpAddr> {
     (node == 1).then(|| IpAddr::from([45, 7, 7, 7]))
 }
 
-/// An address that nobody ever complained about.
-pub(crate) fn innocent() -> IpAddr {
-    IpAddr::from([45, 66, 6, 6])
+/// So many addresses nobody ever complained about.
+pub(crate) const N_INNOCENT: u8 = 40;
+
+/// One of them.
+pub(crate) fn innocent(n: u8) -> IpAddr {
+    IpAddr::from([45, 66, 6, n % N_INNOCENT])
+}
+
+/// Whether it is one of them.
+pub(crate) fn is_innocent(subnet: Subnet) -> bool {
+    (0..N_INNOCENT).any(|n| Subnet::host(innocent(n)) == subnet)
 }
 
 /// A node's own address.
@@ -217,12 +229,14 @@ impl Plan {
             proposal_faults: [0, 30, 150][random.index(3)],
             slow_quorums: 40,
             snapshot_lag: [6, 20, 60][random.index(3)],
+            stamps_wrongly: None,
             late_records: random.chance(250),
             has_witness,
             acts: Vec::new(),
             heals_at_ms,
         };
         plan.acts = plan.plan_acts(random);
+        plan.stamps_wrongly = random.chance(50).then(|| random.index(n_nodes));
         plan
     }
 
@@ -240,11 +254,22 @@ impl Plan {
             proposal_faults: 0,
             slow_quorums: 0,
             snapshot_lag: 60,
+            stamps_wrongly: None,
             late_records: false,
             has_witness: false,
             acts: Vec::new(),
             heals_at_ms: 0,
         }
+    }
+
+    /// By so much a leader may lead cluster time on.
+    pub(crate) fn led_ms(&self) -> u64 {
+        if self.stamps_wrongly.is_some() { STAMP_LEAD_MAX_MS } else { 0 }
+    }
+
+    /// Whether nodes may be over their quotas in such a world.
+    pub(crate) fn has_small_quotas(&self) -> bool {
+        self.settings.quota_burst < 100
     }
 
     fn plan_acts(&self, random: &mut Random) -> Vec<(u64, Act)> {

@@ -3,7 +3,7 @@
 //! what a node must drop.
 
 use crate::network::NOTICE_DELAY_MS_MAX;
-use crate::plan::{Order, innocent};
+use crate::plan::{Order, is_innocent};
 use crate::world::World;
 use bannkreis_core::settings::Settings;
 use bannkreis_core::subnet::Subnet;
@@ -48,8 +48,8 @@ impl World {
         let counted = |offender: usize| settings.counting_subnet(Subnet::host(self.plan.offenders[offender]));
         let mut latest_ms = 0;
         // A peer's word alone blocks for a minute; while there is no leader, for as long as it goes on.
-        if subnet == Subnet::host(innocent()) {
-            let told = self.oracle.rogue_since_ms.range((node, 0)..=(node, usize::MAX));
+        if is_innocent(subnet) {
+            let told = self.oracle.rogue_since_ms.range((node, subnet, 0)..=(node, subnet, usize::MAX));
             let told_at = told.map(|(_, at_ms)| *at_ms).max()?;
             let host = &self.nodes[node];
             // Once undone and trusted again, a node is believed again.

@@ -56,7 +56,7 @@ impl World {
                 if !until.is_over(now.cluster) {
                     wanted.insert(subnet);
                 }
-                if !until.is_over(now.cluster.plus_ms(EARLY_MS)) {
+                if !until.is_over(now.cluster.plus_ms(EARLY_MS + self.plan.led_ms())) {
                     lasting.insert(subnet);
                 }
             }

@@ -16,6 +16,7 @@ mod no_resurrection_after_unban;
 mod no_verdict_but_protection_opens;
 mod one_offence_escalates_once;
 mod one_wrong_clock_changes_nothing;
+mod private_stay_at_home;
 mod quotas_hold;
 mod replica_agreement;
 mod snapshot_equals_replay;
@@ -99,8 +100,8 @@ pub(crate) struct Oracle {
     latest_end_ms: u64,
     /// Offenders of whom a host that could only guess the time, by a wrong clock, has read.
     guessed: BTreeSet<Subnet>,
-    /// When a node was first told lies about an innocent address, by (node, the one whose key was stolen).
-    pub(crate) rogue_since_ms: BTreeMap<(usize, usize), u64>,
+    /// When a node was first told lies about an innocent address, by (node, address, the one whose key was stolen).
+    pub(crate) rogue_since_ms: BTreeMap<(usize, Subnet, usize), u64>,
     /// Offenders that were ever put on the allow list.
     allowed: Vec<Subnet>,
     /// When which node has forgotten what it had counted.
@@ -202,6 +203,8 @@ impl World {
             self.judge_node(node);
             self.check_unbanned(node);
             self.check_undone(node);
+            self.check_private(node);
+            self.check_noticed(node);
             if self.now_ms / 500 % 4 == node as u64 % 4 {
                 self.check_expiry(node);
             }
@@ -423,10 +426,12 @@ impl World {
     }
 
     /// Whether some line about them was read by a host whose clock had jumped since it was written, or
-    /// that knew the time only by a wall clock after a reboot: nobody can say when that was.
+    /// that knew the time only by a wall clock after a reboot: nobody can say when that was. A leader that stamps a year
+    /// ahead takes the age from everything (docs/decisions/0009).
     pub(crate) fn is_misdated(&self, subnet: Subnet) -> bool {
         let mut evidence = self.oracle.evidence.iter().filter(|seen| seen.subnet == subnet);
-        self.oracle.guessed.contains(&subnet)
+        self.plan.stamps_wrongly.is_some()
+            || self.oracle.guessed.contains(&subnet)
             || evidence.any(|seen| self.nodes[seen.node].jumped_at_ms > seen.at_ms)
     }
 
@@ -436,9 +441,9 @@ impl World {
         let is_about = |offender: usize| {
             self.plan.settings.counting_subnet(Subnet::host(self.plan.offenders[offender])) == subnet
         };
-        let is_in_force = |held: &Decision| {
-            held.until_ms + EARLY_MS + self.raft.behind_ms_since(held.since_index) >= self.now_ms
-        };
+        // And whoever was led on goes slower until the others have come that far.
+        let late_ms = |held: &Decision| self.raft.behind_ms_since(held.since_index) + self.plan.led_ms();
+        let is_in_force = |held: &Decision| held.until_ms + EARLY_MS + late_ms(held) >= self.now_ms;
         let mut overrides = self.oracle.overrides.iter();
         overrides
             .find(|((host, offender), held)| *host == node && is_about(*offender) && is_in_force(held))

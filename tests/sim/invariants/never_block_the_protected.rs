@@ -48,7 +48,8 @@ impl World {
             .iter()
             .filter_map(|ask| match (&ask.order, &ask.answered) {
                 (Order::Allow { offender, for_ms }, Some((_, Outcome::Done { .. }, index))) => {
-                    let is_live = !guessed && self.now_ms + EARLY_MS < ask.asked_at_ms + for_ms;
+                    let is_live =
+                        !guessed && self.now_ms + EARLY_MS + self.plan.led_ms() < ask.asked_at_ms + for_ms;
                     // A later entry for the same address takes the place of this one, shorter or not.
                     let is_taken_back = self.asks.iter().any(|other| match &other.order {
                         Order::Disallow { offender: same } => same == offender,

@@ -55,7 +55,7 @@ impl World {
     /// Whether the node must drop it at this very moment.
     fn is_due(&self, duty: &Duty) -> bool {
         let host = &self.nodes[duty.node];
-        let early_ms = EARLY_MS + self.oracle.ahead_ms;
+        let early_ms = EARLY_MS + self.oracle.ahead_ms.max(self.plan.led_ms());
         let is_over = duty.until_ms.is_some_and(|until_ms| self.now_ms + early_ms >= until_ms);
         // Between a stranger's flush or a refused call and the repair, nobody can promise anything.
         let is_damaged = host.kernel.damaged || host.kernel.dirty;

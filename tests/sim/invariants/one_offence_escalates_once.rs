@@ -56,7 +56,7 @@ impl World {
         let settings = &self.plan.settings;
         let full_ms = plan.ban_time_ms(1).unwrap_or(u64::MAX / 2);
         // Where quotas are small, a ban may end that early.
-        let is_damping = settings.quota_burst < 100;
+        let is_damping = self.plan.has_small_quotas();
         let ban_ms = if is_damping { full_ms.min(settings.damped_ms) } else { full_ms };
         let mut lifts: Vec<u64> = Vec::new();
         for ask in &self.asks {

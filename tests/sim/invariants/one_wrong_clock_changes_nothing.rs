@@ -1,5 +1,5 @@
 //! **One wrong clock changes nothing**: of three and more clocks, one that is a minute or a year off, or
-//! jumps, neither moves cluster time nor stops it.
+//! jumps, neither moves cluster time nor stops it. A leader that stamps wrongly gains a minute and no more.
 
 use crate::plan::RUNAWAY_PPM;
 use crate::world::World;
@@ -23,7 +23,7 @@ impl World {
         let (cluster_ms, now_ms, n_bans) = (newest.now().0, self.now_ms, newest.n_bans());
         self.oracle.ahead_ms = self.oracle.ahead_ms.max(cluster_ms.saturating_sub(now_ms));
         let runs_away = self.plan.drifts_ppm.contains(&RUNAWAY_PPM);
-        let ahead_ms_max = if runs_away { RUNAWAY_AHEAD_MS_MAX } else { AHEAD_MS_MAX };
+        let ahead_ms_max = self.plan.led_ms() + if runs_away { RUNAWAY_AHEAD_MS_MAX } else { AHEAD_MS_MAX };
         if cluster_ms > now_ms + ahead_ms_max {
             self.fail(NAME, format!("cluster time is {} ms ahead", cluster_ms - now_ms));
         }

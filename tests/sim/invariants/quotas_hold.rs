@@ -1,12 +1,14 @@
 //! **Quotas hold**: over its quota a node's bans last no longer than bans are cut short to, on no node and in no way of
-//! asking again. Of its longer ones there are no more than it has had tokens for.
+//! asking again. Of its longer ones there are no more than it has had tokens for. And on its word alone, before anything is
+//! agreed on, its peers block no more than that.
 
 use super::EARLY_MS;
 use crate::clock::WORLD_BEGINS_MS;
-use crate::plan::Order;
+use crate::plan::{Order, is_innocent};
 use crate::world::World;
 use bannkreis_core::ban::Ban;
 use bannkreis_core::time::MINUTE_MS;
+use std::collections::BTreeSet;
 
 pub(crate) const NAME: &str = "quotas hold";
 
@@ -16,7 +18,7 @@ impl World {
         let settings = self.plan.settings;
         // What another one had asked for as well may be left when that one is undone.
         let may_be_left = self.asks.iter().any(|ask| matches!(ask.order, Order::UnbanByNode { .. }));
-        if settings.quota_burst >= 100 || may_be_left {
+        if !self.plan.has_small_quotas() || may_be_left {
             return;
         }
         let Some(newest) = self.raft.history.last().cloned() else { return };
@@ -36,6 +38,31 @@ impl World {
         let over = self.oracle.long_bans.iter().find(|(_, long)| long.len() > n_tokens);
         if let Some((node, long)) = over {
             let how = format!("{} long bans of node {node} for {n_tokens} tokens: {long:?}", long.len());
+            self.fail(NAME, how);
+        }
+    }
+
+    /// Counts the innocent that a node blocks because of what it was told with stolen keys.
+    pub(crate) fn check_noticed(&mut self, node: usize) {
+        let settings = self.plan.settings;
+        let told = self.oracle.rogue_since_ms.keys().filter(|(to, _, _)| *to == node);
+        let n_rogues = told.map(|(_, _, from)| from).collect::<BTreeSet<_>>().len();
+        let host = &self.nodes[node];
+        // What an earlier process was told may be in the kernel still.
+        let has_just_started = host.died_at_ms + 3 * MINUTE_MS > self.now_ms;
+        if !self.plan.has_small_quotas() || n_rogues == 0 || has_just_started {
+            return;
+        }
+        // Without a leader, what is said again and again goes on blocking.
+        let refilled = (self.now_ms - WORLD_BEGINS_MS) * u64::from(settings.quota_per_minute) / MINUTE_MS;
+        let n_tokens = u64::from(settings.quota_burst) + refilled + 1;
+        let n_max = n_rogues * usize::try_from(n_tokens).unwrap_or(usize::MAX);
+        let blocked = self.nodes[node].kernel.ruleset().elements.into_keys();
+        let n_blocked = blocked.filter(|subnet| is_innocent(*subnet)).count();
+        if n_blocked > n_max {
+            let how = format!(
+                "node {node} blocks {n_blocked} innocent for {n_rogues} nodes with {n_tokens} tokens"
+            );
             self.fail(NAME, how);
         }
     }
