@@ -1,5 +1,5 @@
-//! Every planted bug still has its place in the sources: a plant that does not would be found only after the simulations
-//! have run.
+//! Every planted bug still has its place in the sources, and who has to notice it is there: a plant for which that is not
+//! so would be found only after the simulations have run.
 //!
 //! Not whether it is caught: that is `tests/planted/run`.
 
@@ -29,6 +29,42 @@ fn hunks(patch: &str) -> Vec<Hunk<'_>> {
         }
     }
     hunks
+}
+
+/// The rest of the first line of a plant's header that begins with `word: `.
+fn header<'p>(patch: &'p str, word: &str) -> Option<&'p str> {
+    patch.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(": "))
+}
+
+#[test]
+fn somebody_has_to_notice_every_planted_bug() {
+    let files = text_files();
+    // Where those who may notice stand, and what their names look like there.
+    let is_named = |room: &str, name: &dyn Fn(&TextFile) -> bool| {
+        files.iter().filter(|file| file.is_in(room) && file.path.ends_with(".rs")).any(name)
+    };
+    let is_test = |room: &str, test: &str| {
+        let (module, name) = test.rsplit_once("::").unwrap_or(("", test));
+        is_named(room, &|file| file.path.contains(module) && file.text.contains(&format!("fn {name}(")))
+    };
+    let mut broken = Vec::new();
+    for plant in files.iter().filter(|file| file.is_in("tests/planted") && file.path.ends_with(".patch")) {
+        let header = |word| header(&plant.text, word);
+        let is_there = match (header("Breaks"), header("Story"), header("Law")) {
+            (Some(promise), None, None) => {
+                let text = format!("\"{promise}\"");
+                let has = |file: &TextFile| file.text.contains(&text);
+                is_named("tests/sim", &has) || is_named("node/raft/src/simulated", &has)
+            }
+            (None, Some(story), None) => is_test("tests/sim/scenarios", story),
+            (None, None, Some(law)) => is_test("node/core/tests/laws", law),
+            _ => false,
+        };
+        if !is_there {
+            broken.push(format!("{}: nobody is there who could notice", plant.path));
+        }
+    }
+    expect_none("somebody has to notice every planted bug", &broken);
 }
 
 #[test]

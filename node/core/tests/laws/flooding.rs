@@ -12,11 +12,12 @@ use bannkreis_core::ids::{CommandId, NodeId, Operator, Position};
 use bannkreis_core::jail::{BanPolicy, Ports};
 use bannkreis_core::judge::{NotSharedReason, Verdict};
 use bannkreis_core::node_record::NodeRecord;
-use bannkreis_core::proposal::Proposal;
+use bannkreis_core::proposal::{Notice, Proposal};
 use bannkreis_core::settings::Setting;
 use bannkreis_core::shards::SHARD_GROUPS;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{BanTime, DAY_MS, MINUTE_MS, SECOND_MS, Timestamp, Until};
+use bannkreis_core::warden::{NOTICE_MS, NOTICES_PER_ORIGIN_MAX};
 use std::net::Ipv4Addr;
 
 const MAD: NodeId = NodeId(2);
@@ -112,6 +113,24 @@ fn what_exceeds_the_burst_is_over_after_ten_minutes() {
     assert_eq!(settings.damped_ms, 10 * MINUTE_MS);
     // What another node has seen as well costs nothing of that.
     assert_eq!(cluster.list.bans().filter(|(_, ban)| sane(ban)).count(), 600);
+}
+
+#[test]
+fn of_bans_that_were_cut_short_so_many_hold_at_once() {
+    let (list, index) = list();
+    let mut cluster = Cluster { list, index, at: BEGIN };
+    let (author, reason) = (String::new(), String::new());
+    let operator = Operator { command_id: CommandId(1), node: SANE, author, reason };
+    let fields = vec![Setting::QuotaBurst(100), Setting::QuotaPerMinute(0), Setting::DampedLiveMax(500)];
+    cluster.apply(vec![Op::Settings { operator, fields }]);
+    let basis = cluster.list.position();
+    let refused = PER_SECOND as usize - 600;
+    assert_eq!(cluster.n_open((0..PER_SECOND).map(|n| asked(MAD, basis, n, 0)).collect()), (600, refused));
+    // When those are over there is room again, for as many.
+    cluster.at = cluster.at.plus_ms(cluster.list.settings().damped_ms + SECOND_MS);
+    cluster.apply(vec![Op::Sweep; SHARD_GROUPS / 64 + 1]);
+    let again = (PER_SECOND..2 * PER_SECOND).map(|n| asked(MAD, basis, n, 0));
+    assert_eq!(cluster.n_open(again.collect()), (500, PER_SECOND as usize - 500));
 }
 
 #[test]
@@ -324,4 +343,56 @@ fn of_many_origins_those_that_want_it_longest_are_known() {
     let selection = UnbanSelection::ByNode { node: NodeId(12), since: Timestamp::ZERO };
     list.apply(position(index + 3), &command(BEGIN, vec![order(3, selection)]));
     assert_eq!(list.ban(&key).unwrap().until, Until::at(BEGIN.plus_ms(19 * MINUTE_MS)));
+}
+
+#[test]
+fn notices_alone_block_so_many_and_for_a_minute() {
+    let mut host = Host::of(jail(3, DAY_MS));
+    let settings = *host.list.settings();
+    host.step(Event::CaughtUp);
+    host.step(Event::Leader { known: true });
+    let blocked = |host: &Host| host.warden.ruleset().elements.len();
+    // A thousand a second for two minutes, each about somebody else, and no proposal follows.
+    let mut longest = 0;
+    for second in 0..2 * SECONDS {
+        host.at = BEGIN.plus_ms(u64::from(second) * SECOND_MS);
+        host.step(Event::Timer);
+        for n in second * PER_SECOND..(second + 1) * PER_SECOND {
+            host.step(Event::Noticed(noticed(MAD, host.list.position(), n)));
+        }
+        longest = longest.max(blocked(&host));
+    }
+    let n_tokens = (settings.quota_burst + settings.quota_per_minute) as usize;
+    assert!(longest <= n_tokens.min(NOTICES_PER_ORIGIN_MAX), "{longest} at once");
+    assert!(longest > n_tokens - 2_000, "only {longest}: what a peer may say it may say");
+    // What another peer says meanwhile is heard.
+    host.step(Event::Noticed(noticed(SANE, host.list.position(), 1_000_000)));
+    assert!(host.warden.ruleset().elements.contains_key(&offender(1_000_000)));
+    host.at = host.at.plus_ms(NOTICE_MS + SECOND_MS);
+    host.step(Event::Timer);
+    assert_eq!(blocked(&host), 0, "after a minute nothing of it is left");
+    // However many an operator lets a node ask for, more than this block nowhere at once.
+    let (author, reason) = (String::new(), String::new());
+    let operator = Operator { command_id: CommandId(9), node: SANE, author, reason };
+    let fields = vec![Setting::QuotaBurst(1_000_000), Setting::QuotaPerMinute(1_000_000)];
+    host.apply(vec![Op::Settings { operator, fields }]);
+    host.at = host.at.plus_ms(10 * MINUTE_MS);
+    host.step(Event::Timer);
+    let n_too_many = u32::try_from(NOTICES_PER_ORIGIN_MAX).expect("a number") + 1_000;
+    for n in 200_000..200_000 + n_too_many {
+        host.step(Event::Noticed(noticed(MAD, host.list.position(), n)));
+    }
+    assert_eq!(blocked(&host), NOTICES_PER_ORIGIN_MAX);
+}
+
+fn noticed(origin: NodeId, basis: Position, n: u32) -> Notice {
+    Notice {
+        origin,
+        basis,
+        jail: jail_name(0),
+        offender: offender(n),
+        last_failure_age_ms: 0,
+        remaining_ms: Some(DAY_MS),
+        ports: Ports::tcp(&[22]),
+    }
 }
