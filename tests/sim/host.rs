@@ -83,7 +83,7 @@ impl World {
             host.counts_since_ms = now_ms;
         }
         // A process that starts has forgotten what an earlier one had honoured.
-        self.oracle.rogue_since_ms.retain(|(told, _, _), _| *told != node);
+        self.oracle.rogue_since.retain(|(told, _, _), _| *told != node);
         let mut list = BanList::new(self.plan.settings);
         let (snapshot_index, records) = host.disk.snapshot.clone();
         for record in records {

@@ -1,7 +1,7 @@
 //! What carries notices and reports between the hosts: each peer gets its own datagram, which may be lost, doubled,
 //! late, or overtaken; and the links themselves, which partitions cut in one direction or in both.
 
-use crate::plan::{N_INNOCENT, innocent, is_innocent};
+use crate::plan::{N_INNOCENT, Order, innocent, is_innocent};
 use crate::raft_log::position;
 use crate::world::{Happening, World};
 use bannkreis_core::event::Event;
@@ -107,10 +107,22 @@ impl World {
         if self.nodes[to].process.as_ref().is_none_or(|process| process.list.node(peer).is_none()) {
             return;
         }
-        let told_at = self.oracle.rogue_since_ms.entry((to, about, from)).or_insert(self.now_ms);
-        // What was dropped for want of a token may be honoured another time.
-        if self.plan.has_small_quotas() {
-            *told_at = self.now_ms;
+        // Whoever is undone, or trusted again, after that is believed anew.
+        let is_judged_since = |applied: usize| {
+            let is_about = |order: &Order| match order {
+                Order::UnbanByNode { node } | Order::Trust { node } => *node == from,
+                _ => false,
+            };
+            let mut asks = self.asks.iter().filter(|ask| is_about(&ask.order));
+            asks.any(|ask| ask.answered.as_ref().is_none_or(|(_, _, index)| *index > applied))
+        };
+        let key = (to, about, from);
+        let known = self.oracle.rogue_since.get(&key).copied();
+        // And what was dropped for want of a token may be honoured another time.
+        let is_new =
+            known.is_none_or(|(_, applied)| self.plan.has_small_quotas() || is_judged_since(applied));
+        if is_new {
+            self.oracle.rogue_since.insert(key, (self.now_ms, self.nodes[to].applied()));
         }
     }
 

@@ -49,14 +49,10 @@ impl World {
         let mut latest_ms = 0;
         // A peer's word alone blocks for a minute; while there is no leader, for as long as it goes on.
         if is_innocent(subnet) {
-            let told = self.oracle.rogue_since_ms.range((node, subnet, 0)..=(node, subnet, usize::MAX));
-            let told_at = told.map(|(_, at_ms)| *at_ms).max()?;
+            let told = self.oracle.rogue_since.range((node, subnet, 0)..=(node, subnet, usize::MAX));
+            let told_at = told.map(|(_, (at_ms, _))| *at_ms).max()?;
             let host = &self.nodes[node];
-            // Once undone and trusted again, a node is believed again.
-            let trusted = self.asks.iter().filter(|ask| matches!(ask.order, Order::Trust { .. }));
-            let trusted_at =
-                trusted.filter_map(|ask| ask.answered.as_ref()).map(|(at_ms, _, _)| *at_ms).max();
-            let honoured_from = told_at.max(trusted_at.unwrap_or(0)).max(host.leaderless_at_ms);
+            let honoured_from = told_at.max(host.leaderless_at_ms);
             latest_ms = honoured_from + NOTICE_MS + NOTICE_DELAY_MS_MAX;
         }
         for seen in self.oracle.evidence.iter().filter(|seen| seen.subnet == subnet) {

@@ -100,8 +100,9 @@ pub(crate) struct Oracle {
     latest_end_ms: u64,
     /// Offenders of whom a host that could only guess the time, by a wrong clock, has read.
     guessed: BTreeSet<Subnet>,
-    /// When a node was first told lies about an innocent address, by (node, address, the one whose key was stolen).
-    pub(crate) rogue_since_ms: BTreeMap<(usize, Subnet, usize), u64>,
+    /// When a node was first told lies about an innocent address, and what it had applied then, by (node, address, the one
+    /// whose key was stolen).
+    pub(crate) rogue_since: BTreeMap<(usize, Subnet, usize), (u64, usize)>,
     /// Offenders that were ever put on the allow list.
     allowed: Vec<Subnet>,
     /// When which node has forgotten what it had counted.
@@ -122,7 +123,7 @@ impl Oracle {
             overrides: BTreeMap::new(),
             latest_end_ms: 0,
             guessed: BTreeSet::new(),
-            rogue_since_ms: BTreeMap::new(),
+            rogue_since: BTreeMap::new(),
             allowed: Vec::new(),
             forgot: Vec::new(),
             long_bans: BTreeMap::new(),

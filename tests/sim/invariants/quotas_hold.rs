@@ -45,7 +45,7 @@ impl World {
     /// Counts the innocent that a node blocks because of what it was told with stolen keys.
     pub(crate) fn check_noticed(&mut self, node: usize) {
         let settings = self.plan.settings;
-        let told = self.oracle.rogue_since_ms.keys().filter(|(to, _, _)| *to == node);
+        let told = self.oracle.rogue_since.keys().filter(|(to, _, _)| *to == node);
         let n_rogues = told.map(|(_, _, from)| from).collect::<BTreeSet<_>>().len();
         let host = &self.nodes[node];
         // What an earlier process was told may be in the kernel still.
