@@ -90,9 +90,10 @@ impl Shards {
         used.flat_map(|group| group.iter().flat_map(|shelf| shelf.iter()))
     }
 
-    /// The shards of one group.
+    /// The shards of one group, unless nothing was ever put into it.
     pub(crate) fn group(&self, group: usize) -> impl Iterator<Item = &Shard> {
-        self.groups[group].iter().flat_map(|shelf| shelf.iter())
+        let used = Some(&self.groups[group]).filter(|group| !Arc::ptr_eq(group, &self.empty));
+        used.into_iter().flat_map(|group| group.iter().flat_map(|shelf| shelf.iter()))
     }
 
     /// How many entries of history there are.
