@@ -133,6 +133,12 @@ async fn what_a_survivor_has_in_its_log_and_was_never_told_to_apply_is_recovered
     let leader = nodes.iter().position(RaftNode::is_leader).unwrap();
     let node = nodes.swap_remove(leader);
     drop(nodes);
+    // Else what was proposed before would stay in the way of the ban.
+    until(&node, "that nothing is on its way", |node| {
+        let status = node.status();
+        status.last_index == status.applied
+    })
+    .await;
     for (n, host) in hosts.iter_mut().enumerate() {
         if n != leader {
             host.kill().await;
