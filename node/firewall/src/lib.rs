@@ -6,7 +6,7 @@
 //! - [`lease`]: how an end in cluster time becomes a timeout that a kernel runs down by itself;
 //! - [`memory`]: the firewall that blocks nothing and remembers everything: for `backend = "none"`,
 //!   for the simulator, and the yardstick in `tests/suite`;
-//! - [`nftables`]: the real one, over a raw netlink socket.
+//! - [`nftables`]: the real one, over a raw netlink socket (`netlink`).
 //!
 //! Not here: why an element is there (that is decided in `bannkreis-core`), when to repair (the
 //! caller asks [`Firewall::intact`]), and any text from a log line: only a `Subnet`, and the name of
@@ -15,6 +15,7 @@
 pub mod error;
 pub mod lease;
 pub mod memory;
+mod netlink;
 pub mod nftables;
 
 pub use error::FirewallError;

@@ -10,9 +10,9 @@ use super::kernel::{
     NFTA_RULE_EXPRESSIONS, NFTA_RULE_TABLE, NFTA_RULE_USERDATA, NFTA_SET_FLAGS, NFTA_SET_NAME,
     NFTA_SET_TABLE,
 };
-use super::message::{attribute, attributes, long_number, number, text};
 use super::names::{Description, GenerationNumber, TABLE, described};
-use super::socket::{Answer, Refusal, Socket};
+use crate::netlink::message::{attribute, attributes, long_number, number, text};
+use crate::netlink::socket::{Answer, Refusal, Socket};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything in our table but the elements.

@@ -36,9 +36,10 @@
 
 #[allow(clippy::wildcard_imports, reason = "a list of nearly all names in it would be no help")]
 use super::kernel::*;
-use super::message::{Attributes, Batch};
 use super::names::{BASE_CHAIN, GenerationNumber, Length, TABLE, comment, describe};
 use super::rule::{Rule, verdict};
+use crate::netlink::kernel::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
+use crate::netlink::message::{Attributes, Batch};
 use crate::{CHAINS_MAX, ELEMENTS_MAX};
 use bannkreis_core::jail::PortRange;
 use bannkreis_core::ruleset::Chain;

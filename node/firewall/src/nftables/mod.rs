@@ -3,39 +3,41 @@
 //!
 //! Reading order: `layout.rs` (the table, drawn), `names.rs`, `rule.rs`, `transaction.rs` (deltas),
 //! `generation.rs` (what this process remembers), `inventory.rs` (what it can find out),
-//! `opening.rs` and `refusal.rs`, `message.rs` and `socket.rs` (bytes), `kernel.rs` (numbers). Here:
-//! the contract's functions, and the change of generations behind `replace`. Not for deciding when
+//! `opening.rs` and `refusal.rs`, `kernel.rs` (numbers); the bytes are `netlink`'s. Here: the contract's functions, and the change of generations behind `replace`. Not for deciding when
 //! to repair.
 
 mod generation;
 mod inventory;
 mod kernel;
 mod layout;
-mod message;
 mod names;
 mod opening;
 mod refusal;
 mod rule;
-mod socket;
 mod transaction;
 
+use crate::netlink::Recipient;
+use crate::netlink::kernel::NFPROTO_INET;
+use crate::netlink::message::{attribute, attributes, long_number};
+use crate::netlink::socket::{Answer, Refusal, Socket};
 use crate::{CHAINS_MAX, ChainCounter, ELEMENTS_PER_TRANSACTION_MAX, Firewall, FirewallError, Held};
 use bannkreis_core::ruleset::{Chain, FirewallDelta, Ruleset};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::Timestamp;
 use generation::Generation;
 use inventory::Inventory;
-use message::{attribute, attributes, long_number};
 use names::{BASE_CHAIN, GenerationNumber, Length, TABLE};
 use opening::{adopt_or_make, can_destroy, claim_table, kernel_generation};
 use refusal::{not_offered, sort, sort_first};
-use socket::{Refusal, Socket};
 use std::collections::BTreeMap;
 use transaction::{Deletion, Plan, key};
 
 /// An element can expire between being found and being deleted (only on kernels that can not delete
 /// what may be missing): tried again so often, then reported as busy.
 const EXPIRY_TRIES_MAX: u32 = 5;
+
+/// Tables of this family see IPv4 and IPv6.
+const NFTABLES: Recipient = Recipient { subsystem: kernel::NFNL_SUBSYS_NFTABLES, family: NFPROTO_INET };
 
 /// What has been counted: packets and bytes.
 type Count = (u64, u64);
@@ -77,7 +79,7 @@ impl Nftables {
     }
 
     fn open_with(new_kernel: bool) -> Result<Nftables, FirewallError> {
-        let mut socket = Socket::open().map_err(|error| not_offered(&error))?;
+        let mut socket = Socket::open(NFTABLES).map_err(|error| not_offered(&error))?;
         kernel_generation(&mut socket).map_err(|refusal| match refusal.errno {
             libc::EPERM | libc::EACCES => FirewallError::NotPermitted { doing: refusal.doing },
             errno => FirewallError::NotSupported { doing: refusal.doing, errno },
@@ -314,7 +316,7 @@ fn ask_element(
     socket: &mut Socket,
     number: GenerationNumber,
     subnet: Subnet,
-) -> Result<Vec<socket::Answer>, Refusal> {
+) -> Result<Vec<Answer>, Refusal> {
     let map = number.blocked(Length::of(subnet));
     socket.ask(kernel::GETSETELEM, false, "looking up an element", |a| {
         a.text(kernel::NFTA_SET_ELEM_LIST_TABLE, TABLE);

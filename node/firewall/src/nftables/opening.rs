@@ -7,9 +7,9 @@ use super::generation::Generation;
 use super::inventory::Inventory;
 use super::kernel;
 use super::layout;
-use super::message::number;
 use super::names::GenerationNumber;
-use super::socket::{Refusal, Socket};
+use crate::netlink::message::number;
+use crate::netlink::socket::{Refusal, Socket};
 
 /// The kernel's generation id, which every change of any ruleset in this namespace moves.
 pub(super) fn kernel_generation(socket: &mut Socket) -> Result<u32, Refusal> {

@@ -3,7 +3,7 @@
 //! Not for the sentences that people read (`error.rs` of the crate).
 
 use super::opening::kernel_generation;
-use super::socket::{Refusal, Socket};
+use crate::netlink::socket::{Refusal, Socket};
 use crate::{ELEMENTS_MAX, FirewallError};
 use std::io;
 

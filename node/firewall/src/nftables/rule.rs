@@ -6,8 +6,9 @@
 
 #[allow(clippy::wildcard_imports, reason = "a list of nearly all names in it would be no help")]
 use super::kernel::*;
-use super::message::Attributes;
 use super::names::Length;
+use crate::netlink::kernel::{NFPROTO_IPV4, NFPROTO_IPV6};
+use crate::netlink::message::Attributes;
 
 /// Writes the expressions of one rule.
 pub(crate) struct Rule<'a, 'b> {

@@ -9,9 +9,9 @@
 use super::generation::Generation;
 use super::kernel::{NFTA_DATA_VALUE, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_TIMEOUT};
 use super::layout::{self, Elements};
-use super::message::{Attributes, Batch};
 use super::names::Length;
 use crate::lease::lease_ms;
+use crate::netlink::message::{Attributes, Batch};
 use crate::{CHAINS_MAX, ELEMENTS_PER_TRANSACTION_MAX, FirewallError};
 use bannkreis_core::ruleset::{Chain, FirewallDelta};
 use bannkreis_core::subnet::Subnet;

@@ -3,12 +3,12 @@
 //! A netlink message is a header of 16 bytes (length, type, flags, sequence number, port), nfnetlink's
 //! own header of 4 (family, version, resource), and attributes: each a length, a type and a value,
 //! padded to 4 bytes, values being numbers in network order, texts with a zero at the end, or more
-//! attributes (netlink(7), libnl's description of the format). Not for what is said in them
-//! (`layout.rs`), nor for sending them (`socket.rs`).
+//! attributes (netlink(7), libnl's description of the format). Not for what is said in them,
+//! nor for sending them (`socket.rs`).
 
+use super::Recipient;
 use super::kernel::{
-    NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NLA_F_NESTED,
-    NLA_TYPE_MASK, NLM_F_ACK, NLM_F_REQUEST,
+    NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_ACK, NLM_F_REQUEST,
 };
 
 /// Bytes before a message's attributes.
@@ -62,6 +62,7 @@ impl Attributes<'_> {
 
 /// Messages that the kernel executes together or not at all.
 pub(crate) struct Batch {
+    recipient: Recipient,
     bytes: Vec<u8>,
     first_sequence: u32,
     /// What each message is for, in the words of an error message.
@@ -71,14 +72,14 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// An empty transaction whose messages are numbered from `first_sequence` on.
-    pub(crate) fn new(first_sequence: u32) -> Batch {
-        let mut batch =
-            Batch { bytes: Vec::with_capacity(4_096), first_sequence, doing: Vec::new(), last_start: 0 };
-        batch.raw(NFNL_MSG_BATCH_BEGIN, 0, NFNL_SUBSYS_NFTABLES, "beginning a transaction", |_| {});
+    pub(crate) fn new(recipient: Recipient, first_sequence: u32) -> Batch {
+        let bytes = Vec::with_capacity(4_096);
+        let mut batch = Batch { recipient, bytes, first_sequence, doing: Vec::new(), last_start: 0 };
+        batch.raw(NFNL_MSG_BATCH_BEGIN, 0, recipient.subsystem, "beginning a transaction", |_| {});
         batch
     }
 
-    /// Adds a message of nftables about a table of family inet.
+    /// Adds a message to the recipient.
     pub(crate) fn push(
         &mut self,
         kind: u8,
@@ -86,7 +87,7 @@ impl Batch {
         doing: &'static str,
         fill: impl FnOnce(&mut Attributes<'_>),
     ) {
-        self.raw((NFNL_SUBSYS_NFTABLES << 8) | u16::from(kind), flags, 0, doing, fill);
+        self.raw(self.recipient.message(kind), flags, 0, doing, fill);
     }
 
     /// Whether there is nothing to do.
@@ -105,7 +106,7 @@ impl Batch {
         let flags = u16::from_ne_bytes([self.bytes[last_flags], self.bytes[last_flags + 1]]) | NLM_F_ACK;
         self.bytes[last_flags..last_flags + 2].copy_from_slice(&flags.to_ne_bytes());
         let awaited_sequence = self.next_sequence().wrapping_sub(1);
-        self.raw(NFNL_MSG_BATCH_END, 0, NFNL_SUBSYS_NFTABLES, "ending a transaction", |_| {});
+        self.raw(NFNL_MSG_BATCH_END, 0, self.recipient.subsystem, "ending a transaction", |_| {});
         Finished {
             next_sequence: self.next_sequence(),
             bytes: self.bytes,
@@ -128,7 +129,7 @@ impl Batch {
         fill: impl FnOnce(&mut Attributes<'_>),
     ) {
         self.last_start = self.bytes.len();
-        let family = if resource == 0 { NFPROTO_INET } else { 0 };
+        let family = if resource == 0 { self.recipient.family } else { 0 };
         let sequence = self.next_sequence();
         write_message(&mut self.bytes, kind, flags, sequence, family, resource, fill);
         self.doing.push(doing);
@@ -151,14 +152,14 @@ pub(crate) struct Finished {
 
 /// A single question.
 pub(crate) fn question(
+    recipient: Recipient,
     kind: u8,
     flags: u16,
     sequence: u32,
     fill: impl FnOnce(&mut Attributes<'_>),
 ) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(256);
-    let kind = (NFNL_SUBSYS_NFTABLES << 8) | u16::from(kind);
-    write_message(&mut bytes, kind, flags, sequence, NFPROTO_INET, 0, fill);
+    write_message(&mut bytes, recipient.message(kind), flags, sequence, recipient.family, 0, fill);
     bytes
 }
 
@@ -275,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_transaction_is_begun_numbered_acknowledged_at_its_last_change_and_ended() {
-        let mut batch = Batch::new(40);
+        let mut batch = Batch::new(Recipient { subsystem: 10, family: 1 }, 40);
         assert!(batch.is_empty());
         batch.push(9, 0x400, "making a set", |a| a.text(1, "t"));
         batch.push(12, 0x400, "adding elements", |_| {});

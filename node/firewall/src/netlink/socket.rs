@@ -4,6 +4,7 @@
 //! `send` returns (netlink to the kernel is a function call), so nothing here waits for anybody; a
 //! receive timeout guards against being wrong about that. Not for what the messages mean.
 
+use super::Recipient;
 use super::kernel::{
     NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR,
     NLMSGERR_ATTR_MSG,
@@ -40,6 +41,7 @@ pub(crate) struct Refusal {
 
 /// The socket.
 pub(crate) struct Socket {
+    recipient: Recipient,
     fd: OwnedFd,
     next_sequence: u32,
     received: Vec<u8>,
@@ -49,8 +51,8 @@ pub(crate) struct Socket {
 pub(crate) type Answer = Vec<u8>;
 
 impl Socket {
-    /// Opens one in this thread's network namespace, in which it stays.
-    pub(crate) fn open() -> io::Result<Socket> {
+    /// Opens one to this part of netfilter in this thread's network namespace, in which it stays.
+    pub(crate) fn open(recipient: Recipient) -> io::Result<Socket> {
         // SAFETY: socket(2) takes three numbers and returns a number.
         let fd = unsafe {
             libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_NETFILTER)
@@ -60,7 +62,7 @@ impl Socket {
         }
         // SAFETY: the number is a descriptor that was opened just now and that nobody else knows.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        let socket = Socket { fd, next_sequence: 1, received: vec![0; ANSWER_BYTES_MAX] };
+        let socket = Socket { recipient, fd, next_sequence: 1, received: vec![0; ANSWER_BYTES_MAX] };
         socket.bind()?;
         // The forced sizes need more rights than others; without them the system's limits hold.
         for (forced, plain, bytes) in [
@@ -81,7 +83,7 @@ impl Socket {
 
     /// An empty transaction.
     pub(crate) fn batch(&self) -> Batch {
-        Batch::new(self.next_sequence)
+        Batch::new(self.recipient, self.next_sequence)
     }
 
     /// Executes a transaction: when this returns `Ok` all of it is in force, else nothing of it.
@@ -149,7 +151,8 @@ impl Socket {
         self.next_sequence = sequence.wrapping_add(1);
         let flags = if all { NLM_F_DUMP } else { NLM_F_ACK };
         let errno_of = |error: &io::Error| error.raw_os_error().unwrap_or(libc::EIO);
-        self.send(&question(kind, flags, sequence, fill)).map_err(|error| errno_of(&error))?;
+        self.send(&question(self.recipient, kind, flags, sequence, fill))
+            .map_err(|error| errno_of(&error))?;
         let mut answers = Vec::new();
         let mut overtaken = false;
         loop {
@@ -286,8 +289,9 @@ mod tests {
 
     #[test]
     fn messages_are_cut_apart_and_broken_ones_end_the_reading() {
-        let mut bytes = question(1, NLM_F_ACK, 5, |_| {});
-        bytes.extend(question(2, NLM_F_ACK, 6, |a| a.text(1, "x")));
+        let recipient = Recipient { subsystem: 10, family: 1 };
+        let mut bytes = question(recipient, 1, NLM_F_ACK, 5, |_| {});
+        bytes.extend(question(recipient, 2, NLM_F_ACK, 6, |a| a.text(1, "x")));
         let read: Vec<(u16, u32, usize)> =
             messages(&bytes).map(|m| (m.kind, m.sequence, m.body.len())).collect();
         assert_eq!(read, [(0x0a01, 5, 4), (0x0a02, 6, 12)]);
