@@ -1,9 +1,10 @@
 //! The kernel's netfilter, spoken to over a raw netlink socket: what is the same whichever part of it is meant.
 //!
-//! `message.rs` and `socket.rs` are bytes and their way to the kernel and back, `kernel.rs` numbers. Not for what is
-//! said.
+//! `message.rs` and `socket.rs` are bytes and their way to the kernel and back, `listener.rs` hears what others change,
+//! `kernel.rs` has numbers. Not for what is said.
 
 pub(crate) mod kernel;
+pub(crate) mod listener;
 pub(crate) mod message;
 pub(crate) mod socket;
 

@@ -81,6 +81,22 @@ impl Socket {
         Ok(socket)
     }
 
+    /// To whom it speaks.
+    pub(crate) fn recipient(&self) -> Recipient {
+        self.recipient
+    }
+
+    /// Its number among the netlink sockets of its namespace, which the kernel has chosen.
+    pub(crate) fn port(&self) -> io::Result<u32> {
+        // SAFETY: all zeros is a valid value of this plain C structure.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        let mut length = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+        // SAFETY: the pointers describe `address` and its length, which outlive the call.
+        let result =
+            unsafe { libc::getsockname(self.fd.as_raw_fd(), (&raw mut address).cast(), &raw mut length) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(address.nl_pid) }
+    }
+
     /// An empty transaction.
     pub(crate) fn batch(&self) -> Batch {
         Batch::new(self.recipient, self.next_sequence)
@@ -103,7 +119,7 @@ impl Socket {
         };
         self.send(&finished.bytes).map_err(|error| outer(&error))?;
         loop {
-            let length = self.receive().map_err(|error| outer(&error))?;
+            let length = self.receive(0).map_err(|error| outer(&error))?;
             for message in messages(&self.received[..length]) {
                 let ours = message.sequence.wrapping_sub(finished.first_sequence) < u32::MAX / 2;
                 if message.kind != NLMSG_ERROR || !ours {
@@ -156,7 +172,7 @@ impl Socket {
         let mut answers = Vec::new();
         let mut overtaken = false;
         loop {
-            let length = self.receive().map_err(|error| errno_of(&error))?;
+            let length = self.receive(0).map_err(|error| errno_of(&error))?;
             for message in messages(&self.received[..length]) {
                 if message.sequence != sequence {
                     continue;
@@ -169,6 +185,11 @@ impl Socket {
                 }
             }
         }
+    }
+
+    /// What was received last, so long.
+    pub(super) fn received(&self, length: usize) -> &[u8] {
+        &self.received[..length]
     }
 
     fn bind(&self) -> io::Result<()> {
@@ -186,7 +207,7 @@ impl Socket {
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    fn option<T>(&self, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    pub(super) fn option<T>(&self, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
         // SAFETY: the pointer and the length describe `value`, which outlives the call; the callers
         // pass the type that socket(7) and netlink(7) ask for.
         let result = unsafe {
@@ -215,12 +236,13 @@ impl Socket {
         }
     }
 
-    fn receive(&mut self) -> io::Result<usize> {
+    /// Receives one datagram with these flags of recv(2): its length.
+    pub(super) fn receive(&mut self, flags: libc::c_int) -> io::Result<usize> {
         loop {
             let buffer = &mut self.received;
             // SAFETY: the pointer and the length describe `buffer`, which outlives the call.
             let received =
-                unsafe { libc::recv(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+                unsafe { libc::recv(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), flags) };
             if let Ok(length) = usize::try_from(received) {
                 return Ok(length);
             }
@@ -233,12 +255,12 @@ impl Socket {
 }
 
 /// One message that was received.
-struct Message<'b> {
-    kind: u16,
+pub(super) struct Message<'b> {
+    pub(super) kind: u16,
     flags: u16,
     sequence: u32,
     /// What follows the header of 16 bytes.
-    body: &'b [u8],
+    pub(super) body: &'b [u8],
 }
 
 impl Message<'_> {
@@ -267,7 +289,7 @@ impl Message<'_> {
 }
 
 /// The messages in one datagram, as far as they are well formed.
-fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
+pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
         let header: [u8; 16] = bytes.get(..16)?.try_into().ok()?;
         let [l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, ..] = header;

@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Generation {
     /// Its number.
     pub(crate) number: GenerationNumber,
+    /// Its maps and sets have room for so many elements each.
+    pub(crate) room: u32,
     /// Whether packets are asked by it; else it is still being filled.
     pub(crate) live: bool,
     /// The prefix lengths that have a map of blocked subnets.
@@ -32,9 +34,10 @@ pub(crate) struct Generation {
 
 impl Generation {
     /// One with nothing in it yet.
-    pub(crate) fn new(number: GenerationNumber) -> Generation {
+    pub(crate) fn new(number: GenerationNumber, room: u32) -> Generation {
         Generation {
             number,
+            room,
             live: false,
             blocked: BTreeSet::new(),
             adopted: BTreeSet::new(),
@@ -47,9 +50,9 @@ impl Generation {
 
     /// The one that is in force in the table, left there by an earlier process; `None` when there is
     /// none, or not one that we could have left.
-    pub(crate) fn adopt(inventory: &Inventory) -> Option<Generation> {
+    pub(crate) fn adopt(inventory: &Inventory, room: u32) -> Option<Generation> {
         let number = inventory.rules_of(BASE_CHAIN).iter().rev().find_map(|rule| rule.marker)?;
-        let mut generation = Generation { live: true, ..Generation::new(number) };
+        let mut generation = Generation { live: true, ..Generation::new(number, room) };
         for name in &inventory.sets {
             generation.blocked.extend(number.length_in(name, "blocked_"));
             generation.protected.extend(number.length_in(name, "protected_"));
@@ -149,7 +152,7 @@ mod tests {
 
     #[test]
     fn classes_are_numbered_taken_back_and_bounded() {
-        let mut generation = Generation::new(GenerationNumber(1));
+        let mut generation = Generation::new(GenerationNumber(1), 9);
         assert_eq!(generation.add_class(&chain(0)), Some(1));
         assert_eq!(generation.add_class(&chain(1)), Some(2));
         generation.forget_class(&chain(1));
@@ -163,6 +166,6 @@ mod tests {
 
     #[test]
     fn nothing_is_adopted_from_an_empty_table() {
-        assert!(Generation::adopt(&Inventory::default()).is_none());
+        assert!(Generation::adopt(&Inventory::default(), 9).is_none());
     }
 }

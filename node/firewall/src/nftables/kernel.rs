@@ -24,6 +24,9 @@ pub(crate) const DESTROYTABLE: u8 = 26;
 /// Since Linux 6.3.
 pub(crate) const DESTROYSETELEM: u8 = 30;
 
+/// The group of those who hear every change of nftables, linux/netfilter/nfnetlink.h.
+pub(crate) const NFNLGRP_NFTABLES: i32 = 7;
+
 // Tables.
 pub(crate) const NFTA_TABLE_NAME: u16 = 1;
 pub(crate) const NFTA_TABLE_FLAGS: u16 = 2;

@@ -38,9 +38,9 @@
 use super::kernel::*;
 use super::names::{BASE_CHAIN, GenerationNumber, Length, TABLE, comment, describe};
 use super::rule::{Rule, verdict};
+use crate::CHAINS_MAX;
 use crate::netlink::kernel::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use crate::netlink::message::{Attributes, Batch};
-use crate::{CHAINS_MAX, ELEMENTS_MAX};
 use bannkreis_core::jail::PortRange;
 use bannkreis_core::ruleset::Chain;
 
@@ -116,10 +116,10 @@ pub(crate) fn without_rules(batch: &mut Batch, chain: &str) {
 }
 
 /// The map of blocked subnets of one length.
-pub(crate) fn blocked_map(batch: &mut Batch, generation: GenerationNumber, length: Length) {
+pub(crate) fn blocked_map(batch: &mut Batch, generation: GenerationNumber, length: Length, room: u32) {
     let id = batch.unused_set_id();
     batch.push(NEWSET, NEW, "making a map of blocked subnets", |a| {
-        address_set(a, &generation.blocked(length), length, NFT_SET_MAP | NFT_SET_TIMEOUT, id);
+        address_set(a, &generation.blocked(length), length, NFT_SET_MAP | NFT_SET_TIMEOUT, room, id);
         a.number(NFTA_SET_DATA_TYPE, TYPE_CLASSID);
         a.number(NFTA_SET_DATA_LEN, 4);
         a.bytes(NFTA_SET_USERDATA, &in_this_machines_order(NFTNL_UDATA_SET_DATABYTEORDER));
@@ -137,10 +137,10 @@ pub(crate) fn blocked_rule(batch: &mut Batch, generation: GenerationNumber, leng
 
 /// The set of protected subnets of one length, and the rule that asks it. The flag makes it a hash
 /// table that grows as needed; its elements have no timeout.
-pub(crate) fn protected_set(batch: &mut Batch, generation: GenerationNumber, length: Length) {
+pub(crate) fn protected_set(batch: &mut Batch, generation: GenerationNumber, length: Length, room: u32) {
     let id = batch.unused_set_id();
     batch.push(NEWSET, NEW, "making a set of protected subnets", |a| {
-        address_set(a, &generation.protected(length), length, NFT_SET_TIMEOUT, id);
+        address_set(a, &generation.protected(length), length, NFT_SET_TIMEOUT, room, id);
     });
     rule(batch, &generation.protection(), "adding a rule for protected subnets", |rule| {
         rule.source(length);
@@ -312,14 +312,14 @@ fn port_set(batch: &mut Batch, ranges: &[PortRange]) -> u32 {
     id
 }
 
-fn address_set(a: &mut Attributes<'_>, name: &str, length: Length, flags: u32, id: u32) {
+fn address_set(a: &mut Attributes<'_>, name: &str, length: Length, flags: u32, room: u32, id: u32) {
     a.text(NFTA_SET_TABLE, TABLE);
     a.text(NFTA_SET_NAME, name);
     a.number(NFTA_SET_FLAGS, flags);
     a.number(NFTA_SET_KEY_TYPE, if length.v4 { TYPE_IPV4_ADDR } else { TYPE_IPV6_ADDR });
     a.number(NFTA_SET_KEY_LEN, length.address_bytes().into());
     a.number(NFTA_SET_ID, id);
-    a.nest(NFTA_SET_DESC, |a| a.number(NFTA_SET_DESC_SIZE, ELEMENTS_MAX));
+    a.nest(NFTA_SET_DESC, |a| a.number(NFTA_SET_DESC_SIZE, room));
 }
 
 fn chain(batch: &mut Batch, name: &str, userdata: Option<&[u8]>, doing: &'static str) {

@@ -15,12 +15,15 @@ mod opening;
 mod refusal;
 mod rule;
 mod transaction;
+mod watch;
 
 use crate::netlink::Recipient;
 use crate::netlink::kernel::NFPROTO_INET;
 use crate::netlink::message::{attribute, attributes, long_number};
 use crate::netlink::socket::{Answer, Refusal, Socket};
-use crate::{CHAINS_MAX, ChainCounter, ELEMENTS_PER_TRANSACTION_MAX, Firewall, FirewallError, Held};
+use crate::{
+    CHAINS_MAX, ChainCounter, ELEMENTS_MAX, ELEMENTS_PER_TRANSACTION_MAX, Firewall, FirewallError, Held,
+};
 use bannkreis_core::ruleset::{Chain, FirewallDelta, Ruleset};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::Timestamp;
@@ -31,6 +34,7 @@ use opening::{adopt_or_make, can_destroy, claim_table, kernel_generation};
 use refusal::{not_offered, sort, sort_first};
 use std::collections::BTreeMap;
 use transaction::{Deletion, Plan, key};
+use watch::Watch;
 
 /// An element can expire between being found and being deleted (only on kernels that can not delete
 /// what may be missing): tried again so often, then reported as busy.
@@ -56,6 +60,8 @@ pub struct Nftables {
     seen: BTreeMap<Chain, Count>,
     /// The kernel's own generation id when everything was last found in order.
     intact_at: Option<u32>,
+    /// Sees what strangers do, where they can do anything.
+    watch: Option<Watch>,
 }
 
 impl Nftables {
@@ -66,7 +72,7 @@ impl Nftables {
     /// [`FirewallError::NotPermitted`], [`FirewallError::NotSupported`], [`FirewallError::Busy`] when
     /// another process owns the table, or [`FirewallError::Kernel`].
     pub fn open() -> Result<Nftables, FirewallError> {
-        Nftables::open_with(true)
+        Nftables::open_with(true, ELEMENTS_MAX)
     }
 
     /// Like [`Nftables::open`], but uses nothing newer than Linux 5.10, so that the ways around what
@@ -75,18 +81,32 @@ impl Nftables {
     /// # Errors
     /// As [`Nftables::open`].
     pub fn open_like_an_old_kernel() -> Result<Nftables, FirewallError> {
-        Nftables::open_with(false)
+        Nftables::open_with(false, ELEMENTS_MAX)
     }
 
-    fn open_with(new_kernel: bool) -> Result<Nftables, FirewallError> {
+    /// Like [`Nftables::open`], but with room for so few elements of one prefix length that it can be tested what
+    /// happens when there is none.
+    ///
+    /// # Errors
+    /// As [`Nftables::open`].
+    pub fn open_with_room_for(elements_max: u32) -> Result<Nftables, FirewallError> {
+        Nftables::open_with(true, elements_max)
+    }
+
+    fn open_with(new_kernel: bool, room: u32) -> Result<Nftables, FirewallError> {
         let mut socket = Socket::open(NFTABLES).map_err(|error| not_offered(&error))?;
         kernel_generation(&mut socket).map_err(|refusal| match refusal.errno {
             libc::EPERM | libc::EACCES => FirewallError::NotPermitted { doing: refusal.doing },
             errno => FirewallError::NotSupported { doing: refusal.doing, errno },
         })?;
         let can_destroy = new_kernel && can_destroy(&mut socket);
-        claim_table(&mut socket, new_kernel).map_err(|refusal| sort_first(&mut socket, refusal))?;
-        let generation = adopt_or_make(&mut socket).map_err(|refusal| sort_first(&mut socket, refusal))?;
+        let is_owned =
+            claim_table(&mut socket, new_kernel).map_err(|refusal| sort_first(&mut socket, refusal))?;
+        // Before anything is looked at, so that nothing is missed.
+        let watch =
+            (!is_owned).then(|| Watch::open(&socket)).transpose().map_err(|error| not_offered(&error))?;
+        let generation =
+            adopt_or_make(&mut socket, room).map_err(|refusal| sort_first(&mut socket, refusal))?;
         Ok(Nftables {
             socket,
             may_own: new_kernel,
@@ -95,6 +115,7 @@ impl Nftables {
             carried: BTreeMap::new(),
             seen: BTreeMap::new(),
             intact_at: None,
+            watch,
         })
     }
 
@@ -183,11 +204,12 @@ impl Firewall for Nftables {
     fn replace(&mut self, now: Timestamp, wanted: &Ruleset) -> Result<(), FirewallError> {
         self.intact_at = None;
         let replaced = claim_table(&mut self.socket, self.may_own)
-            .and_then(|()| Inventory::take(&mut self.socket))
+            .and_then(|_| Inventory::take(&mut self.socket))
             .map_err(|refusal| sort(&mut self.socket, refusal))
             .and_then(|inventory| {
                 let ours = self.generation.number;
-                let mut fresh = Generation::new(inventory.newest().unwrap_or(ours).max(ours).next());
+                let number = inventory.newest().unwrap_or(ours).max(ours).next();
+                let mut fresh = Generation::new(number, self.generation.room);
                 self.fill(&mut fresh, now, wanted)?;
                 self.change_over(fresh).map_err(|refusal| sort(&mut self.socket, refusal))
             });
@@ -234,6 +256,10 @@ impl Firewall for Nftables {
     }
 
     fn intact(&mut self) -> Result<bool, FirewallError> {
+        if self.watch.as_mut().is_some_and(Watch::has_seen_strangers) {
+            self.intact_at = None;
+            return Ok(false);
+        }
         // The id is read first: a change after that gives another one, and the next call looks.
         let id = kernel_generation(&mut self.socket).map_err(|refusal| sort(&mut self.socket, refusal))?;
         if self.intact_at == Some(id) {

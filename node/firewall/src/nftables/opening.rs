@@ -27,26 +27,26 @@ pub(super) fn can_destroy(socket: &mut Socket) -> bool {
 }
 
 /// Makes the table, or makes it ours. Owned and persistent where the kernel can, else neither: an
-/// owned table that does not persist would take all bans along when this process ends.
-pub(super) fn claim_table(socket: &mut Socket, owned: bool) -> Result<(), Refusal> {
+/// owned table that does not persist would take all bans along when this process ends. Gives whether it is owned.
+pub(super) fn claim_table(socket: &mut Socket, owned: bool) -> Result<bool, Refusal> {
     let owner = kernel::NFT_TABLE_F_OWNER | kernel::NFT_TABLE_F_PERSIST;
     if owned {
         let mut batch = socket.batch();
         layout::table(&mut batch, owner);
         match socket.execute(batch) {
             Err(refusal) if [libc::EOPNOTSUPP, libc::EINVAL].contains(&refusal.errno) => {}
-            result => return result,
+            result => return result.map(|()| true),
         }
     }
     let mut batch = socket.batch();
     layout::table(&mut batch, 0);
-    socket.execute(batch)
+    socket.execute(batch).map(|()| false)
 }
 
 /// The generation that is in force, or a new one, added to whatever else is there.
-pub(super) fn adopt_or_make(socket: &mut Socket) -> Result<Generation, Refusal> {
+pub(super) fn adopt_or_make(socket: &mut Socket, room: u32) -> Result<Generation, Refusal> {
     let inventory = Inventory::take(socket)?;
-    if let Some(generation) = Generation::adopt(&inventory) {
+    if let Some(generation) = Generation::adopt(&inventory, room) {
         return Ok(generation);
     }
     let number = inventory.newest().map_or(GenerationNumber(1), GenerationNumber::next);
@@ -55,7 +55,7 @@ pub(super) fn adopt_or_make(socket: &mut Socket) -> Result<Generation, Refusal> 
     layout::foundation(&mut batch, number);
     layout::entrance(&mut batch, number);
     socket.execute(batch)?;
-    let mut generation = Generation::new(number);
+    let mut generation = Generation::new(number, room);
     generation.live = true;
     Ok(generation)
 }

@@ -131,7 +131,7 @@ impl<'d> Plan<'d> {
             let length = Length::of(subnet);
             if planned.held.is_some() && generation.blocked.insert(length) {
                 made.blocked.push(length);
-                layout::blocked_map(batch, generation.number, length);
+                layout::blocked_map(batch, generation.number, length, generation.room);
                 if generation.live {
                     layout::blocked_rule(batch, generation.number, length);
                 }
@@ -141,7 +141,7 @@ impl<'d> Plan<'d> {
             let length = Length::of(subnet);
             if protected && generation.protected.insert(length) {
                 made.protected.push(length);
-                layout::protected_set(batch, generation.number, length);
+                layout::protected_set(batch, generation.number, length, generation.room);
             }
         }
     }

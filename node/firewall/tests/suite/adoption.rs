@@ -1,14 +1,13 @@
 //! What becomes of a table when its process goes, or when a stranger is at it. Only a kernel has this.
 
 use crate::in_kernel::Sent;
-use crate::lab::may_run;
+use crate::lab::{has_program, may_run};
 use crate::probe::{Probe, block, chain, ip, protect, release, udp};
 use bannkreis_core::jail::Ports;
 use bannkreis_core::ruleset::Ruleset;
 use bannkreis_core::time::{HOUR_MS, Until};
 use bannkreis_firewall::nftables::Nftables;
 use bannkreis_firewall::{Firewall, FirewallError, MemoryFirewall};
-use std::process::Command;
 
 /// Closes the firewall's socket, as the end of its process does, and opens it anew.
 fn restart(probe: &mut Sent, open: fn() -> Box<dyn Firewall>) {
@@ -121,6 +120,47 @@ fn a_strangers_flush_is_noticed_and_repaired() {
 }
 
 #[test]
+fn one_element_that_a_stranger_deletes_is_noticed() {
+    let test = "adoption::one_element_that_a_stranger_deletes_is_noticed";
+    if !may_run(test) || !has_program(test, "nft") {
+        return;
+    }
+    let mut probe = Sent::new(old);
+    let until = Until::at(probe.now().plus_ms(HOUR_MS));
+    let sshd = chain("sshd", Ports::whole_host());
+    let mut wanted = Ruleset::default();
+    for n in 0..2_000_u32 {
+        wanted.apply(&block(&format!("198.18.{}.{}", n / 250, n % 250), &sshd, until));
+    }
+    let now = probe.now();
+    let changes = ["add", "delete"].map(|change| format!("{change} element inet bannkreis"));
+    for (n, change) in changes.iter().rev().enumerate() {
+        // Nothing of what is done here is taken for a stranger's.
+        probe.firewall.replace(now, &wanted).unwrap();
+        probe.firewall.apply(now, &Ruleset::default().diff(&wanted)).unwrap();
+        assert!(probe.firewall.intact().unwrap());
+        let tables = probe.lab.host.run("nft", "-t list table inet bannkreis");
+        let map = tables.split_whitespace().find(|word| word.starts_with("blocked_v4_32")).unwrap();
+        let element = if change.starts_with("delete") { "198.18.1.7" } else { "198.18.9.9 : 0:1" };
+        probe.lab.host.run("nft", &format!("{change} {map} {{ {element} }}"));
+        assert_eq!(probe.udp_passes(ip("198.18.1.7"), 53), n == 0);
+        assert!(!probe.firewall.intact().unwrap(), "{change}");
+    }
+    // What strangers do in tables of their own is their business.
+    probe.firewall.replace(now, &wanted).unwrap();
+    assert!(probe.firewall.intact().unwrap() && !probe.udp_passes(ip("198.18.1.7"), 53));
+    for command in [
+        "add table inet strangers",
+        "add set inet strangers some { type ipv4_addr ; }",
+        "add element inet strangers some { 198.18.1.7 }",
+        "delete element inet strangers some { 198.18.1.7 }",
+    ] {
+        probe.lab.host.run("nft", command);
+    }
+    assert!(probe.firewall.intact().unwrap());
+}
+
+#[test]
 fn an_owned_table_survives_a_strangers_flush() {
     if !may_run("adoption::an_owned_table_survives_a_strangers_flush") {
         return;
@@ -145,8 +185,7 @@ fn the_nft_program_can_list_it() {
     if !may_run(test) {
         return;
     }
-    if Command::new("nft").arg("-v").output().is_err() {
-        eprintln!("SKIPPED {test}: the nft program is not installed");
+    if !has_program(test, "nft") {
         return;
     }
     let mut probe = Sent::new(Sent::nftables);
@@ -160,10 +199,8 @@ fn the_nft_program_can_list_it() {
     ];
     let now = probe.now();
     probe.firewall.apply(now, &deltas).unwrap();
-    for format in [&["list", "ruleset"][..], &["-j", "list", "ruleset"]] {
-        let output = probe.lab.host.enter(|| Command::new("nft").args(format).output()).unwrap();
-        let listing = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{format:?}: {}", String::from_utf8_lossy(&output.stderr));
+    for format in ["list ruleset", "-j list ruleset"] {
+        let listing = probe.lab.host.run("nft", format);
         for part in ["198.51.100.0", "2001:db8:1::", "203.0.113.0", "465", "recidive_"] {
             assert!(listing.contains(part), "{part} is missing in {listing}");
         }

@@ -168,7 +168,7 @@ pub(crate) fn connect(socket: &std::os::fd::OwnedFd, to: SocketAddr) -> io::Resu
     }
 }
 
-fn connected_within(stream: &TcpStream, time: Duration) -> bool {
+pub(crate) fn connected_within(stream: &TcpStream, time: Duration) -> bool {
     let deadline = Instant::now() + time;
     while stream.peer_addr().is_err() {
         if Instant::now() > deadline {

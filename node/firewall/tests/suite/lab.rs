@@ -16,6 +16,9 @@ pub(crate) const HOST_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// Where host is on the wire.
 pub(crate) const HOST_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
+/// Where containers are, but for the last number.
+const CONTAINERS: &str = "10.77.0.";
+
 /// Tells the process that it runs inside a user namespace of our making.
 const INSIDE: &str = "BANNKREIS_FIREWALL_SUITE_INSIDE";
 
@@ -50,11 +53,20 @@ impl Namespace {
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
-    /// Runs the `ip` program inside.
+    /// Runs a program inside, with arguments that have no blanks in them: what it prints.
+    pub(crate) fn run(&self, program: &str, arguments: &str) -> String {
+        let output = self.enter(|| Command::new(program).args(arguments.split_whitespace()).output());
+        let output = output.unwrap_or_else(|error| panic!("{program} can not be started: {error}"));
+        assert!(
+            output.status.success(),
+            "{program} {arguments}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     fn ip(&self, arguments: &str) {
-        let output = self.enter(|| Command::new("ip").args(arguments.split_whitespace()).output());
-        let output = output.expect("ip (iproute2) can be started");
-        assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+        self.run("ip", arguments);
     }
 }
 
@@ -121,6 +133,28 @@ impl Lab {
         }
     }
 
+    /// A third namespace behind host, as a container has one: what comes to `port` of host goes to port 80 there.
+    pub(crate) fn container(&self, port: u16) -> Namespace {
+        let container = Namespace::new().expect("may_run was asked before");
+        let inside = format!("/proc/{}/fd/{}", std::process::id(), container.0.as_raw_fd());
+        self.host.ip(&format!("link add bk-fw-bridge type veth peer name bk-fw-inside netns {inside}"));
+        for (namespace, interface, last) in [(&self.host, "bk-fw-bridge", 1), (&container, "bk-fw-inside", 2)]
+        {
+            namespace.ip(&format!("addr add {CONTAINERS}{last}/30 dev {interface}"));
+            namespace.ip(&format!("link set {interface} up"));
+        }
+        container.ip(&format!("route add default via {CONTAINERS}1"));
+        self.host.enter(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")).expect("our own namespace");
+        self.host.run("nft", "add table ip container");
+        self.host.run(
+            "nft",
+            "add chain ip container prerouting { type nat hook prerouting priority -100 ; policy accept ; }",
+        );
+        let rule = format!("ip daddr {HOST_V4} tcp dport {port} dnat to {CONTAINERS}2:80");
+        self.host.run("nft", &format!("add rule ip container prerouting {rule}"));
+        container
+    }
+
     /// Deletes every table on host that a stranger may delete, as `nft flush ruleset` does.
     pub(crate) fn flush_like_a_stranger(&self) {
         // One transaction: begin, delete all tables, end. Written out, for here nobody else's code
@@ -177,7 +211,6 @@ fn far_away(address: IpAddr) -> IpAddr {
 /// Whether the test may make namespaces. If only a user namespace of its own would allow it, the
 /// test runs itself inside one, and what that says is what counts: `false` is the answer then, as
 /// it is when nothing helps, which is said on the terminal.
-#[expect(clippy::print_stderr, reason = "a person wants to know that nothing was tested")]
 pub(crate) fn may_run(test: &str) -> bool {
     let why = match Namespace::new() {
         Ok(_) if Command::new("ip").arg("-V").output().is_ok() => return true,
@@ -190,8 +223,24 @@ pub(crate) fn may_run(test: &str) -> bool {
             Err(why) => format!("no network namespace: {error}; {why}"),
         },
     };
-    eprintln!("SKIPPED {test}: {why}");
+    skipped(test, &why);
     false
+}
+
+/// Whether the test may use this program of others.
+pub(crate) fn has_program(test: &str, program: &str) -> bool {
+    let is_there = Command::new(program).arg("-V").output().is_ok();
+    if !is_there {
+        skipped(test, &format!("the program `{program}` is missing"));
+    }
+    is_there
+}
+
+/// Says that a test did not run. Where nobody reads that, it is a failure.
+#[expect(clippy::print_stderr, reason = "a person wants to know that nothing was tested")]
+fn skipped(test: &str, why: &str) {
+    eprintln!("SKIPPED: {test}: {why}");
+    assert!(env::var_os("CI").is_none_or(|ci| ci != "1"), "{test} was skipped: {why}");
 }
 
 /// Runs one test of this program again, as root of a user namespace.
