@@ -67,6 +67,7 @@ impl NodeApi for Door {
             observe: running.observe,
             is_witness: running.is_witness,
             backend: running.firewall.name(),
+            firewall: running.firewall.about().to_owned(),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             enforced: running.firewall.enforced(),
             warnings: [

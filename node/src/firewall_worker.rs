@@ -64,16 +64,18 @@ pub struct FirewallWorker {
     state: Arc<Mutex<WorkerState>>,
     enforced: watch::Sender<Position>,
     name: &'static str,
+    about: Arc<str>,
 }
 
 impl FirewallWorker {
-    /// Starts the thread. `on_damage` is called on it whenever the warden has to send the whole ruleset; from then until
+    /// Starts the thread. `why` says why it is this firewall. `on_damage` is called on it whenever the warden has to send the whole ruleset; from then until
     /// that is in place `is_whole` is false.
     ///
     /// # Errors
     /// When the machine has no room for a thread.
     pub fn start(
         firewall: Box<dyn Firewall>,
+        why: &str,
         clock: Arc<dyn Clock>,
         on_damage: Box<dyn Fn() + Send>,
         is_whole: watch::Sender<bool>,
@@ -81,8 +83,9 @@ impl FirewallWorker {
         let (jobs, queue) = sync_channel(JOBS_MAX);
         let state = Arc::new(Mutex::new(WorkerState::default()));
         let enforced = watch::Sender::new(Position::default());
-        let worker =
-            FirewallWorker { jobs, state: state.clone(), enforced: enforced.clone(), name: firewall.name() };
+        let (name, enforced_here) = (firewall.name(), enforced.clone());
+        let about = format!("{name} ({why}); {}", firewall.about()).into();
+        let worker = FirewallWorker { jobs, state: state.clone(), enforced: enforced_here, name, about };
         let body = Worker {
             firewall,
             clock,
@@ -103,6 +106,12 @@ impl FirewallWorker {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Its name, why it is this one, where its rules are and what it uses of the kernel: for people.
+    #[must_use]
+    pub fn about(&self) -> &str {
+        &self.about
     }
 
     /// Changes the firewall. A caller with more than [`DELTAS_PER_JOB_MAX`] comes again, so that the kernel can begin.

@@ -259,6 +259,7 @@ mod tests {
             observe: false,
             is_witness: false,
             backend: "nftables",
+            firewall: String::new(),
             uptime_ms: 0,
             enforced: Position::default(),
             warnings: Vec::new(),

@@ -28,7 +28,7 @@ use crate::second_look::{SecondLook, SystemNames};
 use crate::security;
 use crate::source::FileSources;
 use crate::spectating;
-use crate::startup::{self, StartupError};
+use crate::startup::{self, OpenFirewall, StartupError};
 use crate::stored;
 use crate::wire::{Links, Listener, PeerTable, PeersService, Security, SelfFacts, serve};
 use bannkreis_core::ban_list::BanList;
@@ -118,7 +118,7 @@ impl Running {
             .await
             .map_err(|why| StartupError(format!("{}: {why}", config.places.of("listen"))))?;
         let mut setup = startup::read_jails(config)?;
-        let (firewall, mut warnings) = startup::open_firewall(config)?;
+        let OpenFirewall { firewall, why, mut warnings } = startup::open_firewall(config)?;
         warnings.append(&mut setup.warnings);
         let mut kept = stored::read(&store).map_err(|error| StartupError(error.to_string()))?;
         redating::redate_kept(&config.state_dir, &mut kept, &store).map_err(StartupError)?;
@@ -169,7 +169,7 @@ impl Running {
         let damaged = events.clone();
         let on_damage = Box::new(move || damaged.damaged());
         let (firewall, firewall_thread) =
-            FirewallWorker::start(firewall, clock.clone(), on_damage, lasting.is_whole.clone())
+            FirewallWorker::start(firewall, &why, clock.clone(), on_damage, lasting.is_whole.clone())
                 .map_err(StartupError::of)?;
         let counts = Arc::new(OwnCounts::default());
         let facts = self_facts(&raft, &firewall, &clock, &counts, observe, &security);

@@ -97,28 +97,63 @@ pub fn read_jails(config: &NodeConfig) -> Result<Setup, StartupError> {
     Ok(Setup { jails: loaded.jails, warnings: loaded.warnings, observe: config.mode == Mode::Observe })
 }
 
-/// Opens the firewall that the configuration names, and says what to warn of.
+/// This host's firewall, opened.
+pub struct OpenFirewall {
+    /// It.
+    pub firewall: Box<dyn Firewall>,
+    /// Why it is this one: the words behind its name.
+    pub why: String,
+    /// What the operator must know.
+    pub warnings: Vec<String>,
+}
+
+/// Opens the firewall that the configuration names, or the best there is.
 ///
 /// # Errors
 /// When a backend was asked for by name and can not work.
-pub fn open_firewall(config: &NodeConfig) -> Result<(Box<dyn Firewall>, Vec<String>), StartupError> {
-    let choice = match config.backend {
-        _ if config.role == Role::Witness => BackendChoice::None,
-        Backend::Nftables | Backend::Auto => BackendChoice::Nftables,
-        Backend::None => BackendChoice::None,
+pub fn open_firewall(config: &NodeConfig) -> Result<OpenFirewall, StartupError> {
+    let asked = match config.backend {
+        _ if config.role == Role::Witness => (BackendChoice::None, "a witness blocks nobody"),
+        Backend::Auto => return best_firewall(config),
+        Backend::Nftables => (BackendChoice::Nftables, "as configured"),
+        Backend::Iptables => (BackendChoice::Iptables(config.hook), "as configured"),
+        Backend::None => (BackendChoice::None, "as configured"),
     };
+    let (choice, why) = asked;
     match bannkreis_firewall::open(choice) {
-        Ok(firewall) => Ok((firewall, Vec::new())),
-        Err(error @ (FirewallError::NotPermitted { .. } | FirewallError::NotSupported { .. }))
-            if config.backend == Backend::Auto =>
-        {
-            let warning = format!("NOTHING IS BLOCKED on this host: {error}");
-            tracing::error!("{warning}");
-            let none = bannkreis_firewall::open(BackendChoice::None).map_err(StartupError::of)?;
-            Ok((none, vec![warning]))
-        }
+        Ok(firewall) => Ok(OpenFirewall { firewall, why: why.to_owned(), warnings: Vec::new() }),
         Err(error) => Err(StartupError(format!("{}: {error}", config.places.of("backend")))),
     }
+}
+
+/// nftables, else iptables, else nothing is blocked.
+fn best_firewall(config: &NodeConfig) -> Result<OpenFirewall, StartupError> {
+    let is_final = |error: &FirewallError| {
+        matches!(error, FirewallError::NotPermitted { .. } | FirewallError::NotSupported { .. })
+    };
+    let refused = match bannkreis_firewall::open(BackendChoice::Nftables) {
+        Ok(firewall) => {
+            let why = "backend = auto: this kernel has it".to_owned();
+            return Ok(OpenFirewall { firewall, why, warnings: Vec::new() });
+        }
+        Err(error) if is_final(&error) => error,
+        Err(error) => return Err(StartupError(format!("{}: {error}", config.places.of("backend")))),
+    };
+    let mut warning = format!("NOTHING IS BLOCKED on this host: {refused}");
+    // Who may not change nftables may not change ipset either.
+    if let FirewallError::NotSupported { doing, .. } = &refused {
+        match bannkreis_firewall::open(BackendChoice::Iptables(config.hook)) {
+            Ok(firewall) => {
+                let why = format!("backend = auto: there is no nftables here, {doing} failed");
+                return Ok(OpenFirewall { firewall, why, warnings: Vec::new() });
+            }
+            Err(error) => warning.push_str(&format!("; and iptables can not be used either: {error}")),
+        }
+    }
+    tracing::error!("{warning}");
+    let firewall = bannkreis_firewall::open(BackendChoice::None).map_err(StartupError::of)?;
+    let why = "backend = auto: neither nftables nor iptables can be used".to_owned();
+    Ok(OpenFirewall { firewall, why, warnings: vec![warning] })
 }
 
 /// Makes the state's directory, or closes the one that is there, to all but the daemon's user: what is in it quotes

@@ -8,6 +8,7 @@
 //! promised, and what it survives.
 
 mod inside;
+mod iptables;
 mod joining;
 mod lab_itself;
 

@@ -44,6 +44,7 @@ pub fn show(answer: &StatusResponse, about_one: bool, style: &Style) -> Shown {
         "n_overrides": answer.n_overrides,
         "leader": json::text(&answer.leader),
         "n_members": answer.n_members,
+        "firewall": json::text(&answer.firewall),
         "jails": answer.jails.iter().map(|jail| jail_json(jail, about_one)).collect::<Value>(),
     });
     Shown { exit: Exit::Done, text, json }
@@ -72,6 +73,9 @@ fn overview(answer: &StatusResponse, style: &Style) -> String {
     let blocked = counted(answer.n_blocked, "address or prefix", "addresses and prefixes");
     let counts = format!("{}; {blocked} blocked here{waiting}{overrides}", n_bans(answer.n_bans));
     style.push_line(&mut text, Tone::Plain, 0, &counts);
+    if !answer.firewall.is_empty() && state.backend != "none" {
+        style.push_line(&mut text, Tone::Plain, 0, &format!("blocks with {}", shown(&answer.firewall)));
+    }
     text.push('\n');
     if answer.jails.is_empty() {
         text.push_str("no jails\n");

@@ -51,7 +51,14 @@ pub(crate) fn halted_state() -> NodeState {
 
 pub(crate) fn witness() -> StatusResponse {
     let state = NodeState { mode: NodeMode::Witness.into(), backend: "none".to_owned(), ..state() };
-    StatusResponse { state: Some(state), n_blocked: 0, n_overrides: 0, jails: Vec::new(), ..status() }
+    StatusResponse {
+        state: Some(state),
+        n_blocked: 0,
+        n_overrides: 0,
+        jails: Vec::new(),
+        firewall: String::new(),
+        ..status()
+    }
 }
 
 pub(crate) fn status() -> StatusResponse {
@@ -93,6 +100,10 @@ pub(crate) fn status() -> StatusResponse {
         leader: "kerio".to_owned(),
         n_members: 3,
         jails: vec![kopano, kerio],
+        firewall:
+            "nftables (backend = auto: this kernel has it); table inet bannkreis at prerouting, which nobody \
+                   else can change"
+                .to_owned(),
     }
 }
 

@@ -20,8 +20,9 @@ pub enum FirewallError {
     },
     /// Trying again will not help: this kernel can not do it.
     #[error(
-        "this kernel refused {doing} ({}): nftables with the inet family is needed (Linux 5.10 or later, \
-         CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET); otherwise set `backend = \"none\"` for a node that \
+        "this kernel refused {doing} ({}): what is needed is nftables with the inet family (Linux 5.10 or later, \
+         CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET), or ipset (CONFIG_IP_SET_HASH_NET, \
+         CONFIG_NETFILTER_XT_SET) and iptables; otherwise set `backend = \"none\"` for a node that \
          only watches", describe(*errno)
     )]
     NotSupported {
@@ -29,6 +30,23 @@ pub enum FirewallError {
         doing: String,
         /// What the kernel answered, errno(3).
         errno: i32,
+    },
+    /// Trying again will not help before somebody has installed it.
+    #[error(
+        "the program `{program}` is not there: install the package iptables, or use `backend = \"nftables\"`, \
+         which needs no programs"
+    )]
+    Missing {
+        /// Its name.
+        program: String,
+    },
+    /// A program of the host did not do what it was asked: tell people.
+    #[error("{doing} failed: {said}")]
+    Refused {
+        /// What was being done.
+        doing: String,
+        /// The program's own words.
+        said: String,
     },
     /// The same call may succeed in a moment.
     #[error("the firewall is busy while {doing}: {why}; it will be tried again")]

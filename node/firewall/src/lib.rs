@@ -6,27 +6,29 @@
 //! - [`lease`]: how an end in cluster time becomes a timeout that a kernel runs down by itself;
 //! - [`memory`]: the firewall that blocks nothing and remembers everything: for `backend = "none"`,
 //!   for the simulator, and the yardstick in `tests/suite`;
-//! - [`nftables`]: the real one, over a raw netlink socket (`netlink`).
+//! - [`nftables`]: over a raw netlink socket (`netlink`);
+//! - [`iptables`]: ipset over the same, and rules through the host's own programs.
 //!
 //! Not here: why an element is there (that is decided in `bannkreis-core`), when to repair (the
 //! caller asks [`Firewall::intact`]), and any text from a log line: only a `Subnet`, and the name of
 //! a jail with its strange characters replaced, ever reach a kernel.
 
+mod classes;
 pub mod error;
+pub mod iptables;
 pub mod lease;
 pub mod memory;
 mod netlink;
 pub mod nftables;
 
 pub use error::FirewallError;
+pub use iptables::Hook;
 pub use lease::PERMANENT_LEASE_MS;
 pub use memory::MemoryFirewall;
 
 use bannkreis_core::ruleset::{Chain, FirewallDelta, Ruleset};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::Timestamp;
-use std::fmt;
-use std::str::FromStr;
 
 /// At most so many elements change in one transaction; a longer list is cut into several. The kernel
 /// holds a lock for about a millisecond for that many.
@@ -72,8 +74,11 @@ pub const ELEMENTS_MAX: u32 = 4_000_000;
 /// Calls wait for the kernel, microseconds to some milliseconds; `replace` of a million elements
 /// takes about a second. One thread at a time.
 pub trait Firewall: Send {
-    /// The name in the configuration: `nftables`, `none`.
+    /// The name in the configuration: `nftables`, `iptables`, `none`.
     fn name(&self) -> &'static str;
+
+    /// Where its rules are and what it uses of this kernel, found out when it was opened: for people, no sentence.
+    fn about(&self) -> String;
 
     /// Executes `deltas` in order, in transactions of at most [`ELEMENTS_PER_TRANSACTION_MAX`], each
     /// acknowledged before the next. Returns when all are in force.
@@ -147,44 +152,23 @@ pub struct ChainCounter {
 pub enum BackendChoice {
     /// The kernel's nftables.
     Nftables,
+    /// ipset, and the rules of the host's iptables, with their chains there.
+    Iptables(Hook),
     /// None: everything is counted, shared and shown, and nothing is blocked here.
     None,
 }
-
-impl fmt::Display for BackendChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            BackendChoice::Nftables => "nftables",
-            BackendChoice::None => "none",
-        })
-    }
-}
-
-impl FromStr for BackendChoice {
-    type Err = BackendChoiceError;
-    fn from_str(text: &str) -> Result<BackendChoice, BackendChoiceError> {
-        match text {
-            "nftables" => Ok(BackendChoice::Nftables),
-            "none" => Ok(BackendChoice::None),
-            _ => Err(BackendChoiceError(text.to_owned())),
-        }
-    }
-}
-
-/// A word that names no backend.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no firewall backend: write `nftables`, or `none` for a node that only watches", .0.escape_debug())]
-pub struct BackendChoiceError(String);
 
 /// Opens the chosen firewall. What an earlier process left in it is kept and adopted; what is
 /// missing is made; nothing is released.
 ///
 /// # Errors
-/// [`FirewallError::NotPermitted`], [`FirewallError::NotSupported`], [`FirewallError::Busy`] when
-/// another process owns the table, or [`FirewallError::Kernel`].
+/// [`FirewallError::NotPermitted`], [`FirewallError::NotSupported`], [`FirewallError::Missing`],
+/// [`FirewallError::Refused`], [`FirewallError::Busy`] when another process owns the table, or
+/// [`FirewallError::Kernel`].
 pub fn open(choice: BackendChoice) -> Result<Box<dyn Firewall>, FirewallError> {
     Ok(match choice {
         BackendChoice::Nftables => Box::new(nftables::Nftables::open()?),
+        BackendChoice::Iptables(hook) => Box::new(iptables::Iptables::open(hook)?),
         BackendChoice::None => Box::new(MemoryFirewall::new()),
     })
 }
@@ -192,22 +176,6 @@ pub fn open(choice: BackendChoice) -> Result<Box<dyn Firewall>, FirewallError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_choice_is_written_as_it_is_read() {
-        for choice in [BackendChoice::Nftables, BackendChoice::None] {
-            assert_eq!(choice.to_string().parse(), Ok(choice));
-        }
-    }
-
-    #[test]
-    fn a_wrong_choice_is_answered_with_the_right_ones() {
-        let error = "pf\n".parse::<BackendChoice>().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "`pf\\n` is no firewall backend: write `nftables`, or `none` for a node that only watches"
-        );
-    }
 
     #[test]
     fn none_needs_nothing() {

@@ -148,6 +148,10 @@ impl MemoryFirewall {
 }
 
 impl Firewall for MemoryFirewall {
+    fn about(&self) -> String {
+        "nothing is blocked on this host".to_owned()
+    }
+
     fn name(&self) -> &'static str {
         "none"
     }

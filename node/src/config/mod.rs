@@ -10,6 +10,7 @@ pub mod settings;
 mod document;
 pub mod jails;
 
+use bannkreis_firewall::Hook;
 use document::Given;
 use settings::{SETTINGS, Setting};
 use std::collections::BTreeMap;
@@ -22,11 +23,13 @@ use std::path::{Path, PathBuf};
 /// What to do with the kernel's firewall.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backend {
-    /// nftables where it can be used; otherwise none, with a warning.
+    /// nftables where it can be used, else iptables; otherwise none, with a warning.
     #[default]
     Auto,
     /// nftables, or no start.
     Nftables,
+    /// ipset and iptables, or no start.
+    Iptables,
     /// Nothing is blocked on this host.
     None,
 }
@@ -191,6 +194,8 @@ pub struct NodeConfig {
     pub role: Role,
     /// What to do with the kernel's firewall.
     pub backend: Backend,
+    /// Where the chains of iptables are.
+    pub hook: Hook,
     /// Whether this node acts.
     pub mode: Mode,
     /// The first start reads its logs from their beginning.
@@ -265,6 +270,7 @@ impl NodeConfig {
             name: hostname.to_owned(),
             role: Role::Full,
             backend: Backend::Auto,
+            hook: Hook::Raw,
             mode: Mode::Enforce,
             catch_up: false,
             log: LogConfig::default(),
@@ -387,11 +393,16 @@ impl Reader {
                 return Err(ConfigError { place: place("kubernetes.lease"), problem: problem.to_owned() });
             }
         }
-        if self.config.role == Role::Witness && self.config.backend == Backend::Nftables {
-            let problem =
-                "`backend = \"nftables\"` does not go together with `role = \"witness\"`: a witness blocks \
-                           nobody; remove one of the two"
-                    .to_owned();
+        let named = match self.config.backend {
+            Backend::Nftables => Some("nftables"),
+            Backend::Iptables => Some("iptables"),
+            Backend::Auto | Backend::None => None,
+        };
+        if let Some(name) = named.filter(|_| self.config.role == Role::Witness) {
+            let problem = format!(
+                "`backend = \"{name}\"` does not go together with `role = \"witness\"`: a witness blocks nobody; \
+                 remove one of the two"
+            );
             return Err(ConfigError { place: place("backend"), problem });
         }
         Ok(self.config)

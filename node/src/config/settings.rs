@@ -4,7 +4,7 @@
 //! Not for where values come from (`document.rs`), nor for the jails: those stay in fail2ban's files.
 
 use super::document::Given;
-use super::{Backend, LogLevel, LogTarget, Mode, NodeConfig, Role, TlsMode};
+use super::{Backend, Hook, LogLevel, LogTarget, Mode, NodeConfig, Role, TlsMode};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ impl Setting {
 }
 
 /// All settings. Those of a section follow one another.
-pub static SETTINGS: [Setting; 29] = [
+pub static SETTINGS: [Setting; 30] = [
     Setting {
         key: "state_dir",
         default: "\"/var/lib/bannkreis\"",
@@ -120,12 +120,29 @@ pub static SETTINGS: [Setting; 29] = [
     Setting {
         key: "backend",
         default: "\"auto\"",
-        purpose: "How offenders are blocked. `auto` goes on without blocking, and says so, where nftables can \
-                  not be used; `nftables` does not start there; `none` never blocks.",
-        allowed: "\"auto\", \"nftables\" or \"none\"",
+        purpose: "How offenders are blocked. `auto` takes nftables where it can be used, else iptables with ipset, \
+                  and goes on without blocking, and says so, where neither can; `status` names the choice and why. \
+                  `nftables` and `iptables` do not start where they can not be used; `none` never blocks.",
+        allowed: "\"auto\", \"nftables\", \"iptables\" or \"none\"",
         set: |config, given| {
-            let choices = [("auto", Backend::Auto), ("nftables", Backend::Nftables), ("none", Backend::None)];
+            let choices = [
+                ("auto", Backend::Auto),
+                ("nftables", Backend::Nftables),
+                ("iptables", Backend::Iptables),
+                ("none", Backend::None),
+            ];
             put(&mut config.backend, one_of(given, &choices))
+        },
+    },
+    Setting {
+        key: "hook",
+        default: "\"raw\"",
+        purpose: "Where iptables asks: `raw` before everything else, containers' traffic included. `input` has the \
+                  chains where fail2ban has them, so that `iptables -vnL` shows them; what is sent on to a \
+                  container is asked under the container's port there. nftables always asks first of all.",
+        allowed: "\"raw\" or \"input\"",
+        set: |config, given| {
+            put(&mut config.hook, one_of(given, &[("raw", Hook::Raw), ("input", Hook::Input)]))
         },
     },
     Setting {

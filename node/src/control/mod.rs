@@ -289,8 +289,10 @@ pub struct NodeFacts {
     pub observe: bool,
     /// It votes and stores only: no logs, no firewall.
     pub is_witness: bool,
-    /// How it blocks: `nftables` or `none`.
+    /// How it blocks: `nftables`, `iptables` or `none`.
     pub backend: &'static str,
+    /// The same with why it is so, where the rules are and what it uses of the kernel: for people.
+    pub firewall: String,
     /// Milliseconds since the daemon's start.
     pub uptime_ms: u64,
     /// What its firewall holds: everything up to here.

@@ -72,6 +72,7 @@ pub(super) async fn status(
         leader: snapshot.leader().map(|leader| snapshot.names.name(leader)).unwrap_or_default(),
         n_members: u32::try_from(snapshot.cluster.members.len()).unwrap_or(u32::MAX),
         jails: jails.into_values().collect(),
+        firewall: snapshot.node.firewall.clone(),
     })
 }
 

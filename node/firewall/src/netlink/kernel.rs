@@ -22,4 +22,5 @@ pub(crate) const NLM_F_CAPPED: u16 = 0x100;
 pub(crate) const NLM_F_ACK_TLVS: u16 = 0x200;
 pub(crate) const NLMSGERR_ATTR_MSG: u16 = 1;
 pub(crate) const NLA_F_NESTED: u16 = 0x8000;
+pub(crate) const NLA_F_NET_BYTEORDER: u16 = 0x4000;
 pub(crate) const NLA_TYPE_MASK: u16 = 0x3fff;

@@ -8,7 +8,8 @@
 
 use super::Recipient;
 use super::kernel::{
-    NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_ACK, NLM_F_REQUEST,
+    NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NLA_F_NESTED, NLA_F_NET_BYTEORDER, NLA_TYPE_MASK, NLM_F_ACK,
+    NLM_F_REQUEST,
 };
 
 /// Bytes before a message's attributes.
@@ -25,6 +26,11 @@ impl Attributes<'_> {
         self.attribute(kind, |bytes| bytes.extend_from_slice(value));
     }
 
+    /// The same, which says of itself that it is in network order, as ipset wants it.
+    pub(crate) fn net_bytes(&mut self, kind: u16, value: &[u8]) {
+        self.bytes(kind | NLA_F_NET_BYTEORDER, value);
+    }
+
     /// A text.
     pub(crate) fn text(&mut self, kind: u16, value: &str) {
         self.attribute(kind, |bytes| {
@@ -36,6 +42,16 @@ impl Attributes<'_> {
     /// A number of 32 bits.
     pub(crate) fn number(&mut self, kind: u16, value: u32) {
         self.bytes(kind, &value.to_be_bytes());
+    }
+
+    /// A number of 8 bits.
+    pub(crate) fn byte(&mut self, kind: u16, value: u8) {
+        self.bytes(kind, &[value]);
+    }
+
+    /// A number of 32 bits that says of itself that it is in network order, as ipset wants it.
+    pub(crate) fn net_number(&mut self, kind: u16, value: u32) {
+        self.number(kind | NLA_F_NET_BYTEORDER, value);
     }
 
     /// A number of 64 bits.
@@ -210,6 +226,11 @@ pub(crate) fn text(bytes: &[u8], kind: u16) -> Option<&str> {
 /// The number of 32 bits of the first attribute of this type.
 pub(crate) fn number(bytes: &[u8], kind: u16) -> Option<u32> {
     attribute(bytes, kind)?.try_into().ok().map(u32::from_be_bytes)
+}
+
+/// The number of 8 bits of the first attribute of this type.
+pub(crate) fn byte(bytes: &[u8], kind: u16) -> Option<u8> {
+    attribute(bytes, kind)?.first().copied()
 }
 
 /// The number of 64 bits of the first attribute of this type.

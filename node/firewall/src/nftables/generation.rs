@@ -7,8 +7,7 @@
 use super::inventory::{FoundRule, Inventory};
 use super::layout::n_class_rules;
 use super::names::{BASE_CHAIN, GenerationNumber, Length};
-use crate::CHAINS_MAX;
-use bannkreis_core::ruleset::Chain;
+use crate::classes::Classes;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What there is of one generation.
@@ -28,8 +27,8 @@ pub(crate) struct Generation {
     pub(crate) adopted_protection: bool,
     /// The prefix lengths that have a set of protected subnets.
     pub(crate) protected: BTreeSet<Length>,
-    classes: BTreeMap<Chain, u32>,
-    chains: BTreeMap<u32, Option<Chain>>,
+    /// The chains that elements jump to.
+    pub(crate) classes: Classes,
 }
 
 impl Generation {
@@ -43,8 +42,7 @@ impl Generation {
             adopted: BTreeSet::new(),
             adopted_protection: false,
             protected: BTreeSet::new(),
-            classes: BTreeMap::new(),
-            chains: BTreeMap::new(),
+            classes: Classes::default(),
         }
     }
 
@@ -63,41 +61,10 @@ impl Generation {
             if let Some(description) = description
                 && GenerationNumber::of_name(name) == Some(number)
             {
-                generation.chains.insert(description.class, description.chain.clone());
-                if let Some(chain) = &description.chain {
-                    generation.classes.insert(chain.clone(), description.class);
-                }
+                generation.classes.adopt(description.class, description.chain.clone());
             }
         }
         generation.stands(inventory).then_some(generation)
-    }
-
-    /// The class of a chain.
-    pub(crate) fn class_of(&self, chain: &Chain) -> Option<u32> {
-        self.classes.get(chain).copied()
-    }
-
-    /// The chain of a class.
-    pub(crate) fn chain_of(&self, class: u32) -> Option<&Chain> {
-        self.chains.get(&class)?.as_ref()
-    }
-
-    /// Gives a chain a class of its own; `None` when there are too many.
-    pub(crate) fn add_class(&mut self, chain: &Chain) -> Option<u32> {
-        if self.chains.len() >= CHAINS_MAX {
-            return None;
-        }
-        let class = self.chains.keys().next_back().map_or(1, |last| last + 1);
-        self.classes.insert(chain.clone(), class);
-        self.chains.insert(class, Some(chain.clone()));
-        Some(class)
-    }
-
-    /// Takes a class back whose transaction failed.
-    pub(crate) fn forget_class(&mut self, chain: &Chain) {
-        if let Some(class) = self.classes.remove(chain) {
-            self.chains.remove(&class);
-        }
     }
 
     /// Whether everything that we know of is there, with as many rules as it should have.
@@ -124,7 +91,7 @@ impl Generation {
             .class_chains(inventory)
             .map(|(class, name)| (class, inventory.rules_of(name).len()))
             .collect();
-        self.chains.iter().all(|(class, chain)| match (n_rules.get(class), chain) {
+        self.classes.iter().all(|(class, chain)| match (n_rules.get(&class), chain) {
             (Some(&n), Some(chain)) => n == n_class_rules(chain),
             (Some(_), None) => true,
             (None, _) => false,
@@ -144,25 +111,6 @@ impl Generation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bannkreis_core::jail::{JailName, Ports};
-
-    fn chain(n: usize) -> Chain {
-        Chain { jail: JailName::new(&format!("jail-{n}")).unwrap(), ports: Ports::whole_host() }
-    }
-
-    #[test]
-    fn classes_are_numbered_taken_back_and_bounded() {
-        let mut generation = Generation::new(GenerationNumber(1), 9);
-        assert_eq!(generation.add_class(&chain(0)), Some(1));
-        assert_eq!(generation.add_class(&chain(1)), Some(2));
-        generation.forget_class(&chain(1));
-        assert_eq!(generation.class_of(&chain(1)), None);
-        assert_eq!((generation.chain_of(2), generation.chain_of(1)), (None, Some(&chain(0))));
-        for n in 1..CHAINS_MAX {
-            assert!(generation.add_class(&chain(n)).is_some());
-        }
-        assert_eq!(generation.add_class(&chain(CHAINS_MAX)), None);
-    }
 
     #[test]
     fn nothing_is_adopted_from_an_empty_table() {

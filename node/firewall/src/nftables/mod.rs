@@ -169,7 +169,7 @@ impl Nftables {
         }
         if self.carried.len() > CHAINS_MAX {
             let generation = &self.generation;
-            self.carried.retain(|chain, _| generation.class_of(chain).is_some());
+            self.carried.retain(|chain, _| generation.classes.number_of(chain).is_some());
         }
     }
 
@@ -195,6 +195,15 @@ impl Nftables {
 impl Firewall for Nftables {
     fn name(&self) -> &'static str {
         "nftables"
+    }
+
+    fn about(&self) -> String {
+        let whose = match self.watch {
+            None => "which nobody else can change",
+            Some(_) => "watched for what others change, for this kernel owns no tables (Linux 6.9)",
+        };
+        let deleting = if self.can_destroy { "" } else { "; asks before it deletes (Linux 6.3 need not)" };
+        format!("table inet {TABLE} at prerouting, {whose}{deleting}")
     }
 
     fn apply(&mut self, now: Timestamp, deltas: &[FirewallDelta]) -> Result<(), FirewallError> {
@@ -360,7 +369,7 @@ fn held(generation: &Generation, answer: &[u8]) -> Option<Held> {
     let data = attribute(element, kernel::NFTA_SET_ELEM_DATA)?;
     let class = attribute(data, kernel::NFTA_DATA_VALUE)?.try_into().ok().map(u32::from_ne_bytes)?;
     Some(Held {
-        chain: generation.chain_of(class).cloned(),
+        chain: generation.classes.chain_of(class).cloned(),
         remaining_ms: long_number(element, kernel::NFTA_SET_ELEM_EXPIRATION).unwrap_or(0),
     })
 }
@@ -368,7 +377,7 @@ fn held(generation: &Generation, answer: &[u8]) -> Option<Held> {
 /// Brings `seen` up to date. What a stranger deleted keeps what was seen of it.
 fn merge_seen(seen: &mut BTreeMap<Chain, Count>, generation: &Generation, inventory: &Inventory) {
     for (class, name) in generation.class_chains(inventory) {
-        let Some(chain) = generation.chain_of(class) else { continue };
+        let Some(chain) = generation.classes.chain_of(class) else { continue };
         let rules = inventory.rules_of(name);
         let count = (rules.iter().map(|rule| rule.packets).sum(), rules.iter().map(|rule| rule.bytes).sum());
         let known = seen.entry(chain.clone()).or_default();

@@ -55,7 +55,7 @@ impl<'d> Plan<'d> {
             match delta {
                 FirewallDelta::Block { subnet, element, is_new } => {
                     let lease = lease_ms(element.until, now);
-                    if lease.is_some() && generation.class_of(&element.chain).is_none() {
+                    if lease.is_some() && generation.classes.number_of(&element.chain).is_none() {
                         plan.new_chains.insert(&element.chain);
                         if plan.new_chains.len() > NEW_CHAINS_PER_TRANSACTION_MAX {
                             plan.new_chains.remove(&element.chain);
@@ -112,7 +112,7 @@ impl<'d> Plan<'d> {
         let to_delete = self.to_delete(generation);
         let mut made = Made::default();
         for &chain in &self.new_chains {
-            let Some(class) = generation.add_class(chain) else {
+            let Some(class) = generation.classes.add(chain) else {
                 made.undo(generation);
                 let doing = format!("making a chain for jail {} ({})", chain.jail, chain.ports);
                 return Err(FirewallError::Full { doing, bound: CHAINS_MAX as u64 });
@@ -165,7 +165,7 @@ impl<'d> Plan<'d> {
             let some = self.blocked.iter().filter(|(_, planned)| planned.is_new == are_new);
             let held = some.filter_map(|(&subnet, planned)| {
                 let (chain, lease_ms) = planned.held?;
-                Some((subnet, generation.class_of(chain)?, lease_ms))
+                Some((subnet, generation.classes.number_of(chain)?, lease_ms))
             });
             for (length, elements) in by_length(held, |(subnet, ..)| *subnet) {
                 let map = generation.number.blocked(length);
@@ -223,7 +223,7 @@ impl Made<'_> {
     /// Takes it back: the transaction failed.
     pub(crate) fn undo(self, generation: &mut Generation) {
         for chain in self.chains {
-            generation.forget_class(chain);
+            generation.classes.forget(chain);
         }
         for length in self.blocked {
             generation.blocked.remove(&length);

@@ -75,6 +75,16 @@ fn a_table_without_owner_is_adopted_with_its_elements() {
 }
 
 #[test]
+fn sets_and_rules_are_adopted_with_their_elements() {
+    let test = "adoption::sets_and_rules_are_adopted_with_their_elements";
+    if may_run(test) && has_program(test, "iptables-nft") && has_program(test, "iptables-legacy") {
+        for open in [Sent::legacy, Sent::iptables_nft, Sent::input] {
+            is_adopted_with_its_elements(open);
+        }
+    }
+}
+
+#[test]
 fn a_second_process_is_told_who_has_the_table() {
     if !may_run("adoption::a_second_process_is_told_who_has_the_table") {
         return;

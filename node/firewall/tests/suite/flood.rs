@@ -3,11 +3,12 @@
 //! Counted by a socket on the host that takes whatever gets through. Only a kernel has this.
 
 use crate::in_kernel::{Sent, sender};
-use crate::lab::{Lab, may_run};
+use crate::lab::{Lab, has_program, may_run};
 use crate::probe::{Probe, block, chain, ip};
 use bannkreis_core::jail::Ports;
 use bannkreis_core::ruleset::{FirewallDelta, Ruleset};
 use bannkreis_core::time::{HOUR_MS, Until};
+use bannkreis_firewall::Firewall;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,10 +23,24 @@ const PORT: u16 = 5_353;
 
 #[test]
 fn nothing_passes_while_the_ruleset_is_replaced() {
-    if !may_run("flood::nothing_passes_while_the_ruleset_is_replaced") {
-        return;
+    if may_run("flood::nothing_passes_while_the_ruleset_is_replaced") {
+        nothing_passes_while_it_is_replaced(Sent::nftables);
     }
-    let mut probe = Sent::new(Sent::nftables);
+}
+
+#[test]
+fn nothing_passes_while_sets_and_rules_are_replaced() {
+    let test = "flood::nothing_passes_while_sets_and_rules_are_replaced";
+    if may_run(test) && has_program(test, "iptables-nft") && has_program(test, "iptables-legacy") {
+        for open in [Sent::legacy, Sent::iptables_nft] {
+            nothing_passes_while_it_is_replaced(open);
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "how much was sent tells what the test is worth")]
+fn nothing_passes_while_it_is_replaced(open: fn() -> Box<dyn Firewall>) {
+    let mut probe = Sent::new(open);
     let until = Until::at(probe.now().plus_ms(HOUR_MS));
     let whole = chain("sshd", Ports::whole_host());
     let mut wanted = Ruleset::default();

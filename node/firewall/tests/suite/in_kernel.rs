@@ -1,11 +1,12 @@
 //! The suite against the kernel: asked with real packets.
 
 use crate::cases::CASES;
-use crate::lab::{Lab, may_run};
+use crate::lab::{Lab, has_program, may_run};
 use crate::probe::Probe;
 use bannkreis_core::time::Timestamp;
-use bannkreis_firewall::Firewall;
+use bannkreis_firewall::iptables::{Hook, Iptables, Variant};
 use bannkreis_firewall::nftables::Nftables;
+use bannkreis_firewall::{ELEMENTS_MAX, Firewall};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::mem::size_of_val;
@@ -29,6 +30,7 @@ const CONNECT_MAX: Duration = Duration::from_millis(100);
 pub(crate) struct Sent {
     pub(crate) lab: Lab,
     pub(crate) firewall: Box<dyn Firewall>,
+    late_ms: u64,
     receivers: BTreeMap<(bool, u16), UdpSocket>,
     listeners: BTreeMap<(bool, u16), TcpListener>,
 }
@@ -38,12 +40,28 @@ impl Sent {
     pub(crate) fn new(open: impl FnOnce() -> Box<dyn Firewall> + Send) -> Sent {
         let lab = Lab::new();
         let firewall = lab.host.enter(open);
-        Sent { lab, firewall, receivers: BTreeMap::new(), listeners: BTreeMap::new() }
+        let late_ms = if firewall.name() == "iptables" { 1_100 } else { 0 };
+        Sent { lab, firewall, late_ms, receivers: BTreeMap::new(), listeners: BTreeMap::new() }
     }
 
     /// Opens nftables.
     pub(crate) fn nftables() -> Box<dyn Firewall> {
         Box::new(Nftables::open().unwrap())
+    }
+
+    /// Opens ipset with the rules of the old iptables.
+    pub(crate) fn legacy() -> Box<dyn Firewall> {
+        Box::new(Iptables::open_as(Hook::Raw, Variant::Legacy, ELEMENTS_MAX).unwrap())
+    }
+
+    /// Opens ipset with the rules of the iptables that writes nftables.
+    pub(crate) fn iptables_nft() -> Box<dyn Firewall> {
+        Box::new(Iptables::open_as(Hook::Raw, Variant::Nft, ELEMENTS_MAX).unwrap())
+    }
+
+    /// Opens the same where fail2ban's chains are.
+    pub(crate) fn input() -> Box<dyn Firewall> {
+        Box::new(Iptables::open_as(Hook::Input, Variant::Nft, ELEMENTS_MAX).unwrap())
     }
 
     fn listen(&mut self, source: IpAddr, port: u16) {
@@ -107,6 +125,10 @@ impl Probe for Sent {
         });
         assert!(connected_within(&fence, ARRIVAL_MAX), "the fence arrives");
         connected_within(&asked, CONNECT_MAX)
+    }
+
+    fn late_ms(&self) -> u64 {
+        self.late_ms
     }
 
     fn pass_time(&mut self, ms: u64) {
@@ -236,4 +258,32 @@ fn keeps_every_promise_on_an_old_kernel() {
             case(&mut Sent::new(|| Box::new(Nftables::open_like_an_old_kernel().unwrap())));
         }
     }
+}
+
+#[expect(clippy::print_stderr, reason = "a person wants to know which promise was broken")]
+fn keeps_every_promise_with(test: &str, program: &str, open: fn() -> Box<dyn Firewall>) {
+    if may_run(test) && has_program(test, program) {
+        for (name, case) in CASES {
+            eprintln!("{name}");
+            case(&mut Sent::new(open));
+        }
+    }
+}
+
+#[test]
+fn keeps_every_promise_with_the_old_iptables() {
+    let test = "in_kernel::keeps_every_promise_with_the_old_iptables";
+    keeps_every_promise_with(test, "iptables-legacy", Sent::legacy);
+}
+
+#[test]
+fn keeps_every_promise_with_iptables_that_writes_nftables() {
+    let test = "in_kernel::keeps_every_promise_with_iptables_that_writes_nftables";
+    keeps_every_promise_with(test, "iptables-nft", Sent::iptables_nft);
+}
+
+#[test]
+fn keeps_every_promise_in_the_input_chain() {
+    let test = "in_kernel::keeps_every_promise_in_the_input_chain";
+    keeps_every_promise_with(test, "iptables-nft", Sent::input);
 }

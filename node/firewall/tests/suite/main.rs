@@ -7,7 +7,7 @@
 //!   have no names and vanish with the test. Needs root, or a kernel that lets a user make namespaces
 //!   of its own; without either it says that it is skipped;
 //! - `law.rs`: the law of the ruleset: `diff(a, b)` applied to `a` is `b`;
-//! - `flood.rs`, `traffic.rs`, `adoption.rs`, `limits.rs`: what only a kernel has.
+//! - `flood.rs`, `traffic.rs`, `adoption.rs`, `limits.rs`, `strangers.rs`: what only a kernel has.
 
 mod adoption;
 mod cases;
@@ -18,4 +18,5 @@ mod lab;
 mod law;
 mod limits;
 mod probe;
+mod strangers;
 mod traffic;

@@ -22,6 +22,11 @@ pub(crate) trait Probe {
     /// Whether a TCP connection from `source` to `port` comes about.
     fn tcp_passes(&mut self, source: IpAddr, port: u16) -> bool;
 
+    /// How late it may be in letting go: a timeout of whole seconds is rounded up.
+    fn late_ms(&self) -> u64 {
+        0
+    }
+
     /// Returns when `ms` milliseconds have passed for sure.
     fn pass_time(&mut self, ms: u64);
 }

@@ -273,6 +273,7 @@ impl NodeApi for MadeUp {
             observe: false,
             is_witness: false,
             backend: self.backend,
+            firewall: format!("{} (as configured)", self.backend),
             uptime_ms: 60_000,
             enforced: self.view().position(),
             warnings: Vec::new(),
