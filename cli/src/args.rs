@@ -46,6 +46,11 @@ otherwise. It needs no other node, and is kept over a restart.
   unban TARGET --local --end  takes back that TARGET is let through: what is banned is blocked again
 `bannkreis bans` and `why` show what was decided, by whom and why.";
 
+/// What `pause --help` ends with.
+const PAUSE_HELP: &str = "\
+Offenders are counted, shared and blocked on the other hosts meanwhile; what is banned is blocked here again when the time
+is over. It needs no other node, and is kept over a restart. When the daemon does not answer: `bannkreisd --flush`.";
+
 /// Asks a bannkreis node, and tells it what to do.
 #[derive(Debug, Parser)]
 #[command(name = "bannkreis", version, after_help = AFTER_HELP, max_term_width = 100)]
@@ -115,6 +120,21 @@ pub enum Command {
         /// Only bans since then: a length of time ago (1h) or a time (2026-03-01T12:00).
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
+    },
+    /// What this host's firewall holds, what it has dropped for each jail, and how often it was repaired.
+    Firewall,
+    /// Let everybody through on this host for a while, whatever is banned; other hosts go on blocking.
+    #[command(after_help = PAUSE_HELP)]
+    Pause {
+        /// For how long.
+        #[arg(value_name = "LENGTH", value_parser = override_time, default_value = "10m", allow_hyphen_values = true)]
+        length: BanTime,
+        /// Why, for those who ask later.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Block again now.
+        #[arg(long, conflicts_with_all = ["length", "reason"])]
+        end: bool,
     },
     /// Explain why an address is banned, or why it is not.
     Why {

@@ -112,6 +112,11 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
             Command::Allow(AllowCommand::List) => {
                 commands::allow::list(&mut client, style).await.map(Ended::With)
             }
+            Command::Pause { length, reason, end } => {
+                let length = (!end).then_some(*length);
+                commands::pause::run(&mut client, length, reason.as_deref(), style).await.map(Ended::With)
+            }
+            Command::Firewall => commands::firewall::run(&mut client, style).await.map(Ended::With),
             Command::Cluster(ClusterCommand::Status) => {
                 commands::cluster::status(&mut client, style).await.map(Ended::With)
             }

@@ -7,14 +7,16 @@ mod answers;
 
 use bannkreis_cli::args::Output;
 use bannkreis_cli::commands::{
-    allow, ban, bans, check, cluster, forget, history, local, members, pki, recovery, settings, status,
-    token, unban, why,
+    allow, ban, bans, check, cluster, firewall, forget, history, local, members, pause, pki, recovery,
+    settings, status, token, unban, why,
 };
 use bannkreis_cli::failure::Exit;
 use bannkreis_cli::run::Shown;
 use bannkreis_cli::text::{COLUMNS, Style};
 use bannkreis_filter::tree::MemoryTree;
-use bannkreis_proto::v1::{HistoryResponse, ListTokensResponse, MemberOrder, ShowCertificatesResponse};
+use bannkreis_proto::v1::{
+    FirewallResponse, HistoryResponse, ListTokensResponse, MemberOrder, ShowCertificatesResponse,
+};
 use jiff::tz::TimeZone;
 use std::path::{Path, PathBuf};
 
@@ -83,6 +85,33 @@ fn status_of_one_jail() {
     answer.jails.truncate(1);
     answer.jails[0].banned = vec!["192.0.2.7".to_owned(), "2001:db8:1:2::/64".to_owned()];
     expect("status-jail", Exit::Done, &status::show(&answer, true, &style()));
+}
+
+#[test]
+fn pause_for_a_while_and_its_end() {
+    let mut answer = answers::orders::overridden();
+    answer.results.truncate(1);
+    expect("pause", Exit::Done, &pause::show(&answer, true, &style()));
+    answer.results[0].until_ms = None;
+    expect("pause-end", Exit::Done, &pause::show(&answer, false, &style()));
+}
+
+#[test]
+fn firewall_with_drops() {
+    expect("firewall", Exit::Done, &firewall::show(&answers::firewall(), &style()));
+}
+
+#[test]
+fn firewall_that_refuses() {
+    let answer = FirewallResponse {
+        state: Some(answers::troubled_state()),
+        n_blocked: 1,
+        n_repairs: 0,
+        error: "the kernel refused adding elements: Invalid argument (errno 22)\u{1b}[2J".to_owned(),
+        chains: Vec::new(),
+        ..answers::firewall()
+    };
+    expect("firewall-refuses", Exit::Done, &firewall::show(&answer, &style()));
 }
 
 #[test]

@@ -5,13 +5,14 @@
 use crate::app::Lives;
 use crate::borders::Clock;
 use crate::control::{
-    About, BackupFacts, ClusterFacts, ColdRecord, Committed, DecisionFacts, HistoryFound, HistoryWish,
-    Inspection, IssuedCertificate, KeyFacts, MemberFacts, MemberOrder, NewLife, NewToken, NodeApi, NodeFacts,
-    OrderFailure, ProposeFailure, RecoverWish, Role, SourceFacts,
+    About, BackupFacts, ClusterFacts, ColdRecord, Committed, DecisionFacts, FirewallFacts, HistoryFound,
+    HistoryWish, Inspection, IssuedCertificate, KeyFacts, MemberFacts, MemberOrder, NewLife, NewToken,
+    NodeApi, NodeFacts, OrderFailure, ProposeFailure, RecoverWish, Role, SourceFacts,
 };
 use crate::disk_failure;
 use crate::disk_room;
 use crate::evidence;
+use crate::firewall_worker::WorkerState;
 use crate::history;
 use crate::pki::JoinToken;
 use crate::recovering;
@@ -110,6 +111,16 @@ impl NodeApi for Door {
             events.ask(move |warden, now| Inspection::of(warden, now, about))
         });
         asked.await.ok().flatten()
+    }
+
+    async fn firewall(&self) -> Result<FirewallFacts, String> {
+        let worker = self.running().firewall.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let WorkerState { error, n_repairs } = worker.state();
+            worker.counters().map(|chains| FirewallFacts { n_repairs, error, chains })
+        });
+        let answer = asked.await.map_err(|error| format!("the answer was lost: {error}"))?;
+        answer.map_err(|error| error.to_string())
     }
 
     async fn override_here(&self, decisions: Vec<(Subnet, Option<Override>)>) -> Result<(), String> {

@@ -19,6 +19,7 @@ pub mod wire;
 pub mod by_lease;
 pub mod clock;
 pub mod configuring;
+pub mod emergency;
 pub mod event_loop;
 pub mod evidence;
 pub mod filter_sink;

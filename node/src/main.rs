@@ -1,8 +1,11 @@
-//! `bannkreisd`: reads the command line and the configuration, sets up the log, and runs the daemon.
+//! `bannkreisd`: reads the command line and the configuration, sets up the log, and runs the daemon; or opens the
+//! firewall where none does.
 //!
 //! Everything that can be wrong before the daemon runs ends here in one message on standard error.
 
+use bannkreis_core::subnet::Subnet;
 use bannkreis_node::config::{LogTarget, NodeConfig};
+use bannkreis_node::emergency::{self, Opening};
 use bannkreis_node::host::HostFacts;
 use bannkreis_node::log_file::{DaemonLog, ReopenSignals};
 use bannkreis_node::{app, startup};
@@ -19,11 +22,28 @@ struct Arguments {
     /// The configuration [default: /etc/bannkreis/bannkreis.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Do not run: delete everything that a bannkreisd has left in this host's firewall, so that nobody is blocked
+    #[arg(long, conflicts_with_all = ["config", "release"])]
+    flush: bool,
+    /// Do not run: let this address or network pass, whatever a bannkreisd has left in this host's firewall
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
+    release: Option<Subnet>,
+    /// With --flush or --release: end a bannkreisd that hangs and keeps others from the firewall
+    #[arg(long)]
+    kill: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments) {
+    let opening = match (arguments.flush, arguments.release) {
+        (true, _) => Some(Opening::All),
+        (false, released) => released.map(Opening::Only),
+    };
+    let done = match opening {
+        Some(opening) => emergency::open(opening, arguments.kill).map(|said| say(&said)),
+        None => run(&arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error.to_string());
@@ -64,6 +84,11 @@ fn set_up_log(config: &NodeConfig) -> Result<DaemonLog, startup::StartupError> {
     tracing::subscriber::set_global_default(log.clone().subscriber(filter))
         .map_err(startup::StartupError::of)?;
     Ok(log)
+}
+
+#[allow(clippy::print_stdout, reason = "what was done, where no daemon runs that could log it")]
+fn say(said: &str) {
+    println!("bannkreisd: {said}");
 }
 
 #[allow(clippy::print_stderr, reason = "the one message of a start that failed, which no log may hide")]

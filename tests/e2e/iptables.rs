@@ -12,6 +12,7 @@ use bannkreis_tests::lab::host::{Host, HostPlan};
 use bannkreis_tests::lab::wait::wait_for;
 use bannkreis_tests::seeds;
 
+use crate::emergency::daemon;
 use crate::inside::{QUICK_RAFT, in_lab, plan, skip};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -100,9 +101,23 @@ fn a_host_with_iptables_blocks_before_everything_else() -> Result<()> {
             stays_through_a_kill(lab)?;
             is_repaired(lab, "raw")?;
             lab.host("kopano").cli(&["unban", &BANNED.to_string()])?.expect_success()?;
-            lab.attacker.wait_open(&web(lab, BANNED), SOON)
+            lab.attacker.wait_open(&web(lab, BANNED), SOON)?;
+            is_opened_without_a_daemon(lab)
         },
     )
+}
+
+fn is_opened_without_a_daemon(lab: &mut Lab) -> Result<()> {
+    lab.host_mut("kopano").kill_9();
+    let kopano = lab.host("kopano");
+    lab.attacker.expect_silent(&web(lab, LATER))?;
+    let (is_done, said) = daemon(kopano, &["--release", &LATER.to_string()])?;
+    expect(is_done && said.contains("passes on this host"), || said)?;
+    lab.attacker.wait_open(&web(lab, LATER), SOON)?;
+    let (is_done, said) = daemon(kopano, &["--flush"])?;
+    expect(is_done && said.contains("nobody is blocked"), || said)?;
+    let left = shell(kopano, "iptables-save; ip6tables-save; ipset list -n")?;
+    expect(!left.contains("bannkreis") && !left.contains("f2b-"), || format!("something is left: {left}"))
 }
 
 fn stays_through_a_kill(lab: &mut Lab) -> Result<()> {
@@ -120,9 +135,9 @@ fn is_repaired(lab: &Lab, table: &str) -> Result<()> {
     for damage in [format!("iptables -t {table} -F"), "ipset flush".to_owned()] {
         shell(kopano, &damage)?;
         lab.attacker.wait_silent(&web(lab, BANNED), REPAIR)?;
-        wait_for("status counts the repair", SOON, || {
-            let status = kopano.cli(&["status"])?.stdout;
-            expect(status.contains("was repaired"), || status.clone())
+        wait_for("the repair is counted", SOON, || {
+            let told = kopano.cli(&["firewall"])?.stdout;
+            expect(told.contains("damaged and repaired"), || told.clone())
         })?;
     }
     Ok(())

@@ -15,6 +15,7 @@ mod lab_itself;
 mod articles;
 mod bad_configuration;
 mod disk_full;
+mod emergency;
 mod emptied_kernel;
 mod expiry;
 mod second_look;

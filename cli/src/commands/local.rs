@@ -35,7 +35,8 @@ pub async fn unban(client: &mut Client, args: &UnbanArgs, style: &Style) -> Resu
     ask(client, request(order, &args.targets, args.length, reason, args.force)?, style).await
 }
 
-fn request(
+/// What is asked for.
+pub(super) fn request(
     order: OverrideOrder,
     targets: &[Subnet],
     length: Option<BanTime>,
@@ -56,17 +57,28 @@ fn request(
     })
 }
 
-/// Done twice it is done once: whoever gets no answer may ask again.
 async fn ask(client: &mut Client, request: OverrideRequest, style: &Style) -> Result<Shown, Failure> {
+    answer(client, request).await.map(|answer| show(&answer, style))
+}
+
+/// Done twice it is done once: whoever gets no answer may ask again.
+pub(super) async fn answer(
+    client: &mut Client,
+    request: OverrideRequest,
+) -> Result<OverrideResponse, Failure> {
     let answer = client::within(client::ANSWER_TIMEOUT, client.r#override(request)).await;
-    answer.map(|answer| show(&answer, style)).map_err(|status| client::read_failure(&status))
+    answer.map_err(|status| client::read_failure(&status))
+}
+
+/// Whether it was done as asked.
+pub(super) fn is_done(result: &OverrideResult) -> bool {
+    result.outcome() == CommandOutcome::Done
 }
 
 /// Shows an answer.
 #[must_use]
 pub fn show(answer: &OverrideResponse, style: &Style) -> Shown {
     let state = state_of(answer.state.as_ref());
-    let is_done = |result: &OverrideResult| result.outcome() == CommandOutcome::Done;
     let exit = if answer.results.iter().all(is_done) { Exit::Done } else { Exit::Refused };
     let name = shown(&state.name);
     let mut text = state::lines(&state, style);

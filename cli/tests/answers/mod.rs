@@ -6,10 +6,10 @@ pub(crate) mod members;
 pub(crate) mod orders;
 
 use bannkreis_proto::v1::{
-    BanInfo, BanKind, BanOrigin, BanResponse, Closing, CommandOutcome, CommandResult, EnforcementState,
-    JailStatus, ListBansResponse, NodeEnforcement, NodeMode, NodeState, RemainingBan, SourceStatus,
-    StatusResponse, UnbanResponse, WhyBan, WhyEvidence, WhyFailures, WhyLine, WhyPast, WhyProtection,
-    WhyResponse,
+    BanInfo, BanKind, BanOrigin, BanResponse, ChainDrops, Closing, CommandOutcome, CommandResult,
+    EnforcementState, FirewallResponse, JailStatus, ListBansResponse, NodeEnforcement, NodeMode, NodeState,
+    RemainingBan, SourceStatus, StatusResponse, UnbanResponse, WhyBan, WhyEvidence, WhyFailures, WhyLine,
+    WhyPast, WhyProtection, WhyResponse,
 };
 
 /// 2026-03-01 12:00:00 UTC.
@@ -58,6 +58,29 @@ pub(crate) fn witness() -> StatusResponse {
         jails: Vec::new(),
         firewall: String::new(),
         ..status()
+    }
+}
+
+pub(crate) fn firewall() -> FirewallResponse {
+    let chain = |jail: &str, ports: &str, packets| ChainDrops {
+        jail: jail.to_owned(),
+        ports: ports.to_owned(),
+        packets,
+        bytes: packets * 60,
+    };
+    FirewallResponse {
+        state: Some(state()),
+        about: "iptables (as configured); chain bannkreis in filter INPUT and FORWARD, sets bannkreis*, \
+                iptables-save v1.8.9 (nf_tables)"
+            .to_owned(),
+        n_blocked: 1_215,
+        n_protected: 14,
+        n_repairs: 2,
+        error: String::new(),
+        chains: vec![
+            chain("spam-unknownrcpt", "25,80,110,143,443,465,587,993,995,4190,8080,8443/tcp", 1_204_377),
+            chain("kopano-webapp", "443/tcp", 93),
+        ],
     }
 }
 

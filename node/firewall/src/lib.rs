@@ -173,6 +173,39 @@ pub fn open(choice: BackendChoice) -> Result<Box<dyn Firewall>, FirewallError> {
     })
 }
 
+/// Deletes everything that any backend has left on this host: nobody is blocked by it any more. For when no daemon runs.
+/// `false` when there is nothing.
+///
+/// # Errors
+/// As [`nftables::emergency::delete_table`] and [`iptables::emergency::delete_everything`].
+pub fn flush() -> Result<bool, FirewallError> {
+    let (tables, rules) = (nftables::emergency::delete_table(), iptables::emergency::delete_everything());
+    both(tables, rules)
+}
+
+/// Lets packets from `subnet` pass, whatever any backend has left on this host. For when no daemon runs. `false` when there
+/// is nothing.
+///
+/// # Errors
+/// As [`flush`].
+pub fn let_pass(subnet: Subnet) -> Result<bool, FirewallError> {
+    let (tables, rules) = (nftables::emergency::let_pass(subnet), iptables::emergency::let_pass(subnet));
+    both(tables, rules)
+}
+
+/// A kernel that has not got one of them has nothing of it.
+fn both(
+    tables: Result<bool, FirewallError>,
+    rules: Result<bool, FirewallError>,
+) -> Result<bool, FirewallError> {
+    let is_there = |result| match result {
+        Err(FirewallError::NotSupported { .. }) => Ok(false),
+        result => result,
+    };
+    let (tables, rules) = (is_there(tables)?, is_there(rules)?);
+    Ok(tables || rules)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use bannkreis_core::event::OverrideKind;
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::jail::JailName;
 use bannkreis_core::subnet::Subnet;
-use bannkreis_core::time::{Now, Until};
+use bannkreis_core::time::{MINUTE_MS, Now, SECOND_MS, Until};
 use bannkreis_proto::v1;
 use std::collections::BTreeMap;
 use tonic::Status;
@@ -101,6 +101,19 @@ impl Snapshot {
         if is_self { self.inspection.n_overrides as u64 } else { member.n_overrides }
     }
 
+    /// That everybody is let through here, and how that ends.
+    fn paused(&self) -> Option<String> {
+        let until = self.inspection.paused_until?;
+        let how_long = match until.remaining_ms(self.now.cluster) {
+            Some(ms) if ms < 2 * MINUTE_MS => format!("for {} s more", ms.div_ceil(SECOND_MS)),
+            Some(ms) => format!("for {} min more", ms.div_ceil(MINUTE_MS)),
+            None => "until that is taken back".to_owned(),
+        };
+        Some(format!(
+            "PAUSED: an operator has everybody let through on this host, {how_long}; `bannkreis pause --end` blocks again"
+        ))
+    }
+
     /// What every answer begins with.
     pub(super) fn state(&self) -> v1::NodeState {
         let unreachable = self.cluster.members.iter().filter(|member| !member.is_reachable);
@@ -123,7 +136,7 @@ impl Snapshot {
             backend: self.node.backend.to_owned(),
             applied: self.view.position().to_string(),
             enforced: self.node.enforced.to_string(),
-            warnings: self.node.warnings.clone(),
+            warnings: self.paused().into_iter().chain(self.node.warnings.iter().cloned()).collect(),
             halted: self.node.halted.clone().unwrap_or_default(),
             apart: self.node.apart.clone().unwrap_or_default(),
         }

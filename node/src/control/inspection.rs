@@ -4,13 +4,13 @@
 
 use bannkreis_core::ban::Ban;
 use bannkreis_core::change::BanKey;
-use bannkreis_core::event::{OutboxEntry, Override};
+use bannkreis_core::event::{OutboxEntry, Override, OverrideKind};
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::jail::Jail;
 use bannkreis_core::judge;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::tally::TallyKey;
-use bannkreis_core::time::{Now, Timestamp};
+use bannkreis_core::time::{Now, Timestamp, Until};
 use bannkreis_core::warden::{JailCounts, LocalProtection, ToldCount, Warden};
 use std::collections::BTreeMap;
 
@@ -34,6 +34,8 @@ pub struct Inspection {
     pub jails: Vec<InspectedJail>,
     /// How many addresses and prefixes the firewall should hold.
     pub n_blocked: usize,
+    /// How many addresses and prefixes the firewall should let pass whatever blocks them.
+    pub n_protected: usize,
     /// How many blocks wait for the cluster's answer.
     pub n_waiting: usize,
     /// Blocks of this host's own making, those that wait and those that are not shared.
@@ -42,6 +44,8 @@ pub struct Inspection {
     pub brought_along: Vec<(BanKey, Ban)>,
     /// Peers' notices: which, from whom, until when.
     pub notices: Vec<(BanKey, NodeId, Timestamp)>,
+    /// Until when everybody is let through on this host by an operator's decision, if so.
+    pub paused_until: Option<Until>,
     /// How many decisions of operators for this host hold.
     pub n_overrides: usize,
     /// Operators' decisions for this host.
@@ -100,6 +104,7 @@ impl Inspection {
         let mut inspection = Inspection {
             jails: jails.collect(),
             n_blocked: warden.ruleset().elements.len(),
+            n_protected: warden.ruleset().protected.len(),
             n_waiting: warden.n_waiting(now.cluster),
             outbox: warden
                 .outbox()
@@ -117,6 +122,7 @@ impl Inspection {
                 .filter(|(key, _, _)| concerns(key.subnet))
                 .map(|(key, origin, until)| (key.clone(), origin, until))
                 .collect(),
+            paused_until: paused_until(warden, now),
             n_overrides: overrides().count(),
             overrides: overrides()
                 .filter(|(subnet, _)| about == About::Decisions || concerns(*subnet))
@@ -169,4 +175,11 @@ impl Inspection {
         }
         self.failures = found.into_values().collect();
     }
+}
+
+/// Until when all of IPv4 is let through: `pause` says so of both families at once.
+fn paused_until(warden: &Warden, now: Now) -> Option<Until> {
+    let released = warden.overrides().iter().filter(|(_, held)| held.kind == OverrideKind::Release);
+    let mut live = released.filter(|(_, held)| !held.until.is_over(now.cluster));
+    live.find(|(subnet, _)| *subnet == Subnet::all_v4()).map(|(_, held)| held.until)
 }

@@ -18,6 +18,7 @@ mod bans;
 mod closing;
 mod commands;
 mod enforcement;
+mod firewall;
 mod forgetting;
 mod guards;
 pub mod history;
@@ -56,6 +57,7 @@ use bannkreis_core::ids::{ClusterId, NodeId, Operator, Position};
 use bannkreis_core::jail::JailName;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{Now, Timestamp};
+use bannkreis_firewall::ChainCounter;
 use std::fs::File;
 
 /// What the control service asks of the daemon. All of it may be called from any task, at any time, and
@@ -77,6 +79,9 @@ pub trait NodeApi: Send + Sync + 'static {
     /// Asks the warden: [`Inspection::of`] on the warden's thread. `about` as there. `None` when the daemon
     /// is stopping.
     async fn inspect(&self, about: About) -> Option<Inspection>;
+
+    /// Asks the firewall. The error is a sentence.
+    async fn firewall(&self) -> Result<FirewallFacts, String>;
 
     /// Takes these operator's decisions for this host only, or takes them back, and returns when the kernel does so
     /// and the disk has them. The error is a sentence; what it is about may hold until the next restart.
@@ -276,6 +281,17 @@ pub struct ColdRecord {
     pub at: Timestamp,
     /// The operation.
     pub op: Op,
+}
+
+/// What a host's firewall says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FirewallFacts {
+    /// How often it was found damaged since the daemon's start.
+    pub n_repairs: u64,
+    /// Why it refuses at present, if it does.
+    pub error: Option<String>,
+    /// What it has dropped.
+    pub chains: Vec<ChainCounter>,
 }
 
 /// A node by itself.

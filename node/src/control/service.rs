@@ -2,8 +2,8 @@
 
 use super::remote::LateApi;
 use super::{
-    Groups, NodeApi, Peer, Role, allowing, bans, commands, forgetting, history, keys, members, overrides,
-    recovery, settings, status, tokens, why,
+    Groups, NodeApi, Peer, Role, allowing, bans, commands, firewall, forgetting, history, keys, members,
+    overrides, recovery, settings, status, tokens, why,
 };
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::control_server::Control;
@@ -90,6 +90,14 @@ impl Control for ControlService {
     ) -> Result<Response<v1::ClusterStatusResponse>, Status> {
         let (api, _) = self.admit(&request, Role::Viewer)?;
         status::cluster_status(api).await.map(Response::new)
+    }
+
+    async fn firewall(
+        &self,
+        request: Request<v1::FirewallRequest>,
+    ) -> Result<Response<v1::FirewallResponse>, Status> {
+        let (api, _) = self.admit(&request, Role::Viewer)?;
+        firewall::firewall(api).await.map(Response::new)
     }
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {

@@ -9,6 +9,7 @@
 //! told to the kernel again by `intact`; every (jail, ports) has a set of its own, which costs each packet a lookup; and
 //! IPv4 and IPv6 change over one after the other. Not for deciding when to repair.
 
+pub mod emergency;
 mod generation;
 mod kernel;
 mod names;

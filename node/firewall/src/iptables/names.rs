@@ -10,7 +10,7 @@ use bannkreis_core::ruleset::Chain;
 pub(crate) const BASE_CHAIN: &str = "bannkreis";
 
 /// Chains of jails begin like those that fail2ban makes, so that what people look for finds them.
-pub(crate) const CLASS_PREFIX: &str = "f2b-";
+const CLASS_PREFIX: &str = "f2b-";
 
 /// So much of a jail's name stands in that of its chain.
 const JAIL_CHARS_MAX: usize = 18;
@@ -72,6 +72,15 @@ pub(crate) fn class_chain(number: GenerationNumber, class: u32, jail: &JailName)
     let jail: String = jail.as_str().chars().take(JAIL_CHARS_MAX).map(plain).collect();
     let parity = if number.0.is_multiple_of(2) { "b" } else { "" };
     format!("{CLASS_PREFIX}{jail}-{class}{parity}")
+}
+
+/// Whether a chain may be that of a class, by its name.
+pub(crate) fn is_class_chain(name: &str) -> bool {
+    let number = name.strip_prefix(CLASS_PREFIX).and_then(|rest| rest.rsplit_once('-'));
+    number.is_some_and(|(_, number)| {
+        let digits = number.strip_suffix('b').unwrap_or(number);
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// The comment of a class chain's first rule: its number, and, where there is room, what it is for.
@@ -163,6 +172,8 @@ mod tests {
         let name = class_chain(even, 4_095, &JailName::new("kopano-webapp-auth-and-more").unwrap());
         assert_eq!(name, "f2b-kopano-webapp-auth-4095b");
         assert!(name.len() <= 28);
+        assert!(is_class_chain("f2b-sshd-1") && is_class_chain("f2b-a-b-12b") && !is_class_chain("f2b-sshd"));
+        assert!(!is_class_chain("f2b-sshd-b") && !is_class_chain("DOCKER-1"));
         assert_eq!(class_chain(seven, 1, &JailName::new("a;b\"c").unwrap()), "f2b-a_b_c-1");
     }
 

@@ -14,7 +14,7 @@
 //! programs (`program.rs`).
 
 use super::Hook;
-use super::names::{BASE_CHAIN, CLASS_PREFIX, GenerationNumber, class_chain, describe};
+use super::names::{BASE_CHAIN, GenerationNumber, class_chain, describe, is_class_chain};
 use crate::classes::Classes;
 use bannkreis_core::jail::{PortRange, Protocol};
 use bannkreis_core::ruleset::Chain;
@@ -74,6 +74,29 @@ pub(crate) fn without_old(
     }
     text.push_str("COMMIT\n");
     (n_old > 0).then_some(text)
+}
+
+/// Nothing of ours at all; `None` when that is so.
+pub(crate) fn nothing(hook: Hook, saved: &str) -> Option<String> {
+    let mut text = format!("*{}\n", hook.table());
+    let entrances = hook.entrances(saved).iter().filter(|entrance| has_entrance(saved, entrance));
+    for line in saved.lines() {
+        for entrance in entrances.clone() {
+            let leads =
+                line.starts_with(&format!("-A {entrance} ")) && line.ends_with(&format!("-j {BASE_CHAIN}"));
+            if leads {
+                let _ = writeln!(text, "-D{}", &line[2..]);
+            }
+        }
+    }
+    let chains: BTreeSet<&str> = our_chains(saved).collect();
+    for verb in ["-F", "-X"] {
+        for chain in &chains {
+            let _ = writeln!(text, "{verb} {chain}");
+        }
+    }
+    text.push_str("COMMIT\n");
+    (!chains.is_empty()).then_some(text)
 }
 
 fn chains_of(number: GenerationNumber, classes: &Classes) -> BTreeSet<String> {
@@ -160,13 +183,17 @@ fn our_chains(saved: &str) -> impl Iterator<Item = &str> {
     names.filter(|name| *name == BASE_CHAIN || is_class_of_ours(saved, name))
 }
 
-/// fail2ban's own chains are called alike; what is ours is used by our base chain, or describes itself.
+/// fail2ban's own chains are called alike; what is ours describes itself, is used by our base chain, or was emptied by a
+/// stranger and is used by nobody.
 fn is_class_of_ours(saved: &str, name: &str) -> bool {
-    let (described, used) = (format!("-A {name} -m set --match-set bannkreis"), format!(" -j {name}"));
-    name.starts_with(CLASS_PREFIX)
-        && saved.lines().any(|line| {
-            line.starts_with(&described) || (line.starts_with("-A bannkreis ") && line.ends_with(&used))
-        })
+    let (rule, described) = (format!("-A {name} "), format!("-A {name} -m set --match-set bannkreis"));
+    let uses =
+        |line: &str| [format!(" -j {name}"), format!(" -g {name}")].iter().any(|end| line.ends_with(end));
+    let is_left_over = || !saved.lines().any(|line| line.starts_with(&rule) || uses(line));
+    is_class_chain(name)
+        && (saved.lines().any(|line| line.starts_with(&described))
+            || saved.lines().any(|line| line.starts_with("-A bannkreis ") && uses(line))
+            || is_left_over())
 }
 
 /// Whether packets of `entrance` are asked by our base chain.
@@ -255,6 +282,11 @@ mod tests {
         assert!(text.contains("-X f2b-sshd-1\n") && text.contains("-X f2b-mail-2\n"), "{text}");
         assert_eq!(without_old(Hook::Raw, GenerationNumber(5), &classes, &saved), None);
         assert_eq!(generation(Hook::Raw, theirs), None);
+        // What a stranger has emptied is found again, and what fail2ban has emptied is left alone.
+        let emptied = ":bannkreis - [0:0]\n:f2b-sshd-1 - [0:0]\n:f2b-mail-2b - [0:0]\n:f2b-sshd - [0:0]\n";
+        let text = nothing(Hook::Raw, emptied).unwrap();
+        assert!(text.contains("-X f2b-sshd-1\n") && text.contains("-X f2b-mail-2b\n"), "{text}");
+        assert!(!text.contains("f2b-sshd\n"), "{text}");
     }
 
     #[test]

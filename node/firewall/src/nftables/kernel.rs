@@ -6,6 +6,8 @@
 pub(crate) const NFNL_SUBSYS_NFTABLES: u16 = 10;
 // Messages.
 pub(crate) const NEWTABLE: u8 = 0;
+pub(crate) const GETTABLE: u8 = 1;
+pub(crate) const DELTABLE: u8 = 2;
 pub(crate) const NEWCHAIN: u8 = 3;
 pub(crate) const GETCHAIN: u8 = 4;
 pub(crate) const DELCHAIN: u8 = 5;
@@ -31,6 +33,8 @@ pub(crate) const NFNLGRP_NFTABLES: i32 = 7;
 pub(crate) const NFTA_TABLE_NAME: u16 = 1;
 pub(crate) const NFTA_TABLE_FLAGS: u16 = 2;
 pub(crate) const NFTA_TABLE_USERDATA: u16 = 6;
+/// Since Linux 5.12.
+pub(crate) const NFTA_TABLE_OWNER: u16 = 7;
 /// Since Linux 5.12: only the socket that made or adopted the table may change it.
 pub(crate) const NFT_TABLE_F_OWNER: u32 = 0x2;
 /// Since Linux 6.9: it stays when its owner goes. An owner without it takes all bans along.

@@ -6,6 +6,7 @@
 //! `opening.rs` and `refusal.rs`, `kernel.rs` (numbers); the bytes are `netlink`'s. Here: the contract's functions, and the change of generations behind `replace`. Not for deciding when
 //! to repair.
 
+pub mod emergency;
 mod generation;
 mod inventory;
 mod kernel;

@@ -2,7 +2,7 @@
 
 use super::made_up::{HERE, MadeUp, NOW};
 use crate::control::inspection::{InspectedFailures, InspectedJail, Inspection};
-use crate::control::{NodeApi, bans, status, why};
+use crate::control::{NodeApi, bans, firewall, status, why};
 use bannkreis_core::change::BanKey;
 use bannkreis_core::command::Op;
 use bannkreis_core::event::{OutboxEntry, Override, OverrideKind};
@@ -339,4 +339,27 @@ async fn that_a_node_has_halted_is_in_every_answer() {
     for state in [status, cluster, why] {
         assert_eq!(state.unwrap().halted, "install the release that kerio runs");
     }
+}
+
+#[tokio::test]
+async fn the_firewall_tells_what_it_has_dropped_those_with_the_most_first() {
+    let api = MadeUp::knowing(Inspection { n_blocked: 4, n_protected: 3, ..Inspection::default() });
+    let answer = firewall::firewall(&api).await.unwrap();
+    let jails: Vec<(&str, u64)> =
+        answer.chains.iter().map(|chain| (chain.jail.as_str(), chain.packets)).collect();
+    assert_eq!(jails, [("mail", 90), ("web", 7)]);
+    assert_eq!((answer.n_blocked, answer.n_protected, answer.n_repairs), (4, 3, 2));
+    assert_eq!(answer.about, "nftables (as configured)");
+}
+
+#[tokio::test]
+async fn a_paused_host_says_so_in_every_answer() {
+    let until = Until::at(NOW.plus_ms(9 * 60 * SECOND_MS + 1));
+    let api = MadeUp::knowing(Inspection { paused_until: Some(until), ..Inspection::default() });
+    let state = status::status(&api, v1::StatusRequest::default()).await.unwrap().state.unwrap();
+    assert!(
+        state.warnings[0].starts_with("PAUSED") && state.warnings[0].contains("10 min"),
+        "{:?}",
+        state.warnings
+    );
 }

@@ -1,9 +1,9 @@
 //! A node whose cluster answers as a test wants it.
 
 use crate::control::{
-    About, BackupFacts, CertificateFacts, ClusterFacts, ColdRecord, Committed, HistoryFact, HistoryFound,
-    HistoryWish, Inspection, IssuedCertificate, KeyFacts, MemberFacts, MemberOrder, NewLife, NewToken,
-    NodeApi, NodeFacts, OrderFailure, Peer, ProposeFailure, RecoverWish, Role,
+    About, BackupFacts, CertificateFacts, ClusterFacts, ColdRecord, Committed, FirewallFacts, HistoryFact,
+    HistoryFound, HistoryWish, Inspection, IssuedCertificate, KeyFacts, MemberFacts, MemberOrder, NewLife,
+    NewToken, NodeApi, NodeFacts, OrderFailure, Peer, ProposeFailure, RecoverWish, Role,
 };
 use bannkreis_core::ban::Cause;
 use bannkreis_core::ban_list::{BanList, BanView};
@@ -11,11 +11,13 @@ use bannkreis_core::command::{Command, LEVEL, Op};
 use bannkreis_core::event::Override;
 use bannkreis_core::history::{HistoryEntry, entries};
 use bannkreis_core::ids::{ClusterId, NodeId, Operator, Position};
-use bannkreis_core::jail::JailName;
+use bannkreis_core::jail::{JailName, Ports};
 use bannkreis_core::node_record::NodeRecord;
+use bannkreis_core::ruleset::Chain;
 use bannkreis_core::settings::Settings;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{HOUR_MS, Now, Timestamp};
+use bannkreis_firewall::ChainCounter;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::sync::Mutex;
@@ -314,6 +316,16 @@ impl NodeApi for MadeUp {
         let told = self.inspection.overrides.iter().cloned();
         let overrides: Vec<_> = told.chain(overrides).collect();
         Some(Inspection { n_overrides: overrides.len(), overrides, ..self.inspection.clone() })
+    }
+
+    async fn firewall(&self) -> Result<FirewallFacts, String> {
+        let chain = |jail: &str, ports| Chain { jail: JailName::new(jail).expect("a name"), ports };
+        let counter = |jail, packets| ChainCounter {
+            chain: chain(jail, Ports::tcp(&[443])),
+            packets,
+            bytes: packets * 60,
+        };
+        Ok(FirewallFacts { n_repairs: 2, error: None, chains: vec![counter("web", 7), counter("mail", 90)] })
     }
 
     async fn override_here(&self, decisions: Vec<(Subnet, Option<Override>)>) -> Result<(), String> {
