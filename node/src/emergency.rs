@@ -44,7 +44,7 @@ pub fn open(opening: Opening, kills: bool) -> Result<String, StartupError> {
                  ends it first"
             )));
         };
-        end(pid)?;
+        end(pid, port)?;
         ended = format!("{who} was ended; ");
     }
     let opened = match opening {
@@ -68,8 +68,8 @@ fn refused(error: &FirewallError) -> StartupError {
     StartupError(format!("the firewall could not be opened: {error}"))
 }
 
-/// Ends a process at once, and waits until it is gone: what it owns is free then.
-fn end(pid: u32) -> Result<(), StartupError> {
+/// Ends a process at once, and waits until it owns the table no more.
+fn end(pid: u32, port: u32) -> Result<(), StartupError> {
     let number = i32::try_from(pid).map_err(StartupError::of)?;
     // SAFETY: kill(2) takes two numbers.
     if unsafe { libc::kill(number, libc::SIGKILL) } != 0 {
@@ -77,18 +77,13 @@ fn end(pid: u32) -> Result<(), StartupError> {
         return Err(StartupError(format!("process {pid} can not be ended: {why}")));
     }
     let began = Instant::now();
-    while has_sockets(pid) {
+    while owner_port().map_err(|error| refused(&error))? == Some(port) {
         if began.elapsed() > END_MAX {
             return Err(StartupError(format!("process {pid} does not end")));
         }
         std::thread::sleep(LOOK_INTERVAL);
     }
     Ok(())
-}
-
-/// Whether a process still holds on to anything. One that nobody has waited for has nothing open any more.
-fn has_sockets(pid: u32) -> bool {
-    fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|mut open| open.next().is_some())
 }
 
 /// The process whose netlink socket to netfilter has this port.
