@@ -2,7 +2,6 @@
 //!
 //! Not for rules, nor for when one generation takes the place of another (`mod.rs`).
 
-use super::Hook;
 use super::names::{self, GenerationNumber};
 use super::record::{Record, timeout_s};
 use super::refusal::sort;
@@ -45,10 +44,9 @@ impl Generation {
 /// What an earlier process has left and can be gone on with.
 pub(super) fn adopt(
     sets: &mut Sets,
-    hook: Hook,
     saved: &BTreeMap<bool, String>,
 ) -> Result<Option<Generation>, FirewallError> {
-    let Some(number) = rules::generation(hook, &saved[&true]) else { return Ok(None) };
+    let Some(number) = saved.values().find_map(|saved| rules::marked(saved)) else { return Ok(None) };
     let sizes = sets.sizes().map_err(sort)?;
     let mut generation = Generation::new(number);
     for line in saved.values().flat_map(|saved| saved.lines()) {

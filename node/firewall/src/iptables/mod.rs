@@ -2,7 +2,7 @@
 //! through the host's own iptables programs.
 //!
 //! Reading order: `rules.rs` (the chains, drawn), `names.rs`, `generation.rs` (sets and what is in them), `record.rs` (what
-//! this process remembers), `sets.rs` and `kernel.rs` (ipset), `program.rs`, `refusal.rs`. Here: the contract's functions,
+//! this process remembers), `sets.rs` and `kernel.rs` (ipset), `program.rs`, `hint.rs`, `refusal.rs`. Here: the contract's functions,
 //! and the change of generations behind `replace`.
 //!
 //! What differs from nftables: timeouts are whole seconds, rounded up, and of at most 24.8 days, so what lasts longer is
@@ -11,6 +11,7 @@
 
 pub mod emergency;
 mod generation;
+mod hint;
 mod kernel;
 mod names;
 mod program;
@@ -27,6 +28,7 @@ use bannkreis_core::ruleset::{Chain, FirewallDelta, Ruleset};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::Timestamp;
 use generation::{Generation, add_classes, adopt, change, fill, halves, make_protection};
+use hint::{Hint, Hints};
 use names::GenerationNumber;
 use program::Program;
 pub use program::Variant;
@@ -34,10 +36,13 @@ use record::timeout_s;
 use refusal::{not_offered, sort};
 use sets::{Member, Sets};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What has been counted: packets and bytes.
 type Count = (u64, u64);
+
+/// Our rules are looked at so often by the programs, although the kernel hints at no change.
+const LOOK_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Where packets are asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +85,9 @@ pub struct Iptables {
     generation: Generation,
     /// Our rules of both families as the programs give them back, when they were last as they should be.
     standing: BTreeMap<bool, Vec<String>>,
+    hints: Hints,
+    /// The kernel's hint when our rules were last found in order, and when that was.
+    in_order: Option<(Hint, Instant)>,
     /// Which programs, and from where their rules are reached.
     version: String,
     entrances: &'static [&'static str],
@@ -117,7 +125,7 @@ impl Iptables {
             saved.insert(program.is_v4(), program.save(hook.table(), false)?);
         }
         let began = Instant::now();
-        let generation = match adopt(&mut sets, hook, &saved)? {
+        let generation = match adopt(&mut sets, &saved)? {
             Some(generation) => generation,
             None => {
                 let sizes = sets.sizes().map_err(sort)?;
@@ -133,6 +141,8 @@ impl Iptables {
             began,
             generation,
             standing: BTreeMap::new(),
+            hints: Hints::open(hook),
+            in_order: None,
             version: rules::version(&saved[&true]),
             entrances: hook.entrances(&saved[&true]),
             carried: BTreeMap::new(),
@@ -331,11 +341,18 @@ impl Firewall for Iptables {
     }
 
     fn intact(&mut self) -> Result<bool, FirewallError> {
-        for program in &self.programs {
-            let saved = program.save(self.hook.table(), false)?;
-            if self.standing.get(&program.is_v4()) != Some(&rules::ours(self.hook, &saved)) {
-                return Ok(false);
+        // It is asked first: a change after that gives another hint, and the next call looks.
+        let hint = self.hints.now();
+        let is_in_order = |(known, at): (Hint, Instant)| known == hint && at.elapsed() < LOOK_INTERVAL;
+        if !self.in_order.is_some_and(is_in_order) {
+            for program in &self.programs {
+                let saved = program.save(self.hook.table(), false)?;
+                if self.standing.get(&program.is_v4()) != Some(&rules::ours(self.hook, &saved)) {
+                    self.in_order = None;
+                    return Ok(false);
+                }
             }
+            self.in_order = Some((hint, Instant::now()));
         }
         let now_ms = self.now_ms();
         let look = self.generation.record.look(now_ms);

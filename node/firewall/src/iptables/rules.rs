@@ -214,11 +214,16 @@ pub(crate) fn ours(hook: Hook, saved: &str) -> Vec<String> {
     saved.lines().filter(is_ours).map(str::to_owned).collect()
 }
 
-/// The generation that is in force in a table as iptables-save gives it, when every entrance leads there.
+/// The generation that our base chain leads to in a table as iptables-save gives it, whether packets come there or not.
+pub(crate) fn marked(saved: &str) -> Option<GenerationNumber> {
+    let base = saved.lines().filter(|line| line.starts_with(&format!("-A {BASE_CHAIN} ")));
+    base.filter_map(GenerationNumber::in_rule).next()
+}
+
+/// The same, when every entrance leads there.
 pub(crate) fn generation(hook: Hook, saved: &str) -> Option<GenerationNumber> {
     let is_entered = hook.entrances(saved).iter().all(|entrance| has_entrance(saved, entrance));
-    let base = saved.lines().filter(|line| line.starts_with(&format!("-A {BASE_CHAIN} ")));
-    base.filter_map(GenerationNumber::in_rule).next().filter(|_| is_entered)
+    marked(saved).filter(|_| is_entered)
 }
 
 /// Packets and bytes that a chain has dropped, of a table as `iptables-save -c` gives it.

@@ -34,6 +34,7 @@ use names::{BASE_CHAIN, GenerationNumber, Length, TABLE};
 use opening::{adopt_or_make, can_destroy, claim_table, kernel_generation};
 use refusal::{not_offered, sort, sort_first};
 use std::collections::BTreeMap;
+use std::io;
 use transaction::{Deletion, Plan, key};
 use watch::Watch;
 
@@ -43,6 +44,16 @@ const EXPIRY_TRIES_MAX: u32 = 5;
 
 /// Tables of this family see IPv4 and IPv6.
 const NFTABLES: Recipient = Recipient { subsystem: kernel::NFNL_SUBSYS_NFTABLES, family: NFPROTO_INET };
+
+/// A socket to nftables in this thread's network namespace.
+pub(crate) fn socket() -> io::Result<Socket> {
+    Socket::open(NFTABLES)
+}
+
+/// A number that every change of nftables in its namespace moves, if there is nftables.
+pub(crate) fn change_number(socket: &mut Socket) -> Option<u32> {
+    kernel_generation(socket).ok()
+}
 
 /// What has been counted: packets and bytes.
 type Count = (u64, u64);

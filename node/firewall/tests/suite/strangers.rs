@@ -7,7 +7,7 @@ use crate::probe::{Probe, block, chain, ip, protect};
 use bannkreis_core::jail::Ports;
 use bannkreis_core::ruleset::Ruleset;
 use bannkreis_core::time::{HOUR_MS, Until};
-use bannkreis_firewall::Firewall;
+use bannkreis_firewall::{Firewall, MemoryFirewall};
 
 /// Somebody's rules, as they would be restored at boot: they know nothing of ours.
 const OTHERS: &str = "*TABLE\n:CHAIN ACCEPT [0:0]\n-A CHAIN -s 203.0.113.200 -j DROP\nCOMMIT\n";
@@ -62,6 +62,14 @@ fn is_noticed_and_repaired(open: fn() -> Box<dyn Firewall>, iptables: &str, (tab
         assert!(!probe.udp_passes(ip("2001:db8:1::7"), 53) && probe.udp_passes(ip("198.51.100.9"), 53));
     }
     let _ = std::fs::remove_file(file);
+    // The way in is gone when a process starts: what an earlier one had blocked is blocked again at once.
+    probe.firewall = Box::new(MemoryFirewall::new());
+    let (program, arguments) = way_in.split_once(' ').unwrap();
+    probe.lab.host.run(program, arguments);
+    assert!(probe.udp_passes(ip("198.51.100.1"), 53));
+    probe.firewall = probe.lab.host.enter(open);
+    assert!(!probe.udp_passes(ip("198.51.100.1"), 53) && probe.firewall.inherits_any());
+    assert!(probe.firewall.intact().unwrap());
     // Other people's sets and rules beside ours are nobody's damage, and stay.
     probe.lab.host.run("ipset", "create blocklist hash:ip");
     probe.lab.host.run("ipset", "add blocklist 203.0.113.9");
