@@ -1,0 +1,182 @@
+//! Packets: what the firewall costs one that passes and one that is dropped, by backend and number of bans, beside no rules
+//! at all and the row of rules that fail2ban makes.
+//!
+//! A thread sends UDP over a pair of virtual cards; the receiving host's whole way is part of that call. Hosts take turns,
+//! so that a machine that becomes slower does so for all.
+
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::time::Duration;
+
+use bannkreis_core::jail::Ports;
+use bannkreis_core::ruleset::Ruleset;
+use bannkreis_core::subnet::Subnet;
+use bannkreis_firewall::Firewall;
+use bannkreis_tests::failed::{Context, Failed, Result};
+use bannkreis_tests::lab::netns::Netns;
+
+use crate::bans::feed;
+use crate::{BACKENDS, NOW, cpu, element, offender, ruleset, say};
+
+/// Rounds, of which the middle one counts.
+const ROUNDS: usize = 9;
+/// Packets of one kind in a round; fewer where each walks through a row of rules.
+const PACKETS: u32 = 40_000;
+const PACKETS_IN_ROW: u32 = 1_000;
+/// Sources that send again and again.
+const SOURCES: u32 = 100;
+/// Bans in the row of rules.
+const ROW: u32 = 10_000;
+/// Bans, and how many prefix lengths they are of.
+const CASES: [(u32, u8); 4] = [(0, 1), (10_000, 1), (10_000, 4), (1_000_000, 1)];
+const PORT: u16 = 22_000;
+
+/// A host with a firewall, and whoever sends to it.
+struct Host {
+    what: String,
+    /// Kept, so that the firewall stays as it is.
+    _firewall: Option<Box<dyn Firewall>>,
+    _sink: UdpSocket,
+    good: Vec<UdpSocket>,
+    banned: Vec<UdpSocket>,
+    n_packets: u32,
+    /// Nanoseconds, by round: of packets that pass, and of packets that are dropped.
+    spent: (Vec<u64>, Vec<u64>),
+    _namespaces: [Netns; 2],
+}
+
+impl Host {
+    fn new(
+        what: &str,
+        n_packets: u32,
+        arm: impl FnOnce(&Netns) -> Result<Option<Box<dyn Firewall>>>,
+    ) -> Result<Host> {
+        let (here, there) = (Netns::create()?, Netns::create()?);
+        here.ip(&format!(
+            "link set lo up\nlink add bench-host type veth peer name bench-peer netns {}\naddr add 192.0.2.1/30 dev bench-host\nlink set bench-host up",
+            there.path().display()
+        ))?;
+        there.ip(
+            "link set lo up\naddr add 192.0.2.2/30 dev bench-peer\nlink set bench-peer up\nroute add local 10.0.0.0/7 dev lo\n\
+             route add local 12.0.0.0/6 dev lo\nroute add local 198.18.0.0/15 dev lo",
+        )?;
+        here.ip("route add default via 192.0.2.2")?;
+        let sink = here.run(|| {
+            UdpSocket::bind((Ipv4Addr::new(192, 0, 2, 1), PORT)).context(|| "cannot listen".to_owned())
+        })?;
+        let firewall = arm(&here)?;
+        let good = (0..SOURCES).map(|n| IpAddr::from([198, 18, 1, u8::try_from(n).unwrap_or(0)]));
+        let banned = (0..SOURCES).map(|n| offender(n * 7).address());
+        Ok(Host {
+            what: what.to_owned(),
+            _firewall: firewall,
+            _sink: sink,
+            good: there.run(|| senders(good))?,
+            banned: there.run(|| senders(banned))?,
+            n_packets,
+            spent: (Vec::new(), Vec::new()),
+            _namespaces: [here, there],
+        })
+    }
+
+    fn round(&mut self) {
+        self.spent.0.push(send(&self.good, self.n_packets));
+        self.spent.1.push(send(&self.banned, self.n_packets));
+    }
+
+    fn medians(&mut self) -> (u64, u64) {
+        let middle = |spent: &mut Vec<u64>| {
+            spent.sort_unstable();
+            spent[spent.len() / 2]
+        };
+        (middle(&mut self.spent.0), middle(&mut self.spent.1))
+    }
+}
+
+fn senders(sources: impl Iterator<Item = IpAddr>) -> Result<Vec<UdpSocket>> {
+    let open = |source: IpAddr| {
+        let socket = UdpSocket::bind((source, 0))?;
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), PORT))?;
+        Ok(socket)
+    };
+    let opened: std::io::Result<Vec<UdpSocket>> = sources.map(open).collect();
+    opened.context(|| "cannot send from there".to_owned())
+}
+
+/// Nanoseconds of CPU for each packet, the whole way included.
+fn send(senders: &[UdpSocket], n_packets: u32) -> u64 {
+    let before = cpu();
+    for n in 0..n_packets {
+        // One that is refused costs as much.
+        let _ = senders[n as usize % senders.len()].send(&[0; 32]);
+    }
+    let spent: Duration = cpu().saturating_sub(before);
+    u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX) / u64::from(n_packets)
+}
+
+pub(crate) fn measure() -> Result<()> {
+    let mut hosts = vec![Host::new("no rules", PACKETS, |_| Ok(None))?];
+    for (name, open) in BACKENDS {
+        for (n, n_lengths) in CASES {
+            let what = format!("{name}, {n} bans of {n_lengths} prefix lengths");
+            hosts.push(Host::new(&what, PACKETS, |here| {
+                here.run(|| {
+                    let mut firewall = open()?;
+                    let failed = |error: bannkreis_firewall::FirewallError| Failed(error.to_string());
+                    firewall.replace(NOW, &whole_host(n, n_lengths)).map_err(failed)?;
+                    Ok(Some(firewall))
+                })
+            })?);
+        }
+    }
+    hosts.push(Host::new(&format!("fail2ban's row of {ROW} rules"), PACKETS_IN_ROW, |here| {
+        let rules: String = (0..ROW).map(|n| format!("-A f2b-sshd -s {} -j DROP\n", offender(n))).collect();
+        feed(
+            here,
+            &["iptables-legacy-restore"],
+            &format!("*filter\n:f2b-sshd - [0:0]\n-A INPUT -j f2b-sshd\n{rules}COMMIT\n"),
+        )?;
+        Ok(None)
+    })?);
+    for _ in 0..ROUNDS {
+        hosts.iter_mut().for_each(Host::round);
+    }
+    let (base, _) = hosts[0].medians();
+    let medians: Vec<(String, u64, u64)> = hosts
+        .iter_mut()
+        .map(|host| {
+            let (good, banned) = host.medians();
+            (host.what.clone(), good, banned)
+        })
+        .collect();
+    say(&format!("packets, with nothing in their way {base} ns each:"));
+    for (what, good, banned) in &medians[1..] {
+        let extra = good.saturating_sub(base);
+        say(&format!(
+            "  {what}: one that passes costs {extra} ns more, one that is dropped {banned} ns in all"
+        ));
+    }
+    let extra = |what: &str| {
+        medians
+            .iter()
+            .find(|(name, ..)| name.starts_with(what))
+            .map_or(0, |(_, good, _)| good.saturating_sub(base))
+    };
+    let (row, ours) = (extra("fail2ban"), extra("nftables, 10000").max(1));
+    say(&format!(
+        "  at {ROW} bans a packet that passes pays {} x less than in a row of rules (aim 150)",
+        row / ours
+    ));
+    Ok(())
+}
+
+/// As a ban of the whole host: what is sent here is UDP.
+fn whole_host(n: u32, n_lengths: u8) -> Ruleset {
+    let mut wanted = ruleset(n);
+    let networks =
+        (1..n_lengths).map(|n| Subnet::new([100, 64, n, 0].into(), 24 - n)).map(|subnet| (subnet, element()));
+    wanted.elements.extend(networks.filter_map(|(subnet, element)| Some((subnet?, element))));
+    for element in wanted.elements.values_mut() {
+        element.chain.ports = Ports::whole_host();
+    }
+    wanted
+}
