@@ -14,6 +14,7 @@
 //! a jail with its strange characters replaced, ever reach a kernel.
 
 mod classes;
+mod counts;
 pub mod error;
 pub mod iptables;
 pub mod lease;
@@ -145,6 +146,26 @@ pub struct ChainCounter {
     pub packets: u64,
     /// Their bytes, from the network header on.
     pub bytes: u64,
+}
+
+/// Has a firewall that is empty made what is `wanted`, protection first, so many changes at once as fit into one
+/// transaction.
+fn in_transactions(
+    wanted: &Ruleset,
+    mut apply: impl FnMut(&[FirewallDelta]) -> Result<(), FirewallError>,
+) -> Result<(), FirewallError> {
+    let protect = wanted.protected.iter().map(|&subnet| FirewallDelta::Protect { subnet });
+    let block = wanted.elements.iter().map(|(&subnet, element)| FirewallDelta::Block {
+        subnet,
+        element: element.clone(),
+        is_new: true,
+    });
+    let mut deltas = protect.chain(block).peekable();
+    while deltas.peek().is_some() {
+        let some: Vec<FirewallDelta> = deltas.by_ref().take(ELEMENTS_PER_TRANSACTION_MAX).collect();
+        apply(&some)?;
+    }
+    Ok(())
 }
 
 /// Which firewall to use.

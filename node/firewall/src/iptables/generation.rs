@@ -9,7 +9,7 @@ use super::rules;
 use super::sets::{Member, Sets};
 use crate::classes::Classes;
 use crate::lease::lease_ms;
-use crate::{CHAINS_MAX, ELEMENTS_PER_TRANSACTION_MAX, FirewallError};
+use crate::{CHAINS_MAX, FirewallError, in_transactions};
 use bannkreis_core::ruleset::{Chain, FirewallDelta, Ruleset};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{SECOND_MS, Timestamp};
@@ -122,18 +122,7 @@ pub(super) fn fill(
     let live = wanted.elements.values().filter(|element| lease_ms(element.until, now).is_some());
     let chains: BTreeSet<&Chain> = live.map(|element| &element.chain).collect();
     add_classes(sets, fresh, room, &chains)?;
-    let protect = wanted.protected.iter().map(|&subnet| FirewallDelta::Protect { subnet });
-    let block = wanted.elements.iter().map(|(&subnet, element)| FirewallDelta::Block {
-        subnet,
-        element: element.clone(),
-        is_new: true,
-    });
-    let mut deltas = protect.chain(block).peekable();
-    while deltas.peek().is_some() {
-        let some: Vec<FirewallDelta> = deltas.by_ref().take(ELEMENTS_PER_TRANSACTION_MAX).collect();
-        change(sets, fresh, now, now_ms, &some)?;
-    }
-    Ok(())
+    in_transactions(wanted, |some| change(sets, fresh, now, now_ms, some))
 }
 
 /// Executes deltas whose chains have classes. What is blocked in another class than before is in both for a moment, and
@@ -158,13 +147,8 @@ pub(super) fn change(
             FirewallDelta::Unprotect { subnet } => drop(protected.insert(*subnet, false)),
         }
     }
-    let (pass, no_longer): (Vec<Subnet>, Vec<Subnet>) = {
-        let (pass, gone): (Vec<_>, Vec<_>) = protected.into_iter().partition(|(_, protected)| *protected);
-        (
-            pass.into_iter().map(|(subnet, _)| subnet).collect(),
-            gone.into_iter().map(|(subnet, _)| subnet).collect(),
-        )
-    };
+    let (pass, no_longer): (Vec<Subnet>, Vec<Subnet>) =
+        protected.keys().copied().partition(|subnet| protected[subnet]);
     for (v4, some) in by_family(&pass) {
         let members: Vec<Member> =
             some.iter().flat_map(|subnet| halves(*subnet)).map(|half| (half, None)).collect();
@@ -212,7 +196,9 @@ pub(super) fn change(
         let halves: Vec<Subnet> = some.iter().flat_map(|subnet| halves(*subnet)).collect();
         sets.delete(&generation.number.protected(v4), &halves).map_err(sort)?;
     }
-    generation.protected.retain(|subnet| !no_longer.contains(subnet));
+    for subnet in &no_longer {
+        generation.protected.remove(subnet);
+    }
     Ok(())
 }
 

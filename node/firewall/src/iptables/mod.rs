@@ -20,10 +20,9 @@ mod refusal;
 mod rules;
 mod sets;
 
+use crate::counts::{Count, Counts, add};
 use crate::lease::lease_ms;
-use crate::{
-    CHAINS_MAX, ChainCounter, ELEMENTS_MAX, ELEMENTS_PER_TRANSACTION_MAX, Firewall, FirewallError, Held,
-};
+use crate::{ChainCounter, ELEMENTS_MAX, ELEMENTS_PER_TRANSACTION_MAX, Firewall, FirewallError, Held};
 use bannkreis_core::ruleset::{Chain, FirewallDelta, Ruleset};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::Timestamp;
@@ -37,9 +36,6 @@ use refusal::{not_offered, sort};
 use sets::{Member, Sets};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
-
-/// What has been counted: packets and bytes.
-type Count = (u64, u64);
 
 /// Our rules are looked at so often by the programs, although the kernel hints at no change.
 const LOOK_INTERVAL: Duration = Duration::from_secs(20);
@@ -91,10 +87,7 @@ pub struct Iptables {
     /// Which programs, and from where their rules are reached.
     version: String,
     entrances: &'static [&'static str],
-    /// Counted by chains of earlier generations.
-    carried: BTreeMap<Chain, Count>,
-    /// Counted by this generation's chains when they were last read.
-    seen: BTreeMap<Chain, Count>,
+    counts: Counts,
 }
 
 impl Iptables {
@@ -145,8 +138,7 @@ impl Iptables {
             in_order: None,
             version: rules::version(&saved[&true]),
             entrances: hook.entrances(&saved[&true]),
-            carried: BTreeMap::new(),
-            seen: BTreeMap::new(),
+            counts: Counts::default(),
         };
         if rules::generation(hook, &saved[&true]) != Some(iptables.generation.number)
             || rules::generation(hook, &saved[&false]) != Some(iptables.generation.number)
@@ -212,15 +204,8 @@ impl Iptables {
 
     /// Keeps the counts of chains that packets are no longer asked by, and deletes these.
     fn carry(&mut self, old: &Generation) -> Result<(), FirewallError> {
-        self.see(counted(&self.programs, self.hook, old)?);
-        for (chain, (packets, bytes)) in std::mem::take(&mut self.seen) {
-            let sum = self.carried.entry(chain).or_default();
-            *sum = (sum.0 + packets, sum.1 + bytes);
-        }
-        if self.carried.len() > CHAINS_MAX {
-            let classes = &self.generation.classes;
-            self.carried.retain(|chain, _| classes.number_of(chain).is_some());
-        }
+        see(&mut self.counts, &self.programs, self.hook, old)?;
+        self.counts.carry(|chain| self.generation.classes.number_of(chain).is_some());
         let (number, classes) = (self.generation.number, &self.generation.classes);
         for program in &self.programs {
             let saved = program.save(self.hook.table(), false)?;
@@ -229,14 +214,6 @@ impl Iptables {
             }
         }
         Ok(())
-    }
-
-    /// What is not there any more keeps what was seen of it.
-    fn see(&mut self, counted: BTreeMap<Chain, Count>) {
-        for (chain, count) in counted {
-            let known = self.seen.entry(chain).or_default();
-            *known = (*known).max(count);
-        }
     }
 
     /// Tells the kernel again what lasts longer than it can count.
@@ -330,14 +307,8 @@ impl Firewall for Iptables {
     }
 
     fn counters(&mut self) -> Result<Vec<ChainCounter>, FirewallError> {
-        self.see(counted(&self.programs, self.hook, &self.generation)?);
-        let mut sums = self.carried.clone();
-        for (chain, (packets, bytes)) in &self.seen {
-            let sum = sums.entry(chain.clone()).or_default();
-            *sum = (sum.0 + packets, sum.1 + bytes);
-        }
-        let counter = |(chain, (packets, bytes))| ChainCounter { chain, packets, bytes };
-        Ok(sums.into_iter().map(counter).collect())
+        see(&mut self.counts, &self.programs, self.hook, &self.generation)?;
+        Ok(self.counts.totals())
     }
 
     fn intact(&mut self) -> Result<bool, FirewallError> {
@@ -379,22 +350,22 @@ impl Firewall for Iptables {
     }
 }
 
-/// What the chains of a generation have dropped.
-fn counted(
+/// Notes what the chains of a generation have counted until now, in both families together.
+fn see(
+    counts: &mut Counts,
     programs: &[Program; 2],
     hook: Hook,
     generation: &Generation,
-) -> Result<BTreeMap<Chain, Count>, FirewallError> {
-    let mut sums: BTreeMap<Chain, Count> = BTreeMap::new();
+) -> Result<(), FirewallError> {
+    let mut sums: BTreeMap<&Chain, Count> = BTreeMap::new();
     for program in programs {
         let saved = program.save(hook.table(), true)?;
         for (class, chain) in generation.classes.iter() {
             let Some(chain) = chain else { continue };
             let name = names::class_chain(generation.number, class, &chain.jail);
-            let (packets, bytes) = rules::dropped(&saved, &name);
-            let sum = sums.entry(chain.clone()).or_default();
-            *sum = (sum.0 + packets, sum.1 + bytes);
+            add(sums.entry(chain).or_default(), rules::dropped(&saved, &name));
         }
     }
-    Ok(sums)
+    sums.into_iter().for_each(|(chain, count)| counts.see(chain, count));
+    Ok(())
 }

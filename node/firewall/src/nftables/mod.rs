@@ -18,14 +18,13 @@ mod rule;
 mod transaction;
 mod watch;
 
+use crate::counts::Counts;
 use crate::netlink::Recipient;
 use crate::netlink::kernel::NFPROTO_INET;
 use crate::netlink::message::{attribute, attributes, long_number};
 use crate::netlink::socket::{Answer, Refusal, Socket};
-use crate::{
-    CHAINS_MAX, ChainCounter, ELEMENTS_MAX, ELEMENTS_PER_TRANSACTION_MAX, Firewall, FirewallError, Held,
-};
-use bannkreis_core::ruleset::{Chain, FirewallDelta, Ruleset};
+use crate::{ChainCounter, ELEMENTS_MAX, Firewall, FirewallError, Held, in_transactions};
+use bannkreis_core::ruleset::{FirewallDelta, Ruleset};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::Timestamp;
 use generation::Generation;
@@ -33,7 +32,6 @@ use inventory::Inventory;
 use names::{BASE_CHAIN, GenerationNumber, Length, TABLE};
 use opening::{adopt_or_make, can_destroy, claim_table, kernel_generation};
 use refusal::{not_offered, sort, sort_first};
-use std::collections::BTreeMap;
 use std::io;
 use transaction::{Deletion, Plan, key};
 use watch::Watch;
@@ -55,9 +53,6 @@ pub(crate) fn change_number(socket: &mut Socket) -> Option<u32> {
     kernel_generation(socket).ok()
 }
 
-/// What has been counted: packets and bytes.
-type Count = (u64, u64);
-
 /// Our table in the kernel.
 pub struct Nftables {
     socket: Socket,
@@ -66,10 +61,7 @@ pub struct Nftables {
     /// Whether elements can be deleted that may not be there.
     can_destroy: bool,
     generation: Generation,
-    /// Counted by chains of earlier generations.
-    carried: BTreeMap<Chain, Count>,
-    /// Counted by this generation's chains when they were last read.
-    seen: BTreeMap<Chain, Count>,
+    counts: Counts,
     /// The kernel's own generation id when everything was last found in order.
     intact_at: Option<u32>,
     /// Sees what strangers do, where they can do anything.
@@ -124,8 +116,7 @@ impl Nftables {
             may_own: new_kernel,
             can_destroy,
             generation,
-            carried: BTreeMap::new(),
-            seen: BTreeMap::new(),
+            counts: Counts::default(),
             intact_at: None,
             watch,
         })
@@ -142,18 +133,8 @@ impl Nftables {
         layout::base_chain(&mut batch);
         layout::foundation(&mut batch, fresh.number);
         self.socket.execute(batch).map_err(|refusal| sort(&mut self.socket, refusal))?;
-        let protect = wanted.protected.iter().map(|&subnet| FirewallDelta::Protect { subnet });
-        let block = wanted.elements.iter().map(|(&subnet, element)| FirewallDelta::Block {
-            subnet,
-            element: element.clone(),
-            is_new: true,
-        });
-        let mut deltas = protect.chain(block).peekable();
-        while deltas.peek().is_some() {
-            let some: Vec<FirewallDelta> = deltas.by_ref().take(ELEMENTS_PER_TRANSACTION_MAX).collect();
-            apply_to(&mut self.socket, fresh, self.can_destroy, now, &some)?;
-        }
-        Ok(())
+        let (socket, can_destroy) = (&mut self.socket, self.can_destroy);
+        in_transactions(wanted, |some| apply_to(socket, fresh, can_destroy, now, some))
     }
 
     /// Lets packets be asked by `fresh` instead, from one packet to the next.
@@ -174,15 +155,8 @@ impl Nftables {
 
     /// Keeps the counts of chains that are about to go.
     fn carry(&mut self, old: &Generation, inventory: &Inventory) {
-        merge_seen(&mut self.seen, old, inventory);
-        for (chain, (packets, bytes)) in std::mem::take(&mut self.seen) {
-            let sum = self.carried.entry(chain).or_default();
-            *sum = (sum.0 + packets, sum.1 + bytes);
-        }
-        if self.carried.len() > CHAINS_MAX {
-            let generation = &self.generation;
-            self.carried.retain(|chain, _| generation.classes.number_of(chain).is_some());
-        }
+        see(&mut self.counts, old, inventory);
+        self.counts.carry(|chain| self.generation.classes.number_of(chain).is_some());
     }
 
     /// Deletes everything in the table that is not of the living generation, whoever left it there.
@@ -266,14 +240,8 @@ impl Firewall for Nftables {
     fn counters(&mut self) -> Result<Vec<ChainCounter>, FirewallError> {
         let inventory =
             Inventory::take(&mut self.socket).map_err(|refusal| sort(&mut self.socket, refusal))?;
-        merge_seen(&mut self.seen, &self.generation, &inventory);
-        let mut sums = self.carried.clone();
-        for (chain, (packets, bytes)) in &self.seen {
-            let sum = sums.entry(chain.clone()).or_default();
-            *sum = (sum.0 + packets, sum.1 + bytes);
-        }
-        let counter = |(chain, (packets, bytes))| ChainCounter { chain, packets, bytes };
-        Ok(sums.into_iter().map(counter).collect())
+        see(&mut self.counts, &self.generation, &inventory);
+        Ok(self.counts.totals())
     }
 
     fn intact(&mut self) -> Result<bool, FirewallError> {
@@ -386,13 +354,12 @@ fn held(generation: &Generation, answer: &[u8]) -> Option<Held> {
     })
 }
 
-/// Brings `seen` up to date. What a stranger deleted keeps what was seen of it.
-fn merge_seen(seen: &mut BTreeMap<Chain, Count>, generation: &Generation, inventory: &Inventory) {
+/// Notes what the chains of a generation have counted until now.
+fn see(counts: &mut Counts, generation: &Generation, inventory: &Inventory) {
     for (class, name) in generation.class_chains(inventory) {
         let Some(chain) = generation.classes.chain_of(class) else { continue };
         let rules = inventory.rules_of(name);
         let count = (rules.iter().map(|rule| rule.packets).sum(), rules.iter().map(|rule| rule.bytes).sum());
-        let known = seen.entry(chain.clone()).or_default();
-        *known = (*known).max(count);
+        counts.see(chain, count);
     }
 }
