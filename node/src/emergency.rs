@@ -33,7 +33,12 @@ pub enum Opening {
 /// When a process owns the table and is not to be ended, or the kernel refuses.
 pub fn open(opening: Opening, kills: bool) -> Result<String, StartupError> {
     let mut ended = String::new();
-    if let Some(port) = owner_port().unwrap_or(None) {
+    let owner = match owner_port() {
+        // A kernel without nftables has no table of ours, and nobody owns it.
+        Err(FirewallError::NotSupported { .. }) => None,
+        owner => owner.map_err(|error| refused(&error))?,
+    };
+    if let Some(port) = owner {
         let pid = process_with_port(port);
         let who =
             pid.map_or_else(|| "a process of another namespace".to_owned(), |pid| format!("process {pid}"));
@@ -54,11 +59,12 @@ pub fn open(opening: Opening, kills: bool) -> Result<String, StartupError> {
     match (opened, opening) {
         (Ok(false), _) => Ok(format!("{ended}there is nothing of bannkreis in this host's firewall")),
         (Ok(true), Opening::All) => Ok(format!(
-            "{ended}nobody is blocked by bannkreis on this host any more; a bannkreisd that starts blocks again what the \
-             ban list says"
+            "{ended}nobody is blocked by bannkreis on this host any more; a bannkreisd that runs or starts blocks again \
+             what the ban list says"
         )),
         (Ok(true), Opening::Only(subnet)) => Ok(format!(
-            "{ended}{subnet} passes on this host until a bannkreisd starts; `bannkreis unban {subnet}` lifts its bans for good"
+            "{ended}{subnet} passes on this host, unless a bannkreisd runs, and until one starts; `bannkreis unban {subnet}` \
+             lifts its bans for good"
         )),
         (Err(error), _) => Err(refused(&error)),
     }

@@ -165,13 +165,30 @@ impl Iptables {
         self.note_rules()
     }
 
-    /// Notes how our rules look when they are as they should be.
+    /// Notes how our rules look after they were written. What a stranger has done meanwhile is damage, not ours: packets
+    /// must come to the living generation.
     fn note_rules(&mut self) -> Result<(), FirewallError> {
         for program in &self.programs {
             let saved = program.save(self.hook.table(), false)?;
+            if rules::generation(self.hook, &saved) != Some(self.generation.number) {
+                return Err(FirewallError::Lost { doing: "looking at our rules".to_owned() });
+            }
             self.standing.insert(program.is_v4(), rules::ours(self.hook, &saved));
         }
         Ok(())
+    }
+
+    /// The same after rules were added: those of before must all be there.
+    fn note_more_rules(&mut self) -> Result<(), FirewallError> {
+        let before = self.standing.clone();
+        self.note_rules()?;
+        let is_there = |v4: &bool, rule: &String| self.standing.get(v4).is_some_and(|now| now.contains(rule));
+        if before.iter().all(|(v4, rules)| rules.iter().all(|rule| is_there(v4, rule))) {
+            return Ok(());
+        }
+        // It goes on being looked for.
+        self.standing = before;
+        Err(FirewallError::Lost { doing: "adding rules".to_owned() })
     }
 
     /// Gives these chains classes, with sets, and with rules if packets are asked by the generation already.
@@ -194,7 +211,7 @@ impl Iptables {
             })
         });
         match made {
-            Ok(()) => self.note_rules(),
+            Ok(()) => self.note_more_rules(),
             Err(error) => {
                 new.iter().for_each(|chain| self.generation.classes.forget(chain));
                 Err(error)
@@ -340,7 +357,8 @@ impl Firewall for Iptables {
         }
         for v4 in [true, false] {
             let wanted = self.generation.protected.iter().filter(|subnet| subnet.is_v4() == v4);
-            let wanted = wanted.flat_map(|subnet| halves(*subnet)).count();
+            // Everybody and a half of them share an element.
+            let wanted = wanted.flat_map(|subnet| halves(*subnet)).collect::<BTreeSet<Subnet>>().len();
             if sizes.get(&number.protected(v4)).map(|n| usize::try_from(*n)) != Some(Ok(wanted)) {
                 return Ok(false);
             }

@@ -115,9 +115,11 @@ impl Program {
             io::ErrorKind::NotFound => FirewallError::Missing { program: name.to_owned() },
             _ => FirewallError::Refused { doing: format!("starting {name}"), said: error.to_string() },
         };
-        let path = std::env::var("PATH").unwrap_or_default();
+        // An empty part of it would be the directory that this process is in.
+        let path = std::env::var("PATH").ok().filter(|path| !path.is_empty());
+        let path = path.map_or(PATHS.to_owned(), |path| format!("{path}:{PATHS}"));
         let mut command = Command::new(name);
-        command.args(arguments).env("PATH", format!("{path}:{PATHS}"));
+        command.args(arguments).env("PATH", path);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = self.namespace.holds(&mut command).and_then(|()| command.spawn());
         let mut child = started.map_err(|error| failed(&error))?;

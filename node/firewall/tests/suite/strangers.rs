@@ -62,6 +62,16 @@ fn is_noticed_and_repaired(open: fn() -> Box<dyn Firewall>, iptables: &str, (tab
         assert!(!probe.udp_passes(ip("2001:db8:1::7"), 53) && probe.udp_passes(ip("198.51.100.9"), 53));
     }
     let _ = std::fs::remove_file(file);
+    // A ban that needs new rules comes before anybody has looked: what is missing is not taken for how it should be.
+    for (n, damage) in [&flush, &way_in].into_iter().enumerate() {
+        let (program, arguments) = damage.split_once(' ').unwrap();
+        probe.lab.host.run(program, arguments);
+        let new = block("198.51.100.77", &chain(&format!("new-{n}"), Ports::whole_host()), until);
+        assert!(probe.firewall.apply(now, &[new]).is_err(), "{damage}");
+        assert!(!probe.firewall.intact().unwrap(), "{damage}");
+        probe.firewall.replace(now, &wanted).unwrap();
+        assert!(!probe.udp_passes(ip("198.51.100.1"), 53), "{damage}");
+    }
     // The way in is gone when a process starts: what an earlier one had blocked is blocked again at once.
     probe.firewall = Box::new(MemoryFirewall::new());
     let (program, arguments) = way_in.split_once(' ').unwrap();
