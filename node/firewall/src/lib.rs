@@ -39,8 +39,8 @@ pub const ELEMENTS_PER_TRANSACTION_MAX: usize = 1_000;
 /// which clears out those that no element uses any more. Beyond: [`FirewallError::Full`].
 pub const CHAINS_MAX: usize = 4_096;
 
-/// At most so many elements of one prefix length, and so many protected subnets of one prefix
-/// length. Beyond: [`FirewallError::Full`].
+/// At most so many elements in one map or set, of which a prefix length has one or, with nftables and very many bans,
+/// sixteen. Beyond: [`FirewallError::Full`].
 pub const ELEMENTS_MAX: u32 = 4_000_000;
 
 /// A packet filter that can be told what to block.

@@ -82,6 +82,8 @@ pub struct Iptables {
     /// Our rules of both families as the programs give them back, when they were last as they should be.
     standing: BTreeMap<bool, Vec<String>>,
     hints: Hints,
+    /// Whether this kernel gives any.
+    is_hinted: bool,
     /// The kernel's hint when our rules were last found in order, and when that was.
     in_order: Option<(Hint, Instant)>,
     /// Which programs, and from where their rules are reached.
@@ -126,6 +128,8 @@ impl Iptables {
                 Generation::new(newest.map_or(GenerationNumber(1), GenerationNumber::next))
             }
         };
+        let mut hints = Hints::open(hook);
+        let is_hinted = hints.now() != Hint::default();
         let mut iptables = Iptables {
             sets,
             programs,
@@ -134,7 +138,8 @@ impl Iptables {
             began,
             generation,
             standing: BTreeMap::new(),
-            hints: Hints::open(hook),
+            hints,
+            is_hinted,
             in_order: None,
             version: rules::version(&saved[&true]),
             entrances: hook.entrances(&saved[&true]),
@@ -269,7 +274,14 @@ impl Firewall for Iptables {
 
     fn about(&self) -> String {
         let (table, entrances) = (self.hook.table(), self.entrances.join(" and "));
-        format!("chain {} in {table} {entrances}, sets bannkreis*, {}", names::BASE_CHAIN, self.version)
+        let looking = match self.is_hinted {
+            true => "looked at when the kernel hints at a change".to_owned(),
+            false => {
+                format!("looked at every {} s, for this kernel hints at no change", LOOK_INTERVAL.as_secs())
+            }
+        };
+        let (chain, version) = (names::BASE_CHAIN, &self.version);
+        format!("chain {chain} in {table} {entrances}, {looking}; sets bannkreis*, {version}")
     }
 
     fn apply(&mut self, now: Timestamp, deltas: &[FirewallDelta]) -> Result<(), FirewallError> {

@@ -21,6 +21,15 @@
 //! }
 //! ```
 //!
+//! Where a prefix length has more subnets than one map should have (`generation.rs`), four bits of the address choose one
+//! of 16, by a chain each:
+//!
+//! ```text
+//!   map shards_v4_32_g2 { type ipv4_addr : verdict; elements = { 0.0.0.0 : jump shard_v4_32_0_g2, … } }
+//!   chain prerouting { …; ip saddr & 0.0.0.15 vmap @shards_v4_32_g2 }
+//!   chain shard_v4_32_0_g2 { meta priority set ip saddr map @blocked_v4_32_0_g2 meta priority vmap … }
+//! ```
+//!
 //! An address that is in no map costs one lookup for each prefix length and nothing else: the rule
 //! ends there. Why the elements carry a number and not the verdict itself: the kernel walks through
 //! a whole verdict map, looking for loops, whenever a jump is added to it; a map of numbers takes a
@@ -36,7 +45,9 @@
 
 #[allow(clippy::wildcard_imports, reason = "a list of nearly all names in it would be no help")]
 use super::kernel::*;
-use super::names::{BASE_CHAIN, GenerationNumber, Length, TABLE, comment, describe};
+use super::names::{
+    BASE_CHAIN, BlockedMap, GenerationNumber, Length, SHARDS, ShardBits, TABLE, comment, describe,
+};
 use super::rule::{Rule, verdict};
 use crate::CHAINS_MAX;
 use crate::netlink::kernel::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
@@ -115,22 +126,56 @@ pub(crate) fn without_rules(batch: &mut Batch, chain: &str) {
     });
 }
 
-/// The map of blocked subnets of one length.
-pub(crate) fn blocked_map(batch: &mut Batch, generation: GenerationNumber, length: Length, room: u32) {
+/// A map of blocked subnets, and the chain that asks it if it is a shard.
+pub(crate) fn blocked_map(batch: &mut Batch, generation: GenerationNumber, map: BlockedMap, room: u32) {
     let id = batch.unused_set_id();
     batch.push(NEWSET, NEW, "making a map of blocked subnets", |a| {
-        address_set(a, &generation.blocked(length), length, NFT_SET_MAP | NFT_SET_TIMEOUT, room, id);
+        address_set(a, &generation.blocked(map), map.length, NFT_SET_MAP | NFT_SET_TIMEOUT, room, id);
         a.number(NFTA_SET_DATA_TYPE, TYPE_CLASSID);
         a.number(NFTA_SET_DATA_LEN, 4);
         a.bytes(NFTA_SET_USERDATA, &in_this_machines_order(NFTNL_UDATA_SET_DATABYTEORDER));
     });
+    if map.shard.is_some() {
+        let name = generation.shard(map);
+        chain(batch, &name, None, "making the chain of a shard");
+        ask_rule(batch, generation, &name, map);
+    }
 }
 
-/// The rule that asks that map.
+/// The map from the four bits that choose a shard to its chain.
+pub(crate) fn shards(batch: &mut Batch, generation: GenerationNumber, length: Length, bits: ShardBits) {
+    let id = batch.unused_set_id();
+    let name = generation.shards(length);
+    batch.push(NEWSET, NEW, "making the map of shards", |a| {
+        address_set(a, &name, length, NFT_SET_MAP, SHARDS.into(), id);
+        a.number(NFTA_SET_DATA_TYPE, NFT_DATA_VERDICT);
+    });
+    let all: Vec<u8> = (0..SHARDS).collect();
+    elements(batch, Elements::Add, &name, &all, |a, &shard| {
+        let key = bits.key(shard, length.address_bytes());
+        a.nest(NFTA_SET_ELEM_KEY, |a| a.bytes(NFTA_DATA_VALUE, &key));
+        let chain = generation.shard(BlockedMap { length, shard: Some(shard) });
+        a.nest(NFTA_SET_ELEM_DATA, |a| verdict(a, NFT_JUMP, Some(&chain)));
+    });
+}
+
+/// The rule of the base chain that asks a prefix length's only map.
 pub(crate) fn blocked_rule(batch: &mut Batch, generation: GenerationNumber, length: Length) {
-    rule(batch, BASE_CHAIN, "adding a rule for blocked subnets", |rule| {
-        rule.source(length);
-        rule.note_class_from(&generation.blocked(length));
+    ask_rule(batch, generation, BASE_CHAIN, BlockedMap { length, shard: None });
+}
+
+/// The rule of the base chain that asks one of its shards.
+pub(crate) fn shards_rule(batch: &mut Batch, generation: GenerationNumber, length: Length, bits: ShardBits) {
+    rule(batch, BASE_CHAIN, "adding a rule for shards", |rule| {
+        rule.source(length, Some(&bits.key(SHARDS - 1, length.address_bytes())));
+        rule.verdict_of(&generation.shards(length));
+    });
+}
+
+fn ask_rule(batch: &mut Batch, generation: GenerationNumber, chain: &str, map: BlockedMap) {
+    rule(batch, chain, "adding a rule for blocked subnets", |rule| {
+        rule.source(map.length, map.length.mask().as_deref());
+        rule.note_class_from(&generation.blocked(map));
         rule.verdict_from(&generation.classes());
     });
 }
@@ -143,7 +188,7 @@ pub(crate) fn protected_set(batch: &mut Batch, generation: GenerationNumber, len
         address_set(a, &generation.protected(length), length, NFT_SET_TIMEOUT, room, id);
     });
     rule(batch, &generation.protection(), "adding a rule for protected subnets", |rule| {
-        rule.source(length);
+        rule.source(length, length.mask().as_deref());
         rule.is_in(&generation.protected(length), None);
         rule.forget_class();
         rule.verdict(NF_ACCEPT, None);
@@ -227,6 +272,14 @@ pub(crate) fn elements<E>(
             });
         });
     }
+}
+
+/// Empties a map or set.
+pub(crate) fn without_elements(batch: &mut Batch, set: &str) {
+    batch.push(DELSETELEM, 0, "emptying an old map", |a| {
+        a.text(NFTA_SET_ELEM_LIST_TABLE, TABLE);
+        a.text(NFTA_SET_ELEM_LIST_SET, set);
+    });
 }
 
 /// Deletes a map or set, and what is in it.

@@ -23,11 +23,12 @@ use crate::netlink::Recipient;
 use crate::netlink::kernel::NFPROTO_INET;
 use crate::netlink::message::{attribute, attributes, long_number};
 use crate::netlink::socket::{Answer, Refusal, Socket};
-use crate::{ChainCounter, ELEMENTS_MAX, Firewall, FirewallError, Held, in_transactions};
+use crate::{ChainCounter, Firewall, FirewallError, Held, in_transactions};
 use bannkreis_core::ruleset::{FirewallDelta, Ruleset};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::Timestamp;
 use generation::Generation;
+pub use generation::Sizes;
 use inventory::Inventory;
 use names::{BASE_CHAIN, GenerationNumber, Length, TABLE};
 use opening::{adopt_or_make, can_destroy, claim_table, kernel_generation};
@@ -76,28 +77,28 @@ impl Nftables {
     /// [`FirewallError::NotPermitted`], [`FirewallError::NotSupported`], [`FirewallError::Busy`] when
     /// another process owns the table, or [`FirewallError::Kernel`].
     pub fn open() -> Result<Nftables, FirewallError> {
-        Nftables::open_with(true, ELEMENTS_MAX)
+        Nftables::open_on(true, Sizes::default())
     }
 
-    /// Like [`Nftables::open`], but uses nothing newer than Linux 5.10, so that the ways around what
+    /// Like [`Nftables::open_with`], but uses nothing newer than Linux 5.10, so that the ways around what
     /// is missing there can be tested on a new kernel.
     ///
     /// # Errors
     /// As [`Nftables::open`].
-    pub fn open_like_an_old_kernel() -> Result<Nftables, FirewallError> {
-        Nftables::open_with(false, ELEMENTS_MAX)
+    pub fn open_like_an_old_kernel(sizes: Sizes) -> Result<Nftables, FirewallError> {
+        Nftables::open_on(false, sizes)
     }
 
-    /// Like [`Nftables::open`], but with room for so few elements of one prefix length that it can be tested what
-    /// happens when there is none.
+    /// Like [`Nftables::open`], but with other sizes, so that it can be tested with few elements what happens with
+    /// many.
     ///
     /// # Errors
     /// As [`Nftables::open`].
-    pub fn open_with_room_for(elements_max: u32) -> Result<Nftables, FirewallError> {
-        Nftables::open_with(true, elements_max)
+    pub fn open_with(sizes: Sizes) -> Result<Nftables, FirewallError> {
+        Nftables::open_on(true, sizes)
     }
 
-    fn open_with(new_kernel: bool, room: u32) -> Result<Nftables, FirewallError> {
+    fn open_on(new_kernel: bool, sizes: Sizes) -> Result<Nftables, FirewallError> {
         let mut socket = Socket::open(NFTABLES).map_err(|error| not_offered(&error))?;
         kernel_generation(&mut socket).map_err(|refusal| match refusal.errno {
             libc::EPERM | libc::EACCES => FirewallError::NotPermitted { doing: refusal.doing },
@@ -110,7 +111,7 @@ impl Nftables {
         let watch =
             (!is_owned).then(|| Watch::open(&socket)).transpose().map_err(|error| not_offered(&error))?;
         let generation =
-            adopt_or_make(&mut socket, room).map_err(|refusal| sort_first(&mut socket, refusal))?;
+            adopt_or_make(&mut socket, sizes).map_err(|refusal| sort_first(&mut socket, refusal))?;
         Ok(Nftables {
             socket,
             may_own: new_kernel,
@@ -143,7 +144,7 @@ impl Nftables {
         layout::without_rules(&mut batch, BASE_CHAIN);
         layout::entrance(&mut batch, fresh.number);
         for &length in &fresh.blocked {
-            layout::blocked_rule(&mut batch, fresh.number, length);
+            fresh.write_rule(&mut batch, length);
         }
         self.socket.execute(batch)?;
         fresh.live = true;
@@ -164,9 +165,13 @@ impl Nftables {
         let living = Some(self.generation.number);
         let is_old = |name: &&String| GenerationNumber::of_name(name) != living && *name != BASE_CHAIN;
         let mut batch = self.socket.batch();
-        // Rules hold on to sets and chains, and maps to chains: in this order nothing is in use.
+        // Rules hold on to sets and chains, and maps to chains: in this order nothing is in use. (Before Linux 6.4 a map
+        // that is deleted lets go of its chains too late.)
         for chain in inventory.chains.keys().filter(is_old) {
             layout::without_rules(&mut batch, chain);
+        }
+        for map in inventory.sets.iter().filter(is_old).filter(|name| names::leads_to_chains(name)) {
+            layout::without_elements(&mut batch, map);
         }
         for set in inventory.sets.iter().filter(is_old) {
             layout::without_set(&mut batch, set);
@@ -204,7 +209,8 @@ impl Firewall for Nftables {
             .and_then(|inventory| {
                 let ours = self.generation.number;
                 let number = inventory.newest().unwrap_or(ours).max(ours).next();
-                let mut fresh = Generation::new(number, self.generation.room);
+                let mut fresh = Generation::new(number, self.generation.sizes);
+                fresh.divide(wanted.elements.keys().copied());
                 self.fill(&mut fresh, now, wanted)?;
                 self.change_over(fresh).map_err(|refusal| sort(&mut self.socket, refusal))
             });
@@ -222,7 +228,7 @@ impl Firewall for Nftables {
         if !self.generation.blocked.contains(&length) {
             return Ok(None);
         }
-        let answers = match ask_element(&mut self.socket, self.generation.number, subnet) {
+        let answers = match ask_element(&mut self.socket, &self.generation, subnet) {
             Err(refusal) if refusal.errno == libc::ENOENT => return Ok(None),
             answers => answers.map_err(|refusal| sort(&mut self.socket, refusal))?,
         };
@@ -281,7 +287,7 @@ fn apply_to(
         let deletion = if can_destroy {
             Deletion::Destroy
         } else {
-            let present = present(socket, generation.number, plan.to_delete(generation));
+            let present = present(socket, generation, plan.to_delete(generation));
             Deletion::Present(present.map_err(|refusal| sort(socket, refusal))?)
         };
         let mut batch = socket.batch();
@@ -312,12 +318,12 @@ fn apply_to(
 /// Which of these have an element.
 fn present(
     socket: &mut Socket,
-    number: GenerationNumber,
+    generation: &Generation,
     subnets: Vec<Subnet>,
 ) -> Result<Vec<Subnet>, Refusal> {
     let mut present = Vec::new();
     for subnet in subnets {
-        match ask_element(socket, number, subnet) {
+        match ask_element(socket, generation, subnet) {
             Ok(_) => present.push(subnet),
             Err(refusal) if refusal.errno == libc::ENOENT => {}
             Err(refusal) => return Err(refusal),
@@ -327,12 +333,8 @@ fn present(
 }
 
 /// Asks for one element.
-fn ask_element(
-    socket: &mut Socket,
-    number: GenerationNumber,
-    subnet: Subnet,
-) -> Result<Vec<Answer>, Refusal> {
-    let map = number.blocked(Length::of(subnet));
+fn ask_element(socket: &mut Socket, generation: &Generation, subnet: Subnet) -> Result<Vec<Answer>, Refusal> {
+    let map = generation.number.blocked(generation.map_of(subnet));
     socket.ask(kernel::GETSETELEM, false, "looking up an element", |a| {
         a.text(kernel::NFTA_SET_ELEM_LIST_TABLE, TABLE);
         a.text(kernel::NFTA_SET_ELEM_LIST_SET, &map);

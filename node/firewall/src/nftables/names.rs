@@ -20,6 +20,9 @@ pub(crate) const BASE_CHAIN: &str = "prerouting";
 /// Counts changes of the layout that make an older table unfit for adoption.
 const LAYOUT_VERSION: u32 = 1;
 
+/// So many maps for what would be too much for one.
+pub(crate) const SHARDS: u8 = 16;
+
 /// As much of a jail's name stands in a chain's name.
 const JAIL_CHARS_MAX: usize = 12;
 
@@ -54,6 +57,16 @@ impl Length {
         if self.v4 { 4 } else { 16 }
     }
 
+    /// The bits of an address that choose the shard: the last four of the network's that lie in one byte, which is where
+    /// the addresses of a botnet differ most. Of IPv6 networks, which are customers', the last bits are the customer's own
+    /// (mostly 0), so those before bit 48 choose, which are the provider's. `None` when there are no four such bits.
+    pub(crate) fn shard_bits(self) -> Option<ShardBits> {
+        let bits = if !self.v4 && (48..=64).contains(&self.bits) { 48 } else { self.bits };
+        let (bytes, bits) = (bits / 8, bits % 8);
+        let (byte, shift) = if bits >= 4 { (bytes, 8 - bits) } else { (bytes.checked_sub(1)?, 0) };
+        Some(ShardBits { byte: byte.into(), shift })
+    }
+
     /// The network mask, unless it has only ones.
     pub(crate) fn mask(self) -> Option<Vec<u8>> {
         let max = self.address_bytes() * 8;
@@ -71,6 +84,45 @@ impl fmt::Display for Length {
     }
 }
 
+/// Where the four bits are that choose one of [`SHARDS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ShardBits {
+    byte: usize,
+    shift: u8,
+}
+
+impl ShardBits {
+    /// The shard of an address.
+    pub(crate) fn of(self, address: &[u8]) -> u8 {
+        (address[self.byte] >> self.shift) & (SHARDS - 1)
+    }
+
+    /// An address of so many bytes that has this shard and nothing else.
+    pub(crate) fn key(self, shard: u8, address_bytes: u8) -> Vec<u8> {
+        let mut key = vec![0; address_bytes.into()];
+        key[self.byte] = shard << self.shift;
+        key
+    }
+}
+
+/// A map of blocked subnets: the only one of its prefix length, or one of [`SHARDS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BlockedMap {
+    /// The prefix length of what is in it.
+    pub(crate) length: Length,
+    /// Which of the shards it is.
+    pub(crate) shard: Option<u8>,
+}
+
+impl fmt::Display for BlockedMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.shard {
+            None => self.length.fmt(f),
+            Some(shard) => write!(f, "{}_{shard:x}", self.length),
+        }
+    }
+}
+
 impl GenerationNumber {
     /// The next one.
     pub(crate) fn next(self) -> GenerationNumber {
@@ -83,9 +135,19 @@ impl GenerationNumber {
         u32::from_str_radix(hex, 16).ok().map(GenerationNumber)
     }
 
-    /// The map of blocked subnets of one length: masked source to class number.
-    pub(crate) fn blocked(self, length: Length) -> String {
-        format!("blocked_{length}_g{:x}", self.0)
+    /// A map of blocked subnets: masked source to class number.
+    pub(crate) fn blocked(self, map: BlockedMap) -> String {
+        format!("blocked_{map}_g{:x}", self.0)
+    }
+
+    /// The map from the bits that choose a shard to the chain that asks it.
+    pub(crate) fn shards(self, length: Length) -> String {
+        format!("shards_{length}_g{:x}", self.0)
+    }
+
+    /// The chain that asks one shard.
+    pub(crate) fn shard(self, map: BlockedMap) -> String {
+        format!("shard_{map}_g{:x}", self.0)
     }
 
     /// The set of protected subnets of one length.
@@ -110,15 +172,19 @@ impl GenerationNumber {
 
     /// What is behind `prefix` (`blocked_`, `protected_`) in the name of a map or set of this
     /// generation.
-    pub(crate) fn length_in(self, name: &str, prefix: &str) -> Option<Length> {
-        let (length, _) = name.strip_prefix(prefix)?.rsplit_once("_g")?;
-        let (family, bits) = length.split_once('_')?;
+    pub(crate) fn map_in(self, name: &str, prefix: &str) -> Option<BlockedMap> {
+        let (map, _) = name.strip_prefix(prefix)?.rsplit_once("_g")?;
+        let (family, bits) = map.split_once('_')?;
         let v4 = match family {
             "v4" => true,
             "v6" => false,
             _ => return None,
         };
-        Some(Length { v4, bits: bits.parse().ok()? })
+        let (bits, shard) = match bits.split_once('_') {
+            None => (bits, None),
+            Some((bits, shard)) => (bits, Some(u8::from_str_radix(shard, 16).ok()?)),
+        };
+        Some(BlockedMap { length: Length { v4, bits: bits.parse().ok()? }, shard })
             .filter(|_| GenerationNumber::of_name(name) == Some(self))
     }
 
@@ -135,6 +201,11 @@ impl GenerationNumber {
         let hex = text.strip_prefix(&format!("bannkreis layout {LAYOUT_VERSION} generation "))?;
         u32::from_str_radix(hex, 16).ok().map(GenerationNumber)
     }
+}
+
+/// Whether a map of this name has chains for values: few.
+pub(crate) fn leads_to_chains(name: &str) -> bool {
+    name.starts_with("classes_") || name.starts_with("shards_")
 }
 
 /// User data that the nft program shows as a comment.
@@ -262,12 +333,16 @@ mod tests {
     fn names_tell_their_generation_and_length() {
         let seven = GenerationNumber(0x1f);
         let length = Length { v4: false, bits: 64 };
-        assert_eq!(seven.blocked(length), "blocked_v6_64_g1f");
+        let whole = BlockedMap { length, shard: None };
+        let shard = BlockedMap { length, shard: Some(0xa) };
+        assert_eq!(seven.blocked(whole), "blocked_v6_64_g1f");
+        assert_eq!(seven.blocked(shard), "blocked_v6_64_a_g1f");
         assert_eq!(GenerationNumber::of_name("blocked_v6_64_g1f"), Some(seven));
         assert_eq!(GenerationNumber::of_name("prerouting"), None);
-        assert_eq!(seven.length_in("blocked_v6_64_g1f", "blocked_"), Some(length));
-        assert_eq!(seven.length_in("blocked_v6_64_g1", "blocked_"), None);
-        assert_eq!(seven.length_in("protected_v6_64_g1f", "blocked_"), None);
+        assert_eq!(seven.map_in("blocked_v6_64_g1f", "blocked_"), Some(whole));
+        assert_eq!(seven.map_in("blocked_v6_64_a_g1f", "blocked_"), Some(shard));
+        assert_eq!(seven.map_in("blocked_v6_64_g1", "blocked_"), None);
+        assert_eq!(seven.map_in("protected_v6_64_g1f", "blocked_"), None);
         assert_eq!(GenerationNumber::from_marker(&seven.marker()), Some(seven));
         assert_eq!(GenerationNumber::from_marker(&comment("bannkreis layout 99 generation 1")), None);
     }
@@ -281,6 +356,22 @@ mod tests {
         assert_eq!(mask(true, 24), Some(vec![255, 255, 255, 0]));
         assert_eq!(mask(true, 19), Some(vec![255, 255, 0xe0, 0]));
         assert_eq!(mask(false, 64), Some([[255; 8], [0; 8]].concat()));
+    }
+
+    #[test]
+    fn shards_are_chosen_by_the_networks_last_bits() {
+        let bits = |v4, bits| Length { v4, bits }.shard_bits();
+        assert_eq!((bits(true, 0), bits(true, 3)), (None, None));
+        let v6 = [0x20, 1, 0xd, 0xb8, 0, 0x3e, 0, 0x51, 1, 2, 3, 4, 5, 6, 7, 0x8f];
+        for (length, expected) in [(32, 0xd), (30, 0xb), (28, 0xa), (27, 0x9), (24, 0x9), (21, 0x3)] {
+            let some = bits(true, length).unwrap();
+            assert_eq!(some.of(&[10, 20, 0x19, 0xad]), expected, "/{length}");
+            assert_eq!(some.of(&some.key(expected, 4)), expected);
+        }
+        assert_eq!((bits(false, 64).unwrap().of(&v6), bits(false, 56).unwrap().of(&v6)), (0xe, 0xe));
+        assert_eq!(bits(false, 44).unwrap().of(&v6), 0x3);
+        assert_eq!(bits(false, 128).unwrap().of(&v6), 0xf);
+        assert_eq!(bits(false, 128).unwrap().key(0xf, 16), [vec![0; 15], vec![0xf]].concat());
     }
 
     #[test]

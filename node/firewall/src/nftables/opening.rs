@@ -3,7 +3,7 @@
 //! Everything here adds; nothing that is found is changed or deleted. Not for what comes later
 //! (`mod.rs`).
 
-use super::generation::Generation;
+use super::generation::{Generation, Sizes};
 use super::inventory::Inventory;
 use super::kernel;
 use super::layout;
@@ -44,9 +44,9 @@ pub(super) fn claim_table(socket: &mut Socket, owned: bool) -> Result<bool, Refu
 }
 
 /// The generation that is in force, or a new one, added to whatever else is there.
-pub(super) fn adopt_or_make(socket: &mut Socket, room: u32) -> Result<Generation, Refusal> {
+pub(super) fn adopt_or_make(socket: &mut Socket, sizes: Sizes) -> Result<Generation, Refusal> {
     let inventory = Inventory::take(socket)?;
-    if let Some(generation) = Generation::adopt(&inventory, room) {
+    if let Some(generation) = Generation::adopt(&inventory, sizes) {
         return Ok(generation);
     }
     let number = inventory.newest().map_or(GenerationNumber(1), GenerationNumber::next);
@@ -55,7 +55,7 @@ pub(super) fn adopt_or_make(socket: &mut Socket, room: u32) -> Result<Generation
     layout::foundation(&mut batch, number);
     layout::entrance(&mut batch, number);
     socket.execute(batch)?;
-    let mut generation = Generation::new(number, room);
+    let mut generation = Generation::new(number, sizes);
     generation.live = true;
     Ok(generation)
 }

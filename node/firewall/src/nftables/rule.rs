@@ -27,18 +27,18 @@ impl Rule<'_, '_> {
         self.compare(NFT_CMP_EQ, &1_u32.to_ne_bytes());
     }
 
-    /// Loads the masked source address into register 1; goes on for packets of this family only.
-    pub(crate) fn source(&mut self, length: Length) {
+    /// Loads the source address, masked if there is a mask, into register 1; goes on for packets of this family only.
+    pub(crate) fn source(&mut self, length: Length, mask: Option<&[u8]>) {
         let (family, offset) = if length.v4 { (NFPROTO_IPV4, 12) } else { (NFPROTO_IPV6, 8) };
         self.meta(NFT_META_NFPROTO);
         self.compare(NFT_CMP_EQ, &[family]);
         self.payload(NFT_PAYLOAD_NETWORK_HEADER, offset, length.address_bytes().into());
-        if let Some(mask) = length.mask() {
+        if let Some(mask) = mask {
             self.expression("bitwise", |a| {
                 a.number(NFTA_BITWISE_SREG, NFT_REG_1);
                 a.number(NFTA_BITWISE_DREG, NFT_REG_1);
                 a.number(NFTA_BITWISE_LEN, length.address_bytes().into());
-                a.nest(NFTA_BITWISE_MASK, |a| a.bytes(NFTA_DATA_VALUE, &mask));
+                a.nest(NFTA_BITWISE_MASK, |a| a.bytes(NFTA_DATA_VALUE, mask));
                 a.nest(NFTA_BITWISE_XOR, |a| a.bytes(NFTA_DATA_VALUE, &vec![0; mask.len()]));
             });
         }
@@ -82,6 +82,11 @@ impl Rule<'_, '_> {
     /// Does what the map says for the packet's class.
     pub(crate) fn verdict_from(&mut self, map: &str) {
         self.meta(NFT_META_PRIORITY);
+        self.verdict_of(map);
+    }
+
+    /// Does what the map says for the value of register 1.
+    pub(crate) fn verdict_of(&mut self, map: &str) {
         self.lookup(map, None, Some(NFT_REG_VERDICT));
     }
 

@@ -131,9 +131,10 @@ impl<'d> Plan<'d> {
             let length = Length::of(subnet);
             if planned.held.is_some() && generation.blocked.insert(length) {
                 made.blocked.push(length);
-                layout::blocked_map(batch, generation.number, length, generation.room);
+                generation.divide(self.blocked.keys().copied().filter(|&other| Length::of(other) == length));
+                generation.write_maps(batch, length);
                 if generation.live {
-                    layout::blocked_rule(batch, generation.number, length);
+                    generation.write_rule(batch, length);
                 }
             }
         }
@@ -141,7 +142,7 @@ impl<'d> Plan<'d> {
             let length = Length::of(subnet);
             if protected && generation.protected.insert(length) {
                 made.protected.push(length);
-                layout::protected_set(batch, generation.number, length, generation.room);
+                layout::protected_set(batch, generation.number, length, generation.sizes.room);
             }
         }
     }
@@ -157,8 +158,8 @@ impl<'d> Plan<'d> {
             Deletion::Destroy => (Elements::Destroy, to_delete),
             Deletion::Present(present) => (Elements::Delete, present.clone()),
         };
-        for (length, subnets) in by_length(to_delete, |subnet| *subnet) {
-            layout::elements(batch, change, &generation.number.blocked(length), &subnets, |a, s| key(a, *s));
+        for (map, subnets) in grouped(to_delete, |&subnet| generation.map_of(subnet)) {
+            layout::elements(batch, change, &generation.number.blocked(map), &subnets, |a, s| key(a, *s));
         }
         for change in [Elements::Add, Elements::AddNew] {
             let are_new = matches!(change, Elements::AddNew);
@@ -167,8 +168,8 @@ impl<'d> Plan<'d> {
                 let (chain, lease_ms) = planned.held?;
                 Some((subnet, generation.classes.number_of(chain)?, lease_ms))
             });
-            for (length, elements) in by_length(held, |(subnet, ..)| *subnet) {
-                let map = generation.number.blocked(length);
+            for (map, elements) in grouped(held, |&(subnet, ..)| generation.map_of(subnet)) {
+                let map = generation.number.blocked(map);
                 layout::elements(batch, change, &map, &elements, |a, &(subnet, class, lease_ms)| {
                     key(a, subnet);
                     a.nest(NFTA_SET_ELEM_DATA, |a| a.bytes(NFTA_DATA_VALUE, &class.to_ne_bytes()));
@@ -183,13 +184,13 @@ impl<'d> Plan<'d> {
         let all = self.protected.keys().copied().filter(known);
         // Adding what is there is no error for elements without data, so that this comes first and
         // every deletion finds something.
-        for (length, subnets) in by_length(all, |subnet| *subnet) {
+        for (length, subnets) in grouped(all, |&subnet| Length::of(subnet)) {
             layout::elements(batch, Elements::Add, &generation.number.protected(length), &subnets, |a, s| {
                 key(a, *s);
             });
         }
         let gone = self.protected.iter().filter(|(_, protected)| !**protected).map(|(&subnet, _)| subnet);
-        for (length, subnets) in by_length(gone.filter(known), |subnet| *subnet) {
+        for (length, subnets) in grouped(gone.filter(known), |&subnet| Length::of(subnet)) {
             layout::elements(
                 batch,
                 Elements::Delete,
@@ -239,13 +240,11 @@ pub(crate) fn key(attributes: &mut Attributes<'_>, subnet: Subnet) {
     attributes.nest(NFTA_SET_ELEM_KEY, |a| a.bytes(NFTA_DATA_VALUE, &subnet.octets()));
 }
 
-fn by_length<T>(
-    items: impl IntoIterator<Item = T>,
-    subnet: impl Fn(&T) -> Subnet,
-) -> BTreeMap<Length, Vec<T>> {
-    let mut groups: BTreeMap<Length, Vec<T>> = BTreeMap::new();
+/// The items by where they belong.
+fn grouped<T, G: Ord>(items: impl IntoIterator<Item = T>, group: impl Fn(&T) -> G) -> BTreeMap<G, Vec<T>> {
+    let mut groups: BTreeMap<G, Vec<T>> = BTreeMap::new();
     for item in items {
-        groups.entry(Length::of(subnet(&item))).or_default().push(item);
+        groups.entry(group(&item)).or_default().push(item);
     }
     groups
 }

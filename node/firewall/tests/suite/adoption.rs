@@ -1,12 +1,12 @@
 //! What becomes of a table when its process goes, or when a stranger is at it. Only a kernel has this.
 
-use crate::in_kernel::Sent;
+use crate::in_kernel::{SHARDED, Sent};
 use crate::lab::{has_program, may_run};
 use crate::probe::{Probe, block, chain, ip, protect, release, udp};
 use bannkreis_core::jail::Ports;
 use bannkreis_core::ruleset::Ruleset;
 use bannkreis_core::time::{HOUR_MS, Until};
-use bannkreis_firewall::nftables::Nftables;
+use bannkreis_firewall::nftables::{Nftables, Sizes};
 use bannkreis_firewall::{Firewall, FirewallError, MemoryFirewall};
 
 /// Closes the firewall's socket, as the end of its process does, and opens it anew.
@@ -16,7 +16,7 @@ fn restart(probe: &mut Sent, open: fn() -> Box<dyn Firewall>) {
 }
 
 fn old() -> Box<dyn Firewall> {
-    Box::new(Nftables::open_like_an_old_kernel().unwrap())
+    Box::new(Nftables::open_like_an_old_kernel(Sizes::default()).unwrap())
 }
 
 fn is_adopted_with_its_elements(open: fn() -> Box<dyn Firewall>) {
@@ -63,7 +63,9 @@ fn is_adopted_with_its_elements(open: fn() -> Box<dyn Firewall>) {
 #[test]
 fn a_table_is_adopted_with_its_elements() {
     if may_run("adoption::a_table_is_adopted_with_its_elements") {
-        is_adopted_with_its_elements(Sent::nftables);
+        for open in [Sent::nftables, Sent::sharded] {
+            is_adopted_with_its_elements(open);
+        }
     }
 }
 
@@ -171,6 +173,32 @@ fn one_element_that_a_stranger_deletes_is_noticed() {
 }
 
 #[test]
+fn a_shard_that_a_stranger_empties_is_noticed_and_repaired() {
+    let test = "adoption::a_shard_that_a_stranger_empties_is_noticed_and_repaired";
+    if !may_run(test) || !has_program(test, "nft") {
+        return;
+    }
+    let mut probe = Sent::new(|| Box::new(Nftables::open_like_an_old_kernel(SHARDED).unwrap()));
+    let mut wanted = Ruleset::default();
+    let until = Until::at(probe.now().plus_ms(HOUR_MS));
+    wanted.apply(&block("198.51.100.7", &chain("sshd", Ports::whole_host()), until));
+    for command in ["flush chain inet bannkreis shard_v4_32_7_g", "flush map inet bannkreis shards_v4_32_g"] {
+        let now = probe.now();
+        probe.firewall.replace(now, &wanted).unwrap();
+        assert!(probe.firewall.intact().unwrap() && !probe.udp_passes(ip("198.51.100.7"), 53));
+        let table = probe.lab.host.run("nft", "-t list table inet bannkreis");
+        let (verb, name) = command.rsplit_once(' ').unwrap();
+        let full = table.split_whitespace().find(|word| word.starts_with(name)).unwrap();
+        probe.lab.host.run("nft", &format!("{verb} {full}"));
+        assert!(probe.udp_passes(ip("198.51.100.7"), 53));
+        assert!(!probe.firewall.intact().unwrap(), "{command}");
+    }
+    let now = probe.now();
+    probe.firewall.replace(now, &wanted).unwrap();
+    assert!(probe.firewall.intact().unwrap() && !probe.udp_passes(ip("198.51.100.7"), 53));
+}
+
+#[test]
 fn an_owned_table_survives_a_strangers_flush() {
     if !may_run("adoption::an_owned_table_survives_a_strangers_flush") {
         return;
@@ -198,7 +226,13 @@ fn the_nft_program_can_list_it() {
     if !has_program(test, "nft") {
         return;
     }
-    let mut probe = Sent::new(Sent::nftables);
+    for open in [Sent::nftables, Sent::sharded] {
+        can_be_listed(open);
+    }
+}
+
+fn can_be_listed(open: fn() -> Box<dyn Firewall>) {
+    let mut probe = Sent::new(open);
     let until = Until::at(probe.now().plus_ms(HOUR_MS));
     let deltas = [
         block("198.51.100.1", &chain("sshd", Ports::tcp(&[22])), until),

@@ -5,7 +5,7 @@ use crate::lab::{Lab, has_program, may_run};
 use crate::probe::Probe;
 use bannkreis_core::time::Timestamp;
 use bannkreis_firewall::iptables::{Hook, Iptables, Variant};
-use bannkreis_firewall::nftables::Nftables;
+use bannkreis_firewall::nftables::{Nftables, Sizes};
 use bannkreis_firewall::{ELEMENTS_MAX, Firewall};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -19,6 +19,9 @@ use std::time::{Duration, Instant, SystemTime};
 /// not come any more.
 const FENCE_V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 const FENCE_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2));
+
+/// Few are as many as a hundred thousand.
+pub(crate) const SHARDED: Sizes = Sizes { room: ELEMENTS_MAX, undivided_max: 0 };
 
 /// A packet that passes arrives within this, on however busy a machine.
 const ARRIVAL_MAX: Duration = Duration::from_secs(10);
@@ -47,6 +50,11 @@ impl Sent {
     /// Opens nftables.
     pub(crate) fn nftables() -> Box<dyn Firewall> {
         Box::new(Nftables::open().unwrap())
+    }
+
+    /// Opens nftables with a map for each shard where others have one map.
+    pub(crate) fn sharded() -> Box<dyn Firewall> {
+        Box::new(Nftables::open_with(SHARDED).unwrap())
     }
 
     /// Opens ipset with the rules of the old iptables.
@@ -251,11 +259,22 @@ fn keeps_every_promise() {
 }
 
 #[test]
+fn keeps_every_promise_in_shards() {
+    if may_run("in_kernel::keeps_every_promise_in_shards") {
+        for (name, case) in CASES {
+            eprintln!("{name}");
+            case(&mut Sent::new(Sent::sharded));
+        }
+    }
+}
+
+#[test]
 fn keeps_every_promise_on_an_old_kernel() {
     if may_run("in_kernel::keeps_every_promise_on_an_old_kernel") {
         for (name, case) in CASES {
             eprintln!("{name}");
-            case(&mut Sent::new(|| Box::new(Nftables::open_like_an_old_kernel().unwrap())));
+            let old = || Box::new(Nftables::open_like_an_old_kernel(Sizes::default()).unwrap()) as Box<_>;
+            case(&mut Sent::new(old));
         }
     }
 }

@@ -8,7 +8,7 @@ use bannkreis_core::jail::Ports;
 use bannkreis_core::ruleset::{FirewallDelta, Ruleset};
 use bannkreis_core::time::{HOUR_MS, Until};
 use bannkreis_firewall::FirewallError;
-use bannkreis_firewall::nftables::Nftables;
+use bannkreis_firewall::nftables::{Nftables, Sizes};
 
 const ROOM: u32 = 100;
 
@@ -17,7 +17,8 @@ fn a_full_map_is_told_and_holds_what_it_has() {
     if !may_run("limits::a_full_map_is_told_and_holds_what_it_has") {
         return;
     }
-    let mut probe = Sent::new(|| Box::new(Nftables::open_with_room_for(ROOM).unwrap()));
+    let sizes = Sizes { room: ROOM, ..Sizes::default() };
+    let mut probe = Sent::new(|| Box::new(Nftables::open_with(sizes).unwrap()));
     let until = Until::at(probe.now().plus_ms(HOUR_MS));
     let whole = chain("sshd", Ports::whole_host());
     let address = |n: u32| format!("198.51.100.{n}");
