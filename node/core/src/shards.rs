@@ -36,8 +36,9 @@ type Group = [Arc<Shelf>; SHELVES];
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Shards {
-    groups: Vec<Arc<Group>>,
-    /// What every group is until something is put into it.
+    /// `None` until something is put into it: of a short list hardly anything is copied.
+    groups: Vec<Option<Arc<Group>>>,
+    /// What every group is until then.
     empty: Arc<Group>,
     /// How many entries of history there are in all shards.
     n_pasts: usize,
@@ -68,32 +69,30 @@ impl Shards {
     pub(crate) fn empty() -> Shards {
         let shelf: Arc<Shelf> = Arc::default();
         let empty: Arc<Group> = Arc::new(core::array::from_fn(|_| shelf.clone()));
-        Shards { groups: (0..SHARD_GROUPS).map(|_| empty.clone()).collect(), empty, n_pasts: 0 }
+        Shards { groups: alloc::vec![None; SHARD_GROUPS], empty, n_pasts: 0 }
     }
 
     /// The shard of `subnet`.
     pub(crate) fn get(&self, subnet: Subnet) -> &Shard {
         let Place { group, shelf, shard } = Place::of(subnet);
-        &self.groups[group][shelf][shard]
+        &self.groups[group].as_ref().unwrap_or(&self.empty)[shelf][shard]
     }
 
     /// The same, to change it.
     pub(crate) fn get_mut(&mut self, subnet: Subnet) -> &mut Shard {
         let Place { group, shelf, shard } = Place::of(subnet);
-        let group = Arc::make_mut(&mut self.groups[group]);
+        let group = Arc::make_mut(self.groups[group].get_or_insert_with(|| self.empty.clone()));
         &mut Arc::make_mut(&mut group[shelf])[shard]
     }
 
     /// All shards of groups that something was ever put into.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Shard> {
-        let used = self.groups.iter().filter(|group| !Arc::ptr_eq(group, &self.empty));
-        used.flat_map(|group| group.iter().flat_map(|shelf| shelf.iter()))
+        self.groups.iter().flatten().flat_map(|group| group.iter().flat_map(|shelf| shelf.iter()))
     }
 
     /// The shards of one group, unless nothing was ever put into it.
     pub(crate) fn group(&self, group: usize) -> impl Iterator<Item = &Shard> {
-        let used = Some(&self.groups[group]).filter(|group| !Arc::ptr_eq(group, &self.empty));
-        used.into_iter().flat_map(|group| group.iter().flat_map(|shelf| shelf.iter()))
+        self.groups[group].iter().flat_map(|group| group.iter().flat_map(|shelf| shelf.iter()))
     }
 
     /// How many entries of history there are.
@@ -114,7 +113,8 @@ impl Shards {
         if !self.group(group).any(has_some) {
             return;
         }
-        for shelf in Arc::make_mut(&mut self.groups[group]) {
+        let Some(group) = &mut self.groups[group] else { return };
+        for shelf in Arc::make_mut(group) {
             if !shelf.iter().any(has_some) {
                 continue;
             }
