@@ -137,6 +137,8 @@ fn closed_by(
         _ if closes == Closes::WholeHost => closes,
         Some("allports") if closes != Closes::ForeignFirewall => Closes::AllPorts,
         Some("oneport" | "multiport") => Closes::GivenPorts,
+        // firewalld's way of saying so.
+        Some("") if name.starts_with("firewallcmd-") => return Ok(Ports::whole_host()),
         _ if closes == Closes::ForeignFirewall && action.named.parameter("port").is_some() => {
             Closes::GivenPorts
         }
@@ -219,6 +221,7 @@ mod tests {
             (r#"pf[port="25,80"]"#, "25,80/tcp"),
             ("iptables-xt_recent-echo[port=22]", "all ports"),
             (r#"firewallcmd-ipset[port=22, actiontype="<allports>"]"#, "all/tcp"),
+            (r#"firewallcmd-ipset[port=22, actiontype=""]"#, "all ports"),
             (r#"iptables[port="0:65535"]"#, "all/tcp"),
             ("a[port=80] iptables-multiport[port=25]\n iptables-multiport[port=\"80,443\"]", "25,80,443/tcp"),
         ] {

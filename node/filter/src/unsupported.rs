@@ -126,7 +126,8 @@ pub fn foreign_firewall(action: &str) -> String {
 pub fn parameter_without_effect(action: &str, parameter: &str, value: &str) -> Option<String> {
     let instead = match parameter {
         "chain" if value != "INPUT" && !value.starts_with('<') => {
-            "bannkreis blocks before every chain, for this host and for what it forwards"
+            "bannkreis blocks before every chain, for this host and for what it forwards (with hook = \"input\" for \
+             this host alone)"
         }
         "blocktype" if !value.to_uppercase().starts_with("DROP") && !value.starts_with('<') => {
             "blocked packets are dropped without an answer"
