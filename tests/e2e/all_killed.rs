@@ -8,10 +8,12 @@ use bannkreis_tests::failed::{Result, expect};
 use bannkreis_tests::lab::Lab;
 use bannkreis_tests::lab::answers::committed;
 use bannkreis_tests::lab::flood::Flood;
+use bannkreis_tests::lab::host::HostPlan;
 use bannkreis_tests::lab::listeners::COUNTING_PORT;
 use bannkreis_tests::lab::wait::wait_for;
 
-use crate::inside::{in_lab, three_quiet_hosts};
+use crate::inside::{QUICK_RAFT, in_lab, skip, three_quiet_hosts};
+use crate::iptables::missing_program;
 
 /// Banned addresses that flood.
 const N_BANNED: u8 = 200;
@@ -26,43 +28,56 @@ const PACKETS_MIN: u64 = 5_000;
 #[test]
 fn all_killed_at_once_come_back_with_every_ban_and_let_no_packet_through() -> Result<()> {
     let name = "all_killed::all_killed_at_once_come_back_with_every_ban_and_let_no_packet_through";
-    in_lab(name, three_quiet_hosts, |lab| {
-        lab.form_cluster()?;
-        let banned: Vec<IpAddr> = (1..=N_BANNED).map(|last| IpAddr::from([203, 0, 113, last])).collect();
-        let wanted: BTreeSet<String> = banned.iter().map(ToString::to_string).collect();
-        let mut command = vec!["ban", "--for", "1h"];
-        command.extend(wanted.iter().map(String::as_str));
-        lab.host("kopano").cli(&command)?.expect_success()?;
-        for host in lab.hosts() {
-            let pairs: Vec<_> = banned.iter().map(|from| (*from, host.port(25, *from))).collect();
-            lab.attacker.wait_silent(&pairs, SOON)?;
-        }
+    in_lab(name, three_quiet_hosts, nothing_is_lost)
+}
 
-        let counting: Vec<_> = lab.hosts().iter().map(|host| host.port(COUNTING_PORT, CUSTOMER)).collect();
-        let control = Flood::start(lab.attacker.netns(), &[CUSTOMER], &counting)?;
-        let flood = Flood::start(lab.attacker.netns(), &banned, &counting)?;
-        go_on_sending(&flood)?;
+#[test]
+fn with_iptables_all_killed_at_once_let_no_packet_through() -> Result<()> {
+    let name = "all_killed::with_iptables_all_killed_at_once_let_no_packet_through";
+    if let Some(program) = missing_program() {
+        return skip(name, &format!("the program `{program}` is missing"));
+    }
+    let settings = format!("backend = \"iptables\"\n{QUICK_RAFT}");
+    let with_iptables = |plan: HostPlan| HostPlan { settings: settings.clone(), ..plan };
+    in_lab(name, |path| three_quiet_hosts(path).into_iter().map(with_iptables).collect(), nothing_is_lost)
+}
 
-        for host in lab.hosts_mut() {
-            host.kill_9();
-        }
-        go_on_sending(&flood)?;
-        for host in lab.hosts_mut() {
-            host.launch()?;
-        }
-        for host in lab.hosts_mut() {
-            host.wait_ready()?;
-        }
-        lab.wait_whole()?;
-        for host in lab.hosts() {
-            wait_for(&format!("{} lists every ban", host.name()), AFTER_ELECTION, || {
-                let listed = committed(&host.bans()?);
-                expect(listed == wanted, || format!("it lists {} of {}", listed.len(), wanted.len()))
-            })?;
-        }
-        go_on_sending(&flood)?;
-        expect_only_the_customer(lab, &control)
-    })
+fn nothing_is_lost(lab: &mut Lab) -> Result<()> {
+    lab.form_cluster()?;
+    let banned: Vec<IpAddr> = (1..=N_BANNED).map(|last| IpAddr::from([203, 0, 113, last])).collect();
+    let wanted: BTreeSet<String> = banned.iter().map(ToString::to_string).collect();
+    let mut command = vec!["ban", "--for", "1h"];
+    command.extend(wanted.iter().map(String::as_str));
+    lab.host("kopano").cli(&command)?.expect_success()?;
+    for host in lab.hosts() {
+        let pairs: Vec<_> = banned.iter().map(|from| (*from, host.port(25, *from))).collect();
+        lab.attacker.wait_silent(&pairs, SOON)?;
+    }
+
+    let counting: Vec<_> = lab.hosts().iter().map(|host| host.port(COUNTING_PORT, CUSTOMER)).collect();
+    let control = Flood::start(lab.attacker.netns(), &[CUSTOMER], &counting)?;
+    let flood = Flood::start(lab.attacker.netns(), &banned, &counting)?;
+    go_on_sending(&flood)?;
+
+    for host in lab.hosts_mut() {
+        host.kill_9();
+    }
+    go_on_sending(&flood)?;
+    for host in lab.hosts_mut() {
+        host.launch()?;
+    }
+    for host in lab.hosts_mut() {
+        host.wait_ready()?;
+    }
+    lab.wait_whole()?;
+    for host in lab.hosts() {
+        wait_for(&format!("{} lists every ban", host.name()), AFTER_ELECTION, || {
+            let listed = committed(&host.bans()?);
+            expect(listed == wanted, || format!("it lists {} of {}", listed.len(), wanted.len()))
+        })?;
+    }
+    go_on_sending(&flood)?;
+    expect_only_the_customer(lab, &control)
 }
 
 fn go_on_sending(flood: &Flood) -> Result<()> {

@@ -32,7 +32,7 @@ fn shell(host: &Host, line: &str) -> Result<String> {
     Ok(out.into_owned())
 }
 
-fn missing_program() -> Option<&'static str> {
+pub(crate) fn missing_program() -> Option<&'static str> {
     ["iptables", "ipset"].into_iter().find(|program| Command::new(program).arg("-V").output().is_err())
 }
 
