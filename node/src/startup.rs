@@ -147,6 +147,9 @@ fn best_firewall(config: &NodeConfig) -> Result<OpenFirewall, StartupError> {
                 let why = format!("backend = auto: there is no nftables here, {doing} failed");
                 return Ok(OpenFirewall { firewall, why, warnings: Vec::new() });
             }
+            Err(FirewallError::NotSupported { doing, .. }) => {
+                warning.push_str(&format!("; it refused {doing} as well"));
+            }
             Err(error) => warning.push_str(&format!("; and iptables can not be used either: {error}")),
         }
     }

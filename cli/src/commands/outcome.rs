@@ -157,7 +157,10 @@ pub(crate) fn enforcement_lines(nodes: &[NodeEnforcement], style: &Style) -> Str
     }
     let others = names(EnforcementState::NotEnforcing);
     if !others.is_empty() {
-        line(Tone::Plain, &format!("{} blocks nothing by its configuration", listed(&others)));
+        line(
+            Tone::Plain,
+            &format!("{} blocks nothing: a witness, an observer, or without a firewall", listed(&others)),
+        );
     }
     text
 }
