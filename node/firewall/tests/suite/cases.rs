@@ -140,7 +140,8 @@ fn tcp(probe: &mut dyn Probe) {
 fn prefixes_overlap(probe: &mut dyn Probe) {
     // Each has its own ports and its own end, whichever was first and whichever ends first.
     let hour = in_an_hour(probe);
-    let soon = Until::at(probe.now().plus_ms(600));
+    let soon_ms = probe.soon_ms(600);
+    let soon = Until::at(probe.now().plus_ms(soon_ms));
     let one = chain("one", udp(&[53]));
     let other = chain("other", udp(&[54]));
     apply(probe, &[block("198.51.100.1", &one, soon), block("198.51.100.0/24", &other, hour)]);
@@ -151,7 +152,7 @@ fn prefixes_overlap(probe: &mut dyn Probe) {
     assert_eq!(closed(probe, "203.0.113.1"), [true, true]);
     assert_eq!(closed(probe, "203.0.113.2"), [false, true]);
     let late_ms = probe.late_ms();
-    probe.pass_time(700 + late_ms);
+    probe.pass_time(soon_ms + 100 + late_ms);
     assert_eq!(closed(probe, "198.51.100.1"), [false, true]);
     assert_eq!(closed(probe, "198.51.100.2"), [false, true]);
     assert_eq!(closed(probe, "203.0.113.1"), [true, false]);
@@ -210,14 +211,15 @@ fn leases(probe: &mut dyn Probe) {
 
 fn expiry(probe: &mut dyn Probe) {
     let sshd = chain("sshd", Ports::whole_host());
-    let soon = Until::at(probe.now().plus_ms(400));
+    let soon_ms = probe.soon_ms(400);
+    let soon = Until::at(probe.now().plus_ms(soon_ms));
     let until = in_an_hour(probe);
     apply(probe, &[block("198.51.100.1", &sshd, soon), block("2001:db8:1::/64", &sshd, soon)]);
     apply(probe, &[block("198.51.100.2", &sshd, until)]);
     let sources = ["198.51.100.1", "198.51.100.2", "2001:db8:1::1"];
     assert!(passing(probe, &sources).is_empty());
     let late_ms = probe.late_ms();
-    probe.pass_time(500 + late_ms);
+    probe.pass_time(soon_ms + 100 + late_ms);
     assert_eq!(passing(probe, &sources), BTreeSet::from(["198.51.100.1", "2001:db8:1::1"]));
     assert_eq!(probe.firewall().lookup("198.51.100.1".parse().unwrap()).unwrap(), None);
     // What has expired can be released, and blocked again.

@@ -23,6 +23,9 @@ const FENCE_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0,
 /// Few are as many as a hundred thousand.
 pub(crate) const SHARDED: Sizes = Sizes { room: ELEMENTS_MAX, undivided_max: 0 };
 
+/// How many times slower than usual everything is: an emulated machine.
+const SLOWNESS: &str = "BANNKREIS_FIREWALL_SUITE_SLOWNESS";
+
 /// A packet that passes arrives within this, on however busy a machine.
 const ARRIVAL_MAX: Duration = Duration::from_secs(10);
 
@@ -34,6 +37,7 @@ pub(crate) struct Sent {
     pub(crate) lab: Lab,
     pub(crate) firewall: Box<dyn Firewall>,
     late_ms: u64,
+    slowness: u64,
     receivers: BTreeMap<(bool, u16), UdpSocket>,
     listeners: BTreeMap<(bool, u16), TcpListener>,
 }
@@ -44,7 +48,8 @@ impl Sent {
         let lab = Lab::new();
         let firewall = lab.host.enter(open);
         let late_ms = if firewall.name() == "iptables" { 1_100 } else { 0 };
-        Sent { lab, firewall, late_ms, receivers: BTreeMap::new(), listeners: BTreeMap::new() }
+        let slowness = std::env::var(SLOWNESS).map_or(1, |times| times.parse().expect("a number"));
+        Sent { lab, firewall, late_ms, slowness, receivers: BTreeMap::new(), listeners: BTreeMap::new() }
     }
 
     /// Opens nftables.
@@ -137,6 +142,10 @@ impl Probe for Sent {
 
     fn late_ms(&self) -> u64 {
         self.late_ms
+    }
+
+    fn soon_ms(&self, ms: u64) -> u64 {
+        ms * self.slowness
     }
 
     fn pass_time(&mut self, ms: u64) {

@@ -27,6 +27,11 @@ pub(crate) trait Probe {
         0
     }
 
+    /// How long something lasts that is to be over soon: `ms`, or more where everything is slow.
+    fn soon_ms(&self, ms: u64) -> u64 {
+        ms
+    }
+
     /// Returns when `ms` milliseconds have passed for sure.
     fn pass_time(&mut self, ms: u64);
 }
