@@ -23,27 +23,32 @@ const TICK_MS: u64 = 10;
 const IN_FILE: u32 = 100_000;
 
 pub(crate) fn measure() -> Result<()> {
-    let mut one_ban = Duration::ZERO;
+    let (mut one_ban, mut in_a_flood) = (Duration::ZERO, Duration::ZERO);
     for (name, open) in BACKENDS {
-        let p50 = Netns::create()?.run(|| of_backend(name, open))?;
+        let costs = Netns::create()?.run(|| of_backend(name, open))?;
         if name == "nftables" {
-            one_ban = p50;
+            (one_ban, in_a_flood) = costs;
         }
     }
     let spent = per_program()?;
     let ratio = spent.as_secs_f64() / one_ban.as_secs_f64();
     say(&format!(
-        "`iptables -I` for each ban, a thousand rules there: {} µs of CPU, {ratio:.0} x one ban by nftables with a million \
-         there (aim 500)",
+        "`iptables -I` for each ban, a thousand rules there: {} µs of CPU, {ratio:.0} x one ban by nftables that comes \
+         alone, with a million there",
         micros(spent)
+    ));
+    let ratio = spent.as_secs_f64() / in_a_flood.as_secs_f64();
+    say(&format!(
+        "and {ratio:.0} x one of a thousand that come at once ({} µs; aim 500)",
+        micros(in_a_flood)
     ));
     from_files()
 }
 
-/// Gives what one ban costs with a million others.
-fn of_backend(name: &str, open: Open) -> Result<Duration> {
+/// Gives what one ban costs with a million others, alone, and as one of a thousand.
+fn of_backend(name: &str, open: Open) -> Result<(Duration, Duration)> {
     let mut firewall = open()?;
-    let mut p50s = Vec::new();
+    let (mut p50s, mut in_a_flood) = (Vec::new(), Duration::ZERO);
     for n in SIZES {
         let wanted = ruleset(n);
         let before = kernel_bytes()?;
@@ -53,6 +58,13 @@ fn of_backend(name: &str, open: Open) -> Result<Duration> {
         drop(wanted);
         let grown = kernel_bytes()?.saturating_sub(before);
         let single = one_by_one(firewall.as_mut(), n)?;
+        if name == "nftables" {
+            let others = timed(|| feed_here(&["nft", "list", "tables"]))?;
+            say(&format!(
+                "other people's `nft list tables` beside {n} bans: {:.2} s of CPU",
+                others.as_secs_f64()
+            ));
+        }
         say(&format!(
             "{name}, {n} bans: all at once in {:.3} s ({:.3} s of CPU), {} bytes of the kernel each; one more p50 {} µs, \
              p99 {} µs of CPU",
@@ -63,12 +75,13 @@ fn of_backend(name: &str, open: Open) -> Result<Duration> {
             micros(single.p99()),
         ));
         p50s.push(single.p50());
+        in_a_flood = a_thousand_at_once(firewall.as_mut(), n + SINGLE)? / 1_000;
         replace(firewall.as_mut(), &ruleset(0))?;
     }
     let (first, last) = (p50s[0], p50s[p50s.len() - 1]);
     let growth = last.as_secs_f64() / first.as_secs_f64();
     say(&format!("{name}: from a thousand to a million one ban costs {growth:.2} x as much (aim 2)"));
-    Ok(last)
+    Ok((last, in_a_flood))
 }
 
 fn replace(firewall: &mut dyn Firewall, wanted: &bannkreis_core::ruleset::Ruleset) -> Result<()> {
@@ -90,6 +103,14 @@ fn one_by_one(firewall: &mut dyn Firewall, held: u32) -> Result<Sample> {
         spent.push(cpu().saturating_sub(before).saturating_sub(reading.p50()));
     }
     Ok(Sample::new(spent))
+}
+
+/// What comes while the kernel is being told of something else is told together.
+fn a_thousand_at_once(firewall: &mut dyn Firewall, held: u32) -> Result<Duration> {
+    let deltas: Vec<_> = (held..held + 1_000).map(block).collect();
+    let before = cpu();
+    firewall.apply(NOW, &deltas).map_err(|error| Failed(error.to_string()))?;
+    Ok(cpu().saturating_sub(before))
 }
 
 /// A program for each ban, as fail2ban's iptables actions do it, with a thousand rules there.
@@ -130,6 +151,13 @@ fn from_files() -> Result<()> {
     Ok(())
 }
 
+/// Runs a program where this thread is.
+fn feed_here(program: &[&str]) -> Result<()> {
+    let status = Command::new(program[0]).args(&program[1..]).stdout(Stdio::null()).status();
+    let status = status.context(|| format!("cannot run {program:?}"))?;
+    expect(status.success(), || format!("{program:?} refuses"))
+}
+
 fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
     let before = children_cpu();
     work()?;
@@ -161,7 +189,7 @@ fn children_cpu() -> Duration {
 }
 
 /// What the kernel has taken for itself: tables of elements are in its slabs and its large areas.
-fn kernel_bytes() -> Result<u64> {
+pub(crate) fn kernel_bytes() -> Result<u64> {
     let table = fs::read_to_string("/proc/meminfo").context(|| "cannot read /proc/meminfo".to_owned())?;
     let of = |line: &str| {
         let mut words = line.split_whitespace();

@@ -14,7 +14,7 @@ use bannkreis_firewall::Firewall;
 use bannkreis_tests::failed::{Context, Failed, Result};
 use bannkreis_tests::lab::netns::Netns;
 
-use crate::bans::feed;
+use crate::bans::{feed, kernel_bytes};
 use crate::{BACKENDS, NOW, cpu, element, offender, ruleset, say};
 
 /// Rounds, of which the middle one counts.
@@ -29,6 +29,8 @@ const ROW: u32 = 10_000;
 /// Bans, and how many prefix lengths they are of.
 const CASES: [(u32, u8); 4] = [(0, 1), (10_000, 1), (10_000, 4), (1_000_000, 1)];
 const PORT: u16 = 22_000;
+/// What a ban closes besides, where each port is an element.
+const PORTS: [u16; 6] = [22, 25, 443, 465, 587, 993];
 
 /// A host with a firewall, and whoever sends to it.
 struct Host {
@@ -128,6 +130,8 @@ pub(crate) fn measure() -> Result<()> {
             })?);
         }
     }
+    let per_port = format!("an element for each port, {ROW} bans of {} ports", 1 + PORTS.len());
+    hosts.push(Host::new(&per_port, PACKETS, |here| by_port(here).map(|()| None))?);
     hosts.push(Host::new(&format!("fail2ban's row of {ROW} rules"), PACKETS_IN_ROW, |here| {
         let rules: String = (0..ROW).map(|n| format!("-A f2b-sshd -s {} -j DROP\n", offender(n))).collect();
         feed(
@@ -166,6 +170,32 @@ pub(crate) fn measure() -> Result<()> {
         "  at {ROW} bans a packet that passes pays {} x less than in a row of rules (aim 150)",
         row / ours
     ));
+    Ok(())
+}
+
+/// What a ban is in a set of addresses with protocols and ports: an element for each of its ports.
+fn by_port(here: &Netns) -> Result<()> {
+    let ports: Vec<String> = PORTS.iter().map(|port| format!("tcp . {port}")).collect();
+    let of = |n| {
+        ports
+            .iter()
+            .chain([&format!("udp . {PORT}")])
+            .map(|port| format!("{} . {port},\n", offender(n)))
+            .collect()
+    };
+    let elements: String = (0..ROW).map(of).collect::<Vec<String>>().concat();
+    let before = kernel_bytes()?;
+    feed(
+        here,
+        &["nft", "-f", "-"],
+        &format!(
+            "table inet b {{\n set b {{ type ipv4_addr . inet_proto . inet_service; flags timeout; size 4000000; timeout 1d;\n \
+             elements = {{ {elements} }}\n }}\n chain b {{ type filter hook prerouting priority -300;\n \
+             ip saddr . meta l4proto . th dport @b counter drop\n }}\n}}\n"
+        ),
+    )?;
+    let grown = kernel_bytes()?.saturating_sub(before) / u64::from(ROW);
+    say(&format!("an element for each of {} ports: {grown} bytes of the kernel for a ban", 1 + PORTS.len()));
     Ok(())
 }
 
