@@ -25,7 +25,8 @@ const IN_FILE: u32 = 100_000;
 pub(crate) fn measure() -> Result<()> {
     let (mut one_ban, mut in_a_flood) = (Duration::ZERO, Duration::ZERO);
     for (name, open) in BACKENDS {
-        let costs = Netns::create()?.run(|| of_backend(name, open))?;
+        let netns = Netns::create()?;
+        let costs = netns.run(|| of_backend(&netns, name, open))?;
         if name == "nftables" {
             (one_ban, in_a_flood) = costs;
         }
@@ -46,7 +47,7 @@ pub(crate) fn measure() -> Result<()> {
 }
 
 /// Gives what one ban costs with a million others, alone, and as one of a thousand.
-fn of_backend(name: &str, open: Open) -> Result<(Duration, Duration)> {
+fn of_backend(netns: &Netns, name: &str, open: Open) -> Result<(Duration, Duration)> {
     let mut firewall = open()?;
     let (mut p50s, mut in_a_flood) = (Vec::new(), Duration::ZERO);
     for n in SIZES {
@@ -58,10 +59,10 @@ fn of_backend(name: &str, open: Open) -> Result<(Duration, Duration)> {
         drop(wanted);
         let grown = kernel_bytes()?.saturating_sub(before);
         let single = one_by_one(firewall.as_mut(), n)?;
-        if name == "nftables" {
-            let others = timed(|| feed_here(&["nft", "list", "tables"]))?;
+        if name != "ipset" {
+            let others = timed(|| feed(netns, &["nft", "list", "tables"], ""))?;
             say(&format!(
-                "other people's `nft list tables` beside {n} bans: {:.2} s of CPU",
+                "{name}: other people's `nft list tables` beside {n} bans takes {:.2} s of CPU",
                 others.as_secs_f64()
             ));
         }
@@ -149,13 +150,6 @@ fn from_files() -> Result<()> {
         nft.as_secs_f64()
     ));
     Ok(())
-}
-
-/// Runs a program where this thread is.
-fn feed_here(program: &[&str]) -> Result<()> {
-    let status = Command::new(program[0]).args(&program[1..]).stdout(Stdio::null()).status();
-    let status = status.context(|| format!("cannot run {program:?}"))?;
-    expect(status.success(), || format!("{program:?} refuses"))
 }
 
 fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {

@@ -15,7 +15,7 @@ use bannkreis_core::ruleset::{Chain, Element, FirewallDelta, Ruleset};
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{HOUR_MS, Timestamp, Until};
 use bannkreis_firewall::iptables::{Hook, Iptables, Variant};
-use bannkreis_firewall::nftables::Nftables;
+use bannkreis_firewall::nftables::{Nftables, Sizes};
 use bannkreis_firewall::{ELEMENTS_MAX, Firewall};
 use bannkreis_tests::failed::{Context, Result};
 use bannkreis_tests::lab::netns::Netns;
@@ -27,10 +27,20 @@ const NOW: Timestamp = Timestamp(1_700_000_000_000);
 type Open = fn() -> Result<Box<dyn Firewall>>;
 
 /// What is measured.
-const BACKENDS: [(&str, Open); 2] = [("nftables", nftables), ("ipset", ipset)];
+const BACKENDS: [(&str, Open); 3] =
+    [("nftables", nftables), ("nftables in one map", in_one_map), ("ipset", ipset)];
 
 fn nftables() -> Result<Box<dyn Firewall>> {
-    let opened = Nftables::open().map_err(|error| error.to_string());
+    nftables_with(Sizes::default())
+}
+
+/// However many bans there are.
+fn in_one_map() -> Result<Box<dyn Firewall>> {
+    nftables_with(Sizes { undivided_max: usize::MAX, ..Sizes::default() })
+}
+
+fn nftables_with(sizes: Sizes) -> Result<Box<dyn Firewall>> {
+    let opened = Nftables::open_with(sizes).map_err(|error| error.to_string());
     Ok(Box::new(opened.map_err(bannkreis_tests::failed::Failed)?))
 }
 

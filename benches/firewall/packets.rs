@@ -32,6 +32,13 @@ const PORT: u16 = 22_000;
 /// What a ban closes besides, where each port is an element.
 const PORTS: [u16; 6] = [22, 25, 443, 465, 587, 993];
 
+/// Hosts without any rules, so many before each backend's: how far they are apart tells what a difference is worth.
+const BARE_HOSTS: u32 = 2;
+const NO_RULES: &str = "no rules";
+
+/// A host where a packet costs what sending and dropping it costs, and nothing is looked up.
+const DROPS_ALL: &str = "everything is dropped";
+
 /// A host with a firewall, and whoever sends to it.
 struct Host {
     what: String,
@@ -116,8 +123,11 @@ fn send(senders: &[UdpSocket], n_packets: u32) -> u64 {
 }
 
 pub(crate) fn measure() -> Result<()> {
-    let mut hosts = vec![Host::new("no rules", PACKETS, |_| Ok(None))?];
+    let mut hosts = Vec::new();
     for (name, open) in BACKENDS {
+        for _ in 0..BARE_HOSTS {
+            hosts.push(Host::new(NO_RULES, PACKETS, |_| Ok(None))?);
+        }
         for (n, n_lengths) in CASES {
             let what = format!("{name}, {n} bans of {n_lengths} prefix lengths");
             hosts.push(Host::new(&what, PACKETS, |here| {
@@ -132,6 +142,11 @@ pub(crate) fn measure() -> Result<()> {
     }
     let per_port = format!("an element for each port, {ROW} bans of {} ports", 1 + PORTS.len());
     hosts.push(Host::new(&per_port, PACKETS, |here| by_port(here).map(|()| None))?);
+    hosts.push(Host::new(DROPS_ALL, PACKETS, |here| {
+        let rule =
+            "table inet b {\n chain b { type filter hook prerouting priority -300; policy drop\n }\n}\n";
+        feed(here, &["nft", "-f", "-"], rule).map(|()| None)
+    })?);
     hosts.push(Host::new(&format!("fail2ban's row of {ROW} rules"), PACKETS_IN_ROW, |here| {
         let rules: String = (0..ROW).map(|n| format!("-A f2b-sshd -s {} -j DROP\n", offender(n))).collect();
         feed(
@@ -144,7 +159,6 @@ pub(crate) fn measure() -> Result<()> {
     for _ in 0..ROUNDS {
         hosts.iter_mut().for_each(Host::round);
     }
-    let (base, _) = hosts[0].medians();
     let medians: Vec<(String, u64, u64)> = hosts
         .iter_mut()
         .map(|host| {
@@ -152,24 +166,36 @@ pub(crate) fn measure() -> Result<()> {
             (host.what.clone(), good, banned)
         })
         .collect();
-    say(&format!("packets, with nothing in their way {base} ns each:"));
-    for (what, good, banned) in &medians[1..] {
-        let extra = good.saturating_sub(base);
+    let mut without: Vec<u64> =
+        medians.iter().filter(|(what, ..)| what == NO_RULES).map(|(_, good, _)| *good).collect();
+    without.sort_unstable();
+    let base = without[without.len() / 2];
+    let bare = medians.iter().find(|(what, ..)| what == DROPS_ALL).map_or(0, |(.., banned)| *banned);
+    say(&format!(
+        "packets, with nothing in their way {base} ns each ({} to {} on {} hosts that are alike), and dropped without a look \
+         {bare} ns each:",
+        without[0],
+        without[without.len() - 1],
+        without.len()
+    ));
+    // Hosts that are alike differ, so a difference may well be below nothing.
+    let more = |spent: u64, than: u64| spent.cast_signed() - than.cast_signed();
+    for (what, good, banned) in
+        medians.iter().filter(|(what, ..)| ![NO_RULES, DROPS_ALL].contains(&what.as_str()))
+    {
         say(&format!(
-            "  {what}: one that passes costs {extra} ns more, one that is dropped {banned} ns in all"
+            "  {what}: one that passes costs {} ns more than that, one that is dropped {} ns more than this",
+            more(*good, base),
+            more(*banned, bare)
         ));
     }
     let extra = |what: &str| {
-        medians
-            .iter()
-            .find(|(name, ..)| name.starts_with(what))
-            .map_or(0, |(_, good, _)| good.saturating_sub(base))
+        medians.iter().find(|(name, ..)| name.starts_with(what)).map_or(0, |(_, good, _)| more(*good, base))
     };
-    let (row, ours) = (extra("fail2ban"), extra("nftables, 10000").max(1));
-    say(&format!(
-        "  at {ROW} bans a packet that passes pays {} x less than in a row of rules (aim 150)",
-        row / ours
-    ));
+    let (row, ours) = (extra("fail2ban"), extra("nftables, 10000"));
+    let less =
+        if ours > 0 { format!("{} x less", row / ours) } else { "nothing that can be seen".to_owned() };
+    say(&format!("  at {ROW} bans a packet that passes pays {less}, beside a row of rules (aim 150 x)"));
     Ok(())
 }
 

@@ -24,8 +24,8 @@ pub struct Sizes {
 }
 
 impl Default for Sizes {
-    /// Room for [`ELEMENTS_MAX`]. Programs that list the elements of all sets, as nft does for nearly everything, take half
-    /// a second for 100,000 in one map, and four times as long for twice as many.
+    /// Room for [`ELEMENTS_MAX`]. Programs that list the elements of all sets, as nft does for nearly everything, take a
+    /// second for 100,000 in one map, and many times as long for more (`make bench`, firewall).
     fn default() -> Sizes {
         Sizes { room: ELEMENTS_MAX, undivided_max: 100_000 }
     }
