@@ -186,9 +186,7 @@ fn fail2bans(case: &Case, directory: &Path) -> Result<Option<f64>> {
 
 /// Judges a log: what a measured process does.
 fn judge(jails: &str, log: &Path) -> Result<()> {
-    let mut filters = LogFilters::new(
-        Jails::named(jails)?.filters()?.into_iter().map(|filter| (filter, vec![SourceId(0)])).collect(),
-    );
+    let mut filters = LogFilters::of_one(SourceId(0), Jails::named(jails)?.filters()?);
     let mut n_failures = 0_u64;
     let mut n_lines = 0;
     let mut file = std::fs::File::open(log)?;
@@ -226,7 +224,7 @@ fn ready() -> Result<()> {
     let filters = Jails::named("all")?.filters()?;
     let elapsed = started.elapsed();
     let n_jails = filters.len();
-    let filters = LogFilters::new(filters.into_iter().map(|filter| (filter, vec![SourceId(0)])).collect());
+    let filters = LogFilters::of_one(SourceId(0), filters);
     let linked = started.elapsed();
     say(&format!(
         "\nall {n_jails} stock jails: read in {:.3} s, ready in {:.3} s (aim 1); {:.1} MB resident, {:.1} before (aim 60)",

@@ -58,7 +58,7 @@ struct Both {
 
 impl Both {
     fn new() -> Both {
-        let together = LogFilters::new(filters().into_iter().map(|filter| (filter, vec![SOURCE])).collect());
+        let together = LogFilters::of_one(SOURCE, filters());
         Both { alone: filters(), together, start: 0 }
     }
 

@@ -3,7 +3,7 @@
 //! Not for what implements them: sources, clocks and the Raft handle know these traits, these traits
 //! know nothing.
 
-use bannkreis_core::failure::{LogLine, SourceId, SourcePosition};
+use bannkreis_core::failure::{LogId, LogLine, SourceId, SourcePosition};
 use bannkreis_core::log_block::LogBlock;
 use bannkreis_core::time::{Now, Timestamp};
 use std::net::IpAddr;
@@ -34,6 +34,12 @@ pub trait Names: Send + Sync {
 /// Takes the lines that a source reads. Called on the source's own thread, in the order of the file;
 /// whatever it does delays the next line.
 pub trait LineSink: Send {
+    /// From now on lines of `source` come, and they are those of these logs too.
+    fn open(&mut self, source: SourceId, logs: &[LogId]);
+    /// What is to be stored for places in it has become more certain.
+    fn place_known_better(&mut self, source: SourceId);
+    /// No more lines of it come.
+    fn close(&mut self, source: SourceId);
     /// One line.
     fn line(&mut self, line: &LogLine);
     /// Many lines; they count as if each had come by itself.

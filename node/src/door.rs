@@ -20,6 +20,7 @@ use crate::running::Running;
 use crate::security;
 use crate::source::FileSourcesHandle;
 use crate::spectating;
+use crate::startup::Reader;
 use crate::wire::Security;
 use bannkreis_core::ban::Cause;
 use bannkreis_core::ban_list::BanView;
@@ -30,7 +31,6 @@ use bannkreis_core::node_record::NodeRole;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::{Now, Timestamp};
 use bannkreis_raft::{Decided, MemberStatus, Order, OrderError, ProposeError};
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -279,20 +279,24 @@ fn decisions(running: &Running, leader: Option<NodeId>, own: &[Decided]) -> Vec<
 
 fn sources(running: &Running) -> Vec<SourceFacts> {
     let known = running.sources.ask(FileSourcesHandle::status).unwrap_or_default();
-    let status: BTreeMap<_, _> = known.into_iter().map(|status| (status.id, status)).collect();
-    running
-        .readers
-        .iter()
-        .filter_map(|reader| {
-            let status = status.get(&reader.source)?;
-            Some(SourceFacts {
+    let of_reader = |reader: &Reader| {
+        let found = known.iter().filter(|status| status.logs.contains(&reader.log));
+        let mut facts: Vec<SourceFacts> = found
+            .map(|status| SourceFacts {
                 jail: reader.jail.clone(),
                 name: status.path.display().to_string(),
                 n_lines: status.n_lines,
                 error: status.error.clone(),
             })
-        })
-        .collect()
+            .collect();
+        // Wildcards that lead nowhere yet.
+        if facts.is_empty() {
+            let name = reader.pattern.clone();
+            facts.push(SourceFacts { jail: reader.jail.clone(), name, n_lines: 0, error: None });
+        }
+        facts
+    };
+    running.readers.iter().flat_map(of_reader).collect()
 }
 
 fn member_facts(running: &Running, member: &MemberStatus, is_voter: bool, now: Timestamp) -> MemberFacts {

@@ -6,7 +6,7 @@ use crate::event_loop::LoopHandle;
 use crate::given_up::GivenUp;
 use crate::second_look::SecondLook;
 use bannkreis_core::event::Event;
-use bannkreis_core::failure::{Failure, LogLine, SourceId, SourcePosition};
+use bannkreis_core::failure::{Failure, LogId, LogLine, SourceId, SourcePosition};
 use bannkreis_core::log_block::LogBlock;
 use bannkreis_filter::filter::Filter;
 use bannkreis_filter::log_filters::LogFilters;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// Failures that go to the warden at once while a large block is read.
 const FAILURES_PER_EVENT_MAX: usize = 1_000;
 
-/// The filters of all jails, by the sources that they read.
+/// The filters of all jails, by the logs that they read.
 pub struct FilterSink {
     filters: LogFilters,
     failures: Failures,
@@ -31,10 +31,10 @@ struct Failures {
 }
 
 impl FilterSink {
-    /// A sink for `filters`, each with the sources whose lines it judges; `given_up` knows them in the same order.
+    /// A sink for `filters`, each with the logs whose lines it judges; `given_up` knows them in the same order.
     #[must_use]
     pub fn new(
-        filters: Vec<(Filter, Vec<SourceId>)>,
+        filters: Vec<(Filter, Vec<LogId>)>,
         given_up: Arc<GivenUp>,
         second_look: SecondLook,
         events: LoopHandle,
@@ -65,6 +65,18 @@ impl Failures {
 }
 
 impl LineSink for FilterSink {
+    fn open(&mut self, source: SourceId, logs: &[LogId]) {
+        self.filters.open(source, logs);
+    }
+
+    fn place_known_better(&mut self, source: SourceId) {
+        self.failures.events.send(Event::PlaceKnownBetter { source });
+    }
+
+    fn close(&mut self, source: SourceId) {
+        self.filters.close(source);
+    }
+
     fn line(&mut self, line: &LogLine) {
         let now = self.clock.wall();
         self.filters.judge_line(line, now, |failure| self.failures.push(failure));
@@ -173,7 +185,7 @@ mod tests {
         let loaded = jails::load(directory.path()).expect("well formed");
         assert_eq!((loaded.jails.len(), loaded.warnings), (5, Vec::new()));
         let store = startup::open_store(directory.path()).expect("it can be opened");
-        let reading = startup::sources_of(loaded.jails, &store, true);
+        let reading = startup::logs_of(loaded.jails, &store, true);
         let (events, queue) = LoopHandle::new();
         let tell = events.clone();
         let clock: Arc<dyn Clock> = Arc::new(Evening);
@@ -184,7 +196,8 @@ mod tests {
             clock.clone(),
         );
         let sink = FilterSink::new(reading.filters, Arc::default(), second_look, events, clock.clone());
-        let sources = FileSources::start(reading.specs, Box::new(sink), clock).expect("started");
+        let sources =
+            FileSources::start(reading.logs, reading.beginnings, Box::new(sink), clock).expect("started");
         let found = failures(&queue, 2 * zones.len());
         sources.stop();
 

@@ -113,8 +113,8 @@ mod tests {
         assert_eq!(reading.errors, []);
         let names: Vec<_> =
             reading.jails.iter().map(|jail| (jail.jail.name.clone(), jail.filter_name.clone())).collect();
-        let filters = reading.jails.into_iter().map(|jail| (jail.filter, vec![SOURCE])).collect();
-        (LogFilters::new(filters), GivenUp::new(names))
+        let filters = reading.jails.into_iter().map(|jail| jail.filter).collect();
+        (LogFilters::of_one(SOURCE, filters), GivenUp::new(names))
     }
 
     fn judge(filters: &mut LogFilters, given_up: &GivenUp, line: &str, boottime_ms: u64) {

@@ -32,7 +32,8 @@ pub mod joining;
 pub mod log_file;
 mod memory;
 pub mod notify;
-pub mod open_sources;
+pub mod open_files;
+mod open_sources;
 pub mod outlets;
 pub mod raft_observer;
 pub mod readiness;
@@ -47,6 +48,7 @@ pub mod spectating;
 pub mod startup;
 pub mod stored;
 pub mod told;
+pub mod vital_threads;
 pub mod way_in;
 
 pub mod app;

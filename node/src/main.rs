@@ -8,7 +8,7 @@ use bannkreis_node::config::{LogTarget, NodeConfig};
 use bannkreis_node::emergency::{self, Opening};
 use bannkreis_node::host::HostFacts;
 use bannkreis_node::log_file::{DaemonLog, ReopenSignals};
-use bannkreis_node::{app, startup};
+use bannkreis_node::{app, open_files, startup, vital_threads};
 use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -69,6 +69,8 @@ fn run(arguments: &Arguments) -> Result<(), startup::StartupError> {
     let config = NodeConfig::load(arguments.config.as_deref(), &environment, &hostname)
         .map_err(startup::StartupError::of)?;
     let log = set_up_log(&config)?;
+    open_files::allow_many();
+    vital_threads::end_with_the_process();
     runtime.spawn(log.reopen_on(signals));
     runtime.block_on(app::run(config))
 }

@@ -77,7 +77,7 @@ pub struct Running {
     pub clock: Arc<SystemClock>,
     /// The sources that were opened.
     pub sources: Arc<OpenSources>,
-    /// Which jail reads which source.
+    /// Which jail reads which log.
     pub readers: Vec<startup::Reader>,
     /// What its filters gave up.
     pub given_up: Arc<GivenUp>,
@@ -261,8 +261,7 @@ impl Running {
         // Kept bans and unanswered blocks are in the kernel before the first line is read.
         running.settle_kernel().await;
         let questions = setup.questions();
-        let reading = startup::sources_of(setup.jails, &running.store, config.catch_up);
-        let new_sources = reading.new_sources();
+        let reading = startup::logs_of(setup.jails, &running.store, config.catch_up);
         running.readers = reading.readers;
         running.given_up = Arc::new(GivenUp::new(reading.filter_names));
         let tell = running.events.clone();
@@ -275,9 +274,10 @@ impl Running {
             running.events.clone(),
             running.clock.clone(),
         );
-        let handle = FileSources::start(reading.specs, Box::new(sink), running.clock.clone())
-            .map_err(StartupError::of)?;
-        startup::store_beginnings(&new_sources, &handle, &running.store)?;
+        let handle =
+            FileSources::start(reading.logs, reading.beginnings, Box::new(sink), running.clock.clone())
+                .map_err(StartupError::of)?;
+        startup::store_beginnings(&handle, &running.store)?;
         running.sources.open(handle);
         tasks.extend(housekeeping::start(&running, config, host, configuring.clone()).await);
         tasks.push(tokio::spawn(configuring.follow_names()));

@@ -1,14 +1,15 @@
 //! What a start reads and opens before anything runs, each with one clear sentence when it can not: the
 //! jails, the firewall, the store, and where each log is read from.
 
-use crate::config::jails::{LoadedJail, LogFile};
+use crate::config::jails::LoadedJail;
 use crate::config::{Backend, Mode, NodeConfig, Role};
 use crate::local_store::{Batch, Key, LocalStore};
 use crate::second_look::JailQuestions;
-use crate::source::{FileSourcesHandle, SourceCheckpoint, SourceSpec, Start};
-use bannkreis_core::failure::{SourceId, SourcePosition};
+use crate::source::{Beginnings, FileSourcesHandle, LogSpec, SourceCheckpoint};
+use bannkreis_core::failure::LogId;
 use bannkreis_core::jail::JailName;
 use bannkreis_filter::filter::Filter;
+use bannkreis_filter::jail_config::LogPath;
 use bannkreis_firewall::{BackendChoice, Firewall, FirewallError};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -71,8 +72,10 @@ impl Setup {
 pub struct Reader {
     /// The jail.
     pub jail: JailName,
-    /// The source.
-    pub source: SourceId,
+    /// The log.
+    pub log: LogId,
+    /// As the jail names it.
+    pub pattern: String,
 }
 
 /// Reads the fail2ban tree on top of our own base. A witness has no jails, and proposes nothing.
@@ -203,30 +206,21 @@ pub fn open_store(state_dir: &Path) -> Result<LocalStore, StartupError> {
 
 /// What is read, and by whom.
 pub struct Reading {
-    /// Each jail's filter, with the sources whose lines it judges.
-    pub filters: Vec<(Filter, Vec<SourceId>)>,
+    /// Each jail's filter, with the logs whose lines it judges.
+    pub filters: Vec<(Filter, Vec<LogId>)>,
     /// Their jails and names, in the same order.
     pub filter_names: Vec<(JailName, String)>,
-    /// The files, each once.
-    pub specs: Vec<SourceSpec>,
-    /// Which jail reads which source.
+    /// The logs, each once.
+    pub logs: Vec<LogSpec>,
+    /// Where to begin with them.
+    pub beginnings: Beginnings,
+    /// Which jail reads which log.
     pub readers: Vec<Reader>,
 }
 
-impl Reading {
-    /// The sources that no earlier process has read.
-    #[must_use]
-    pub fn new_sources(&self) -> Vec<SourceId> {
-        let is_new = |spec: &&SourceSpec| !matches!(spec.start, Start::Resume(_));
-        self.specs.iter().filter(is_new).map(|spec| spec.id).collect()
-    }
-}
-
-/// The sources of all jails: each file once, with the filters that judge its lines.
-pub fn sources_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) -> Reading {
-    let kept = kept_checkpoints(store);
-    let mut ids: BTreeMap<PathBuf, SourceId> = BTreeMap::new();
-    let mut specs = Vec::new();
+/// The logs of all jails: each once, with the filters that judge its lines.
+pub fn logs_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) -> Reading {
+    let mut logs: Vec<LogSpec> = Vec::new();
     let mut readers = Vec::new();
     let (mut filters, mut filter_names) = (Vec::new(), Vec::new());
     for jail in jails {
@@ -235,20 +229,29 @@ pub fn sources_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) ->
             Some(place) => format!("{place}: jail [{}]", jail.jail.name),
             None => format!("jail [{}]", jail.jail.name),
         };
-        for LogFile { path, is_tail } in jail.logs {
-            let next = SourceId(u32::try_from(ids.len()).unwrap_or(u32::MAX));
-            let id = *ids.entry(path.clone()).or_insert_with(|| {
-                let start = start_of(&path, &kept, catch_up);
-                specs.push(SourceSpec { id: next, path, reader: reader.clone(), start, is_tail });
-                next
-            });
-            readers.push(Reader { jail: jail.jail.name.clone(), source: id });
-            read.push(id);
+        for LogPath { glob: pattern, tail: is_tail } in jail.logs {
+            let spec = LogSpec { pattern, reader: reader.clone(), is_tail, is_polled: jail.is_polled };
+            let is_it = |known: &LogSpec| known.pattern == spec.pattern && known.is_tail == spec.is_tail;
+            let place = match logs.iter().position(is_it) {
+                Some(place) => {
+                    logs[place].is_polled |= spec.is_polled;
+                    place
+                }
+                None => {
+                    logs.push(spec);
+                    logs.len() - 1
+                }
+            };
+            let log = LogId(u32::try_from(place).unwrap_or(u32::MAX));
+            let pattern = logs[place].pattern.clone();
+            readers.push(Reader { jail: jail.jail.name.clone(), log, pattern });
+            read.push(log);
         }
         filters.push((jail.filter, read));
         filter_names.push((jail.jail.name, jail.filter_name));
     }
-    Reading { filters, filter_names, specs, readers }
+    let beginnings = Beginnings { kept: kept_checkpoints(store), catch_up };
+    Reading { filters, filter_names, logs, beginnings, readers }
 }
 
 /// Stores where each new source begins, durably: a node that dies right after its first start must not begin
@@ -256,43 +259,25 @@ pub fn sources_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) ->
 ///
 /// # Errors
 /// When the store can not be written.
-pub fn store_beginnings(
-    new: &[SourceId],
-    sources: &FileSourcesHandle,
-    store: &LocalStore,
-) -> Result<(), StartupError> {
+pub fn store_beginnings(sources: &FileSourcesHandle, store: &LocalStore) -> Result<(), StartupError> {
     let mut batch = Batch::new();
-    for source in new {
-        if let Some(checkpoint) = sources.checkpoint(*source, SourcePosition(0)) {
-            batch.put(Key::Source(checkpoint.path.clone()), checkpoint.encode()).map_err(StartupError::of)?;
-        }
+    for checkpoint in sources.beginnings() {
+        batch.put(Key::Source(checkpoint.path.clone()), checkpoint.encode()).map_err(StartupError::of)?;
     }
     store.commit(batch).and_then(|()| store.flush()).map_err(StartupError::of)
 }
 
-fn start_of(path: &Path, kept: &BTreeMap<PathBuf, Vec<u8>>, catch_up: bool) -> Start {
-    let from = kept.get(path).and_then(|bytes| match SourceCheckpoint::decode(path, bytes) {
-        Ok(checkpoint) => Some(checkpoint),
+fn kept_checkpoints(store: &LocalStore) -> BTreeMap<PathBuf, SourceCheckpoint> {
+    let kept = store.sources().unwrap_or_else(|error| {
+        tracing::error!("where logs were read to can not be told, so they are read from their end: {error}");
+        Vec::new()
+    });
+    let decoded = |(path, bytes): (PathBuf, Vec<u8>)| match SourceCheckpoint::decode(&path, &bytes) {
+        Ok(checkpoint) => Some((path, checkpoint)),
         Err(error) => {
             tracing::warn!("{}: where it was read to can not be told ({error})", path.display());
             None
         }
-    });
-    match from {
-        Some(from) => Start::Resume(from),
-        None if catch_up => Start::Beginning,
-        None => Start::End,
-    }
-}
-
-fn kept_checkpoints(store: &LocalStore) -> BTreeMap<PathBuf, Vec<u8>> {
-    match store.sources() {
-        Ok(sources) => sources.into_iter().collect(),
-        Err(error) => {
-            tracing::error!(
-                "where logs were read to can not be told, so they are read from their end: {error}"
-            );
-            BTreeMap::new()
-        }
-    }
+    };
+    kept.into_iter().filter_map(decoded).collect()
 }

@@ -138,16 +138,16 @@ fn an_unreadable_log_is_named() -> Result<()> {
 }
 
 #[test]
-fn a_jail_without_a_log_is_left_out_with_a_warning() -> Result<()> {
+fn a_jail_whose_log_is_not_there_waits_with_a_warning() -> Result<()> {
     let jail =
         format!("{GOOD_JAIL}[mail-x]\nfilter = postfix\nenabled = true\nlogpath = /var/log/nothing.log\n");
     let tree = Tree::empty().with("jail.local", &jail).with_log(MAIL_LOG);
-    check("a_jail_without_a_log_is_left_out_with_a_warning", tree, "", |lab| {
+    check("a_jail_whose_log_is_not_there_waits_with_a_warning", tree, "", |lab| {
         said_once(
             lab,
             CapabilitySet::empty(),
             Then::GoesOn,
-            &["mail-x", "/var/log/nothing.log", "set its logpath"],
+            &["mail-x", "/var/log/nothing.log", "correct the jail's logpath"],
         )
     })
 }

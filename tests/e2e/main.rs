@@ -22,6 +22,7 @@ mod second_look;
 mod story;
 
 mod all_killed;
+mod all_lines;
 mod api_server;
 mod brought_along;
 mod by_lease;

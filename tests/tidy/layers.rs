@@ -64,8 +64,8 @@ const CORE_DEPENDENCIES: [&str; 5] = ["ipnet", "siphasher", "smallvec", "triomph
 /// The crates that only compute: bytes and times in, values out.
 const PURE: [&str; 2] = ["node/core/src", "node/filter/src"];
 
-/// The one file among them that opens files, so that the node and `bannkreis check` read the same ones.
-const OPENS_FILES: &str = "node/filter/src/this_host.rs";
+/// The one place among them that opens files, so that the node and `bannkreis check` read the same ones.
+const OPENS_FILES: &str = "node/filter/src/this_host/";
 
 /// What a crate that only computes cannot name: files, sockets, clocks, threads, processes.
 const WORLD: [&str; 10] = [
@@ -118,7 +118,7 @@ fn the_core_rests_on_small_crates_only() {
 fn what_only_computes_touches_nothing() {
     let mut broken = Vec::new();
     for file in rust_files() {
-        if !PURE.iter().any(|pure| file.is_in(pure)) || file.path == OPENS_FILES {
+        if !PURE.iter().any(|pure| file.is_in(pure)) || file.path.starts_with(OPENS_FILES) {
             continue;
         }
         let code = code_only(&file.text);

@@ -17,7 +17,8 @@ use bannkreis_filter::filter::UseDns;
 use bannkreis_filter::ini::{Layer, Place};
 use bannkreis_filter::jail_config::{Logs, ReadJail, Setting};
 use bannkreis_filter::reading::{self, Host, Reading};
-use bannkreis_filter::this_host::{DirTree, log_files, log_remarks, service_port};
+use bannkreis_filter::this_host::log_glob::LogGlob;
+use bannkreis_filter::this_host::{DirTree, log_remarks, service_port};
 use bannkreis_filter::tree::ConfigTree;
 use bannkreis_filter::unsupported::Remark;
 use serde_json::{Value, json};
@@ -47,7 +48,7 @@ pub fn run(config_dir: Option<&Path>, style: &Style) -> Result<Shown, Failure> {
     for jail in &mut reading.jails {
         jail.remarks.extend(log_remarks(jail));
     }
-    Ok(show(&reading, &shown_dir, &|pattern| log_files(pattern).len(), style))
+    Ok(show(&reading, &shown_dir, &|pattern| LogGlob::new(pattern).look().files.len(), style))
 }
 
 /// Reads `tree`, which is the directory `config_dir`, and shows what comes of it. `n_files` says how many

@@ -29,6 +29,11 @@ pub enum Event {
         /// The end of the last line.
         position: SourcePosition,
     },
+    /// What is to be stored for a place in this source has become more certain since it was stored.
+    PlaceKnownBetter {
+        /// Which source.
+        source: SourceId,
+    },
     /// Commands were applied.
     Applied {
         /// The ban list after them.

@@ -13,7 +13,12 @@ use alloc::vec::Vec;
 /// matches at the cut, so padding can not move the end of a line.
 pub const LINE_BYTES_MAX: usize = 16 * 1024;
 
-/// Which source on this host, numbered in the order of the configuration.
+/// A log that jails of this host name, such as a `logpath` with wildcards, numbered in the order of the configuration. Any
+/// number of sources may be found for it, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogId(pub u32);
+
+/// Which source on this host, numbered as they are found since the daemon's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(pub u32);
 

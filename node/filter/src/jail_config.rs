@@ -62,6 +62,8 @@ pub struct ReadJail {
     pub filter_files: Vec<String>,
     /// What it reads.
     pub logs: Logs,
+    /// `backend = polling`: its files are looked at again and again.
+    pub is_polled: bool,
     /// What becomes of names that stand where an address should be.
     pub use_dns: UseDns,
     /// `ignoreself`; own addresses are never blocked, whatever this says.
@@ -125,6 +127,7 @@ pub fn read(mut text: JailText, host: &Host<'_>, formats: &DefaultTemplates) -> 
         text.remark("ignoreself", unsupported::ignoreself_off());
     }
     let logs = text.logs();
+    let is_polled = text.text("backend") == Some("polling");
     let surroundings = Surroundings {
         jail: name,
         find_time_ms: jail.find_time_ms,
@@ -139,6 +142,7 @@ pub fn read(mut text: JailText, host: &Host<'_>, formats: &DefaultTemplates) -> 
         filter_name: text.filter.text.clone(),
         filter_files: text.filter_files.clone(),
         logs,
+        is_polled,
         use_dns: rules.use_dns,
         ignore_self,
         ignore_names,

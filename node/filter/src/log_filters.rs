@@ -13,12 +13,12 @@ use crate::further_texts::FurtherTexts;
 use crate::judged::{Judged, NamedFailure};
 use crate::passes::{Passes, Search};
 use crate::prefilter::{Members, Prefilter};
-use bannkreis_core::failure::{Failure, LogLine, SourceId, SourcePosition};
+use bannkreis_core::failure::{Failure, LogId, LogLine, SourceId, SourcePosition};
 use bannkreis_core::log_block::{LogBlock, line_text};
 use bannkreis_core::time::Timestamp;
 use memchr::memchr;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// A single filter that wants more lines than one in so many judges them all for a while, unsearched: to search
@@ -31,6 +31,8 @@ const UNSEARCHED_BLOCKS: u32 = 15;
 #[derive(Debug)]
 pub struct LogFilters {
     filters: Vec<Filter>,
+    /// What each of them reads.
+    logs: Vec<BTreeSet<LogId>>,
     readers: BTreeMap<SourceId, Readers>,
     /// Memory that one block hands on to the next.
     scratch: Scratch,
@@ -49,6 +51,39 @@ struct Readers {
     groups: Vec<Group>,
     /// So many blocks are not searched for texts, because nearly every line of the last one had some.
     n_unsearched: u32,
+}
+
+impl Readers {
+    /// Those at these places.
+    fn new(places: Vec<usize>, filters: &[Filter], logs: &[BTreeSet<LogId>]) -> Readers {
+        // A filter's dates are those of all its logs, so only filters of the same logs share them.
+        let same_dates = |a: usize, b: usize| logs[a] == logs[b] && filters[a].dates_like(&filters[b]);
+        let mut groups: Vec<Group> = Vec::new();
+        for (member, &place) in places.iter().enumerate() {
+            match groups.iter_mut().find(|group| same_dates(group.lead, place)) {
+                Some(group) => group.members.push(member),
+                None => {
+                    let members = vec![member];
+                    let (all, with_window) = (Members::default(), Vec::new());
+                    groups.push(Group { lead: place, members, all, with_window });
+                }
+            }
+        }
+        let needles: Vec<_> = places.iter().map(|&place| filters[place].all_needles()).collect();
+        let further = (0..).zip(&places).zip(&needles).filter_map(|((member, &place), choices)| {
+            let choices = choices.get(1..).filter(|_| !filters[place].has_window())?;
+            Some((member, FurtherTexts::new(choices))).filter(|(_, further)| !further.is_empty())
+        });
+        let further = further.collect();
+        let first: Vec<_> = needles.into_iter().map(|choices| choices.into_iter().next()).collect();
+        let prefilter = Prefilter::new(&first);
+        for group in &mut groups {
+            group.all = prefilter.members(&group.members);
+            let members = group.members.iter().map(|&member| (places[member], member));
+            group.with_window = members.filter(|&(place, _)| filters[place].has_window()).collect();
+        }
+        Readers { filters: places, prefilter, further, groups, n_unsearched: 0 }
+    }
 }
 
 /// What is known of the line that is being judged.
@@ -77,48 +112,44 @@ struct Group {
 }
 
 impl LogFilters {
-    /// These filters, each with the sources whose lines it judges.
+    /// These filters, each with the logs whose lines it judges. None has a source yet.
     #[must_use]
-    pub fn new(filters: Vec<(Filter, Vec<SourceId>)>) -> LogFilters {
-        let mut by_source: BTreeMap<SourceId, Vec<usize>> = BTreeMap::new();
-        for (place, (_, sources)) in filters.iter().enumerate() {
-            for &source in sources {
-                by_source.entry(source).or_default().push(place);
-            }
+    pub fn new(filters: Vec<(Filter, Vec<LogId>)>) -> LogFilters {
+        let (filters, logs) =
+            filters.into_iter().map(|(filter, logs)| (filter, BTreeSet::from_iter(logs))).unzip();
+        LogFilters {
+            filters,
+            logs,
+            readers: BTreeMap::new(),
+            scratch: Scratch::default(),
+            lowered: Vec::new(),
         }
-        // A filter's dates are those of all its sources, so only filters of the same sources share them.
-        let same_dates =
-            |a: usize, b: usize| filters[a].1 == filters[b].1 && filters[a].0.dates_like(&filters[b].0);
-        let readers = by_source.into_iter().map(|(source, places)| {
-            let mut groups: Vec<Group> = Vec::new();
-            for (member, &place) in places.iter().enumerate() {
-                match groups.iter_mut().find(|group| same_dates(group.lead, place)) {
-                    Some(group) => group.members.push(member),
-                    None => {
-                        let members = vec![member];
-                        let (all, with_window) = (Members::default(), Vec::new());
-                        groups.push(Group { lead: place, members, all, with_window });
-                    }
-                }
-            }
-            let needles: Vec<_> = places.iter().map(|&place| filters[place].0.all_needles()).collect();
-            let further = (0..).zip(&places).zip(&needles).filter_map(|((member, &place), choices)| {
-                let choices = choices.get(1..).filter(|_| !filters[place].0.has_window())?;
-                Some((member, FurtherTexts::new(choices))).filter(|(_, further)| !further.is_empty())
-            });
-            let further = further.collect();
-            let first: Vec<_> = needles.into_iter().map(|choices| choices.into_iter().next()).collect();
-            let prefilter = Prefilter::new(&first);
-            for group in &mut groups {
-                group.all = prefilter.members(&group.members);
-                let members = group.members.iter().map(|&member| (places[member], member));
-                group.with_window = members.filter(|&(place, _)| filters[place].0.has_window()).collect();
-            }
-            (source, Readers { filters: places, prefilter, further, groups, n_unsearched: 0 })
-        });
-        let readers = readers.collect();
-        let filters = filters.into_iter().map(|(filter, _)| filter).collect();
-        LogFilters { filters, readers, scratch: Scratch::default(), lowered: Vec::new() }
+    }
+
+    /// Filters that all read one source.
+    #[must_use]
+    pub fn of_one(source: SourceId, filters: Vec<Filter>) -> LogFilters {
+        let log = LogId(0);
+        let mut one = LogFilters::new(filters.into_iter().map(|filter| (filter, vec![log])).collect());
+        one.open(source, &[log]);
+        one
+    }
+
+    /// From now on lines of `source` come, and they are those of these logs.
+    pub fn open(&mut self, source: SourceId, logs: &[LogId]) {
+        let mut places: Vec<usize> =
+            self.readers.remove(&source).map_or_else(Vec::new, |known| known.filters);
+        let of_these = |place: &usize| logs.iter().any(|log| self.logs[*place].contains(log));
+        places.extend((0..self.filters.len()).filter(of_these));
+        places.sort_unstable();
+        places.dedup();
+        let readers = Readers::new(places, &self.filters, &self.logs);
+        self.readers.insert(source, readers);
+    }
+
+    /// No more lines of this source come.
+    pub fn close(&mut self, source: SourceId) {
+        self.readers.remove(&source);
     }
 
     /// The filters in the order in which they were given.

@@ -9,21 +9,10 @@ use bannkreis_filter::ignore_command::IgnoreCommand;
 use bannkreis_filter::jail_config::{LogPath, Logs, ReadJail};
 use bannkreis_filter::merged::ReadError;
 use bannkreis_filter::reading::{self, Host};
-use bannkreis_filter::this_host::{DirTree, instead_of_log, log_files, log_remarks, service_port};
+use bannkreis_filter::this_host::log_glob::LogGlob;
+use bannkreis_filter::this_host::{DirTree, instead_of_log, log_remarks, service_port};
 use jiff::tz::TimeZone;
-use std::path::{Path, PathBuf};
-
-/// One jail reads so many files at most; of more, the first in the order of their names.
-pub const LOG_FILES_MAX: usize = 256;
-
-/// A log that a jail reads.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LogFile {
-    /// Its path, wildcards replaced.
-    pub path: PathBuf,
-    /// Only what is written from now on is read.
-    pub is_tail: bool,
-}
+use std::path::Path;
 
 /// A jail that runs on this host.
 #[derive(Debug)]
@@ -34,9 +23,10 @@ pub struct LoadedJail {
     pub filter: Filter,
     /// The filter's name as the jail gives it, with its parameters.
     pub filter_name: String,
-    /// What it reads: at least one file that is there, each once. None for a jail that counts bans, unless fail2ban's
-    /// log is there.
-    pub logs: Vec<LogFile>,
+    /// What it reads, each once. None for a jail that counts bans, unless fail2ban's log is there.
+    pub logs: Vec<LogPath>,
+    /// `backend = polling`.
+    pub is_polled: bool,
     /// The line that says so, as `file:line`.
     pub log_place: Option<String>,
     /// `usedns`.
@@ -96,35 +86,32 @@ fn with_logs(read: ReadJail, warnings: &mut Vec<String>) -> Result<LoadedJail, S
             ));
         }
     };
-    let mut logs = files_of(&patterns);
     warnings.extend(remarks.iter().map(ToString::to_string));
+    let logs = logs_of(&patterns);
+    let is_there = |log: &LogPath| !LogGlob::new(&log.glob).look().files.is_empty();
+    let is_any_there = logs.iter().any(is_there);
     if logs.is_empty() && !read.jail.counts_bans {
-        let paths: Vec<&str> = patterns.iter().map(|pattern| pattern.glob.as_str()).collect();
-        let paths = if let [first, ..] = remarks.as_slice() {
-            first.sentence.clone()
-        } else if paths.is_empty() {
-            "its logpath is empty".into()
-        } else {
-            format!("{} is not there", paths.join(", "))
-        };
+        let why = remarks.first().map_or("its logpath is empty", |remark| &remark.sentence);
         return Err(format!(
-            "jail [{name}] is skipped, because it has no log file: {paths}; set its logpath, or start the service \
-             that writes it and restart bannkreisd, or set `enabled = false`"
+            "jail [{name}] is skipped, because it has no log file: {why}; set its logpath, or set `enabled = false`"
         ));
     }
-    if logs.len() > LOG_FILES_MAX {
+    if !is_any_there && !read.jail.counts_bans {
+        let paths: Vec<&str> = logs.iter().map(|log| log.glob.as_str()).collect();
         warnings.push(format!(
-            "jail [{name}] names {} log files, of which the first {LOG_FILES_MAX} are read; narrow the wildcards \
-             in its logpath",
-            logs.len()
+            "jail [{name}] waits for its log: {} is not there; it is read as soon as it is there, so start the service \
+             that writes it, correct the jail's logpath, or set `enabled = false`",
+            paths.join(", ")
         ));
-        logs.truncate(LOG_FILES_MAX);
     }
+    let is_without_logs = read.jail.counts_bans && !is_any_there;
     Ok(LoadedJail {
         jail: read.jail,
         filter: read.filter,
         filter_name: read.filter_name,
-        logs,
+        // Its bans are counted without any log.
+        logs: if is_without_logs { Vec::new() } else { logs },
+        is_polled: read.is_polled,
         log_place,
         use_dns: read.use_dns,
         ignore_command: read.ignore_command,
@@ -132,31 +119,24 @@ fn with_logs(read: ReadJail, warnings: &mut Vec<String>) -> Result<LoadedJail, S
     })
 }
 
-/// The files of all patterns, each once, as long as one of them is there. A path without wildcards is
-/// then kept although it is missing: the sources wait for it.
-fn files_of(patterns: &[LogPath]) -> Vec<LogFile> {
-    let mut logs: Vec<LogFile> = Vec::new();
-    let mut is_any_there = false;
-    for LogPath { glob, tail } in patterns {
-        let mut paths = log_files(glob);
-        is_any_there |= !paths.is_empty();
-        let is_one_path = glob.starts_with('/') && !glob.contains(['*', '?', '[']);
-        if paths.is_empty() && is_one_path && instead_of_log(glob).is_none() {
-            paths.push(PathBuf::from(glob));
-        }
-        for path in paths {
-            if !logs.iter().any(|log| log.path == path) {
-                logs.push(LogFile { path, is_tail: *tail });
-            }
+/// What can be a log, each once.
+fn logs_of(patterns: &[LogPath]) -> Vec<LogPath> {
+    let mut logs: Vec<LogPath> = Vec::new();
+    for log in patterns {
+        let is_something_else =
+            !LogGlob::new(&log.glob).has_wildcards() && instead_of_log(&log.glob).is_some();
+        if !is_something_else && !logs.iter().any(|known| known.glob == log.glob) {
+            logs.push(log.clone());
         }
     }
-    if is_any_there { logs } else { Vec::new() }
+    logs
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+    use std::path::PathBuf;
 
     /// Loads a tree with this jail.local, in which `LOGS` stands for the directory of the logs.
     fn load_text(jail_local: &str, logs: &[&str]) -> (LoadedJails, PathBuf) {
@@ -177,26 +157,26 @@ mod tests {
     }
 
     #[test]
-    fn wildcards_become_files_each_once() {
-        let text = "[a]\nenabled = true\nfilter = mine\nport = 80\nlogpath = LOGS/*.log\n  LOGS/one.log\n  LOGS/later tail\n";
-        let (loaded, at) = load_text(text, &["two.log", "one.log", "one.txt"]);
-        assert_eq!(
-            loaded.jails[0].logs,
-            [
-                LogFile { path: at.join("one.log"), is_tail: false },
-                LogFile { path: at.join("two.log"), is_tail: false },
-                LogFile { path: at.join("later"), is_tail: true },
-            ]
-        );
+    fn a_jail_has_its_logs_each_once_and_waits_for_those_that_are_not_there() {
+        let text = "[a]\nenabled = true\nfilter = mine\nport = 80\nbackend = polling\n\
+                    logpath = LOGS/*.log\n  LOGS/later tail\n  LOGS/later\n";
+        for files in [&["one.log"][..], &[]] {
+            let (loaded, at) = load_text(text, files);
+            let log = |name: &str, tail| LogPath { glob: at.join(name).display().to_string(), tail };
+            assert_eq!(loaded.jails[0].logs, [log("*.log", false), log("later", true)]);
+            assert!(loaded.jails[0].is_polled);
+            let n_waiting = loaded.warnings.iter().filter(|warning| warning.contains("[a] waits")).count();
+            assert_eq!(n_waiting, usize::from(files.is_empty()), "{:?}", loaded.warnings);
+        }
     }
 
     #[test]
-    fn a_jail_without_a_log_or_with_a_mistake_costs_no_other() {
+    fn a_jail_whose_log_is_not_there_or_with_a_mistake_costs_no_other() {
         let text = "[good]\nenabled = true\nfilter = mine\nport = 80\nlogpath = LOGS/one.log\n\
                     [nolog]\nenabled = true\nfilter = mine\nport = 80\nlogpath = LOGS/nothing.log\n\
                     [nofilter]\nenabled = true\nfilter = nosuch\nport = 80\nlogpath = LOGS/one.log\n";
         let (loaded, at) = load_text(text, &["one.log"]);
-        assert_eq!(names(&loaded), ["good"]);
+        assert_eq!(names(&loaded), ["good", "nolog"]);
         let about = |word: &str| loaded.warnings.iter().filter(|warning| warning.contains(word)).count();
         assert_eq!(about("[nolog]"), 1, "{:?}", loaded.warnings);
         assert_eq!(about(&at.join("nothing.log").display().to_string()), 1);
@@ -209,7 +189,8 @@ mod tests {
                     [b]\nenabled = true\nfilter = mine\nport = 80\nlogpath = /dev/null\n";
         let (loaded, at) = load_text(text, &["one.log"]);
         assert_eq!(names(&loaded), ["a"]);
-        assert_eq!(loaded.jails[0].logs, [LogFile { path: at.join("one.log"), is_tail: false }]);
+        let one = LogPath { glob: at.join("one.log").display().to_string(), tail: false };
+        assert_eq!(loaded.jails[0].logs, [one]);
         let is_said = |line: u32, what: &str| {
             let place = format!("{}:{line}: ", at.join("jail.local").display());
             loaded.warnings.iter().any(|warning| warning.starts_with(&place) && warning.contains(what))

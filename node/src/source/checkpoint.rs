@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// With more, the oldest finished ones are let go first.
 pub const FILES_OPEN_MAX: usize = 16;
 
+/// A checkpoint stores so many places. A process that has just caught up with as many rotated files needs them.
+pub const PLACES_MAX: usize = 64;
+
 /// The first byte of every stored checkpoint.
 const FORMAT: u8 = 1;
 const HEADER_BYTES: usize = 1 + 8 + 1;
@@ -24,7 +27,7 @@ pub struct FilePlace {
     pub offset: u64,
 }
 
-/// Where to go on reading: in each file that was open then, oldest first. Usually that is one file;
+/// Where to go on reading: in each file that was open then or was opened later, oldest first. Usually that is one file;
 /// after a rotation the writers may still use the old one for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceCheckpoint {
@@ -32,7 +35,7 @@ pub struct SourceCheckpoint {
     pub path: PathBuf,
     /// The position that this is the checkpoint of; positions go on from here.
     pub position: SourcePosition,
-    /// At most [`FILES_OPEN_MAX`] files.
+    /// Of more than [`PLACES_MAX`], so many are stored.
     pub files: Vec<FilePlace>,
 }
 
@@ -40,7 +43,7 @@ impl SourceCheckpoint {
     /// Its stored form, without the path: that is the key it is stored under.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let places = &self.files[self.files.len().saturating_sub(FILES_OPEN_MAX)..];
+        let places = self.places();
         let mut bytes = Vec::with_capacity(HEADER_BYTES + places.len() * PLACE_BYTES);
         bytes.push(FORMAT);
         bytes.extend_from_slice(&self.position.0.to_be_bytes());
@@ -53,6 +56,14 @@ impl SourceCheckpoint {
             bytes.extend_from_slice(&offset.to_be_bytes());
         }
         bytes
+    }
+
+    /// The places that are stored, at most [`PLACES_MAX`].
+    fn places(&self) -> &[FilePlace] {
+        let n_too_many = self.files.len().saturating_sub(PLACES_MAX);
+        // Files of which nothing was read are found again by those before them; the oldest are mostly finished.
+        let n_unread = self.files.iter().rev().take_while(|place| place.offset == 0).count().min(n_too_many);
+        &self.files[n_too_many - n_unread..self.files.len() - n_unread]
     }
 
     /// Reads the stored form of the checkpoint of `path`.
@@ -70,7 +81,7 @@ impl SourceCheckpoint {
         let short = || bad("it is shorter than it says");
         let position = SourcePosition(take(&mut rest).map(u64::from_be_bytes).ok_or_else(short)?);
         let [n_files] = take(&mut rest).ok_or_else(short)?;
-        if usize::from(n_files) > FILES_OPEN_MAX || rest.len() != usize::from(n_files) * PLACE_BYTES {
+        if usize::from(n_files) > PLACES_MAX || rest.len() != usize::from(n_files) * PLACE_BYTES {
             return Err(bad("its length is not what it says"));
         }
         let files = (0..n_files)
@@ -127,10 +138,31 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_read_back() {
-        for n_files in [0, 1, 3, FILES_OPEN_MAX as u64] {
+        for n_files in [0, 1, 3, PLACES_MAX as u64] {
             let given = checkpoint(n_files);
             assert_eq!(SourceCheckpoint::decode(&given.path, &given.encode()), Ok(given));
         }
+    }
+
+    #[test]
+    fn of_too_many_files_those_are_stored_that_lead_to_the_others() {
+        let given = checkpoint(PLACES_MAX as u64 + 3);
+        let stored = |given: &SourceCheckpoint| {
+            let read = SourceCheckpoint::decode(&given.path, &given.encode()).expect("well formed");
+            (
+                read.files[0].fingerprint.inode,
+                read.files[read.files.len() - 1].fingerprint.inode,
+                read.files.len(),
+            )
+        };
+        assert_eq!(stored(&given), (13, 76, PLACES_MAX));
+        let unread = |n: usize| {
+            let mut given = given.clone();
+            given.files.iter_mut().rev().take(n).for_each(|place| place.offset = 0);
+            given
+        };
+        assert_eq!(stored(&unread(1)), (12, 75, PLACES_MAX));
+        assert_eq!(stored(&unread(9)), (10, 73, PLACES_MAX));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Not for names and rotation (`followed_path.rs`): a followed file is a handle and an offset.
 
 use super::Reading;
-use super::fingerprint::Fingerprint;
+use super::fingerprint::{Fingerprint, HEAD_BYTES_TELLING};
 use super::line_splitter::LineSplitter;
 use super::position_table::FileNumber;
 use super::shared::SharedSource;
@@ -28,6 +28,8 @@ pub(super) enum ReadOutcome {
     More,
     /// It was truncated or written anew: what it held behind the consumed offset is gone.
     Replaced,
+    /// It has enough bytes now to be told from others, and nobody has looked yet whether it had others before.
+    Begun,
 }
 
 /// An open file of a source.
@@ -72,6 +74,9 @@ impl FollowedFile {
         if may_be_other && !self.fingerprint.is_head_of(&self.file)? {
             return Ok(ReadOutcome::Replaced);
         }
+        if !self.fingerprint.is_telling() && size >= HEAD_BYTES_TELLING as u64 {
+            return Ok(ReadOutcome::Begun);
+        }
         self.changed = changed;
         if size == offset {
             self.drained = true;
@@ -86,6 +91,7 @@ impl FollowedFile {
         if self.fingerprint.is_short() {
             self.fingerprint = Fingerprint::of(&self.file)?;
             shared.lock().table.improve(self.number, self.fingerprint);
+            reading.sink.place_known_better(shared.id);
         }
         self.hand_over(n_read, reading, shared);
         // A short read is the end as it was at that moment; whatever comes later is an event.

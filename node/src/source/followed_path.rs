@@ -10,13 +10,15 @@
 //! Not for where a source begins after a start (`opening.rs`).
 
 use super::Reading;
-use super::checkpoint::FILES_OPEN_MAX;
+use super::checkpoint::{FILES_OPEN_MAX, FilePlace};
 use super::fingerprint::Fingerprint;
 use super::followed_file::{FollowedFile, ReadOutcome};
 use super::line_splitter::LineSplitter;
+use super::polling::{POLL_MS, is_on_network};
 use super::rotation::{self, OpenLog};
 use super::shared::SharedSource;
-use super::watcher::{SourceIndex, Watcher};
+use super::watcher::Watcher;
+use std::fs::Metadata;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -37,7 +39,6 @@ const KNOWN_MAX: usize = 2 * rotation::SIBLINGS_MAX;
 
 /// A path that is followed.
 pub(super) struct FollowedPath {
-    pub(super) index: SourceIndex,
     pub(super) shared: Arc<SharedSource>,
     /// Oldest first; the last one is, or was last, the one under the path.
     pub(super) files: Vec<FollowedFile>,
@@ -45,6 +46,14 @@ pub(super) struct FollowedPath {
     /// the next was rotated since. At most [`KNOWN_MAX`], the latest.
     pub(super) known: Vec<Fingerprint>,
     pub(super) looked_at: SystemTime,
+    /// Only wildcards lead to it, so it is over when its file is.
+    pub(super) is_found: bool,
+    /// No event tells what others do to it: it is looked at again and again.
+    pub(super) is_polled: bool,
+    /// Files that were let go since somebody asked last.
+    pub(super) gone: Vec<FilePlace>,
+    /// CLOCK_BOOTTIME in ms of the next look of a path that is polled.
+    next_poll_ms: u64,
     /// Not all new files could be opened at once.
     look_again: bool,
     /// CLOCK_BOOTTIME in ms when a file has been quiet for long enough to be let go.
@@ -53,13 +62,16 @@ pub(super) struct FollowedPath {
 
 impl FollowedPath {
     /// A path of which nothing is open yet.
-    pub(super) fn new(index: SourceIndex, shared: Arc<SharedSource>) -> FollowedPath {
+    pub(super) fn new(shared: Arc<SharedSource>, is_found: bool, is_polled: bool) -> FollowedPath {
         FollowedPath {
-            index,
+            is_polled: is_polled || is_on_network(&shared.path),
             shared,
             files: Vec::new(),
             known: Vec::new(),
             looked_at: SystemTime::UNIX_EPOCH,
+            is_found,
+            gone: Vec::new(),
+            next_poll_ms: 0,
             look_again: false,
             deadline_ms: None,
         }
@@ -67,7 +79,26 @@ impl FollowedPath {
 
     /// When this path wants a turn without an event.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
-        self.deadline_ms
+        let next_poll_ms = self.is_polled.then_some(self.next_poll_ms);
+        self.deadline_ms.into_iter().chain(next_poll_ms).min()
+    }
+
+    /// Looks at a path that is polled, when its time has come.
+    pub(super) fn poll(&mut self, now_ms: u64, reading: &Reading, watcher: &mut Watcher) {
+        if self.is_polled && self.next_poll_ms <= now_ms {
+            self.next_poll_ms = now_ms + POLL_MS;
+            self.look(reading, watcher);
+        }
+    }
+
+    /// Whether nothing can come from it any more: its file is gone, and only wildcards led there.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_found && self.files.is_empty() && !self.shared.path.exists()
+    }
+
+    /// Whether one of its open files is this one.
+    pub(super) fn follows(&self, metadata: &Metadata) -> bool {
+        self.files.iter().any(|file| file.fingerprint.is_inode(metadata))
     }
 
     /// Finds out which file the path leads to now.
@@ -78,7 +109,7 @@ impl FollowedPath {
 
     fn try_look(&mut self, reading: &Reading, watcher: &mut Watcher) -> io::Result<()> {
         // Watch first, look then: what changes in between is an event.
-        watcher.watch_path(self.index, &self.shared.path)?;
+        watcher.watch_path(self.shared.id, &self.shared.path)?;
         let log = match rotation::open_log(&self.shared.path) {
             Ok(log) => log,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -90,12 +121,9 @@ impl FollowedPath {
             self.files.push(file);
             return Ok(());
         }
-        let looked_at = wall(reading);
-        let rotated = rotation::rotated(&self.shared.path);
+        let (looked_at, rotated) = (wall(reading), rotation::rotated(&self.shared.path));
         let known = fingerprints(&rotated);
-        let since = self.looked_at.checked_sub(MODIFIED_SLACK).unwrap_or(SystemTime::UNIX_EPOCH);
-        let mut missed =
-            rotation::written_since(rotated, since, |other| same_inode(other, &log) || self.knows(other));
+        let mut missed = self.missed(rotated, &log.metadata);
         self.make_room(missed.len() + 1, watcher);
         let room = FILES_OPEN_MAX.saturating_sub(self.files.len());
         self.look_again = missed.len() + 1 > room;
@@ -105,12 +133,25 @@ impl FollowedPath {
         }
         if !self.look_again {
             self.push(log, 0, 0, reading, watcher)?;
-            self.looked_at = looked_at;
-            for fingerprint in known {
-                self.know(fingerprint);
-            }
+            self.has_looked(looked_at, known);
         }
         Ok(())
+    }
+
+    /// Those of the rotated parts that were written since the last look, and that nobody has read or knew of then.
+    fn missed(&self, rotated: Vec<OpenLog>, current: &Metadata) -> Vec<OpenLog> {
+        let since = self.looked_at.checked_sub(MODIFIED_SLACK).unwrap_or(SystemTime::UNIX_EPOCH);
+        rotation::written_since(rotated, since, |other| {
+            same_inode(&other.metadata, current) || self.knows(other)
+        })
+    }
+
+    /// All rotated parts that there were at that time are read, or about to be.
+    fn has_looked(&mut self, at: SystemTime, known: Vec<Fingerprint>) {
+        self.looked_at = at;
+        for fingerprint in known {
+            self.know(fingerprint);
+        }
     }
 
     fn know(&mut self, fingerprint: Fingerprint) {
@@ -155,8 +196,14 @@ impl FollowedPath {
         reading: &Reading,
         watcher: &mut Watcher,
     ) -> io::Result<FollowedFile> {
-        let fingerprint = Fingerprint::of(&log.file)?;
-        let watch = watcher.watch_file(self.index, &log.file)?;
+        let fingerprint = log.fingerprint;
+        let watch = watcher.watch_file(self.shared.id, &log.file)?;
+        tracing::debug!(
+            "{}: a file is followed from byte {offset} (inode {}, head of {} bytes)",
+            self.shared.path.display(),
+            fingerprint.inode,
+            fingerprint.head_bytes
+        );
         Ok(FollowedFile {
             file: log.file,
             number: self.shared.lock().table.open(fingerprint, offset),
@@ -201,7 +248,15 @@ impl FollowedPath {
                         at_end = true;
                         break;
                     }
-                    ReadOutcome::Replaced => self.replaced(index, reading, watcher)?,
+                    ReadOutcome::Replaced => {
+                        self.replaced(index, reading, watcher)?;
+                        // The files are others now: from the first.
+                        return Ok(true);
+                    }
+                    ReadOutcome::Begun => {
+                        self.begun(index, reading, watcher)?;
+                        return Ok(true);
+                    }
                 }
             }
             more |= !at_end;
@@ -219,18 +274,55 @@ impl FollowedPath {
     fn replaced(&mut self, index: usize, reading: &Reading, watcher: &mut Watcher) -> io::Result<()> {
         let FollowedFile { number: before, fingerprint, consumed, .. } = self.files[index];
         self.shared.lock().table.retire(before);
-        if let Some(copy) = rotation::find(&self.shared.path, &fingerprint, consumed)
-            && self.files.len() < FILES_OPEN_MAX
-            && !self.files.iter().any(|file| file.fingerprint.is_inode(&copy.metadata))
-        {
-            let copy = self.follow(copy, consumed, 0, reading, watcher)?;
-            self.files.insert(index, copy);
-        }
+        // Before its copies are looked for: when it is truncated once more, that is noticed.
+        let anew = Fingerprint::of(&self.files[index].file)?;
+        let copy = rotation::find(&self.shared.path, &fingerprint, consumed);
+        let copy = copy.filter(|copy| !self.follows(&copy.metadata)).map(|copy| (copy, consumed));
+        // Its copy has the same head: whatever becomes of it, it is read now or was read already.
+        self.know(fingerprint);
+        self.read_before(index, copy, reading, watcher)?;
         if let Some(file) = self.files.iter_mut().find(|file| file.number == before) {
-            let fingerprint = Fingerprint::of(&file.file)?;
-            let number = self.shared.lock().table.open(fingerprint, 0);
-            file.begin_anew(number, fingerprint);
+            let number = self.shared.lock().table.open(anew, 0);
+            file.begin_anew(number, anew);
         }
+        Ok(())
+    }
+
+    /// A file has enough bytes to be known again. Before it had, it may have been copied and truncated unnoticed.
+    fn begun(&mut self, index: usize, reading: &mut Reading, watcher: &mut Watcher) -> io::Result<()> {
+        let number = self.files[index].number;
+        let anew = Fingerprint::of(&self.files[index].file)?;
+        self.read_before(index, None, reading, watcher)?;
+        if let Some(file) = self.files.iter_mut().find(|file| file.number == number) {
+            file.fingerprint = anew;
+            self.shared.lock().table.improve(number, anew);
+            reading.sink.place_known_better(self.shared.id);
+        }
+        Ok(())
+    }
+
+    /// Reads before a file its copy from some offset on, and all rotated parts that were missed: it may have been copied
+    /// and truncated more than once.
+    fn read_before(
+        &mut self,
+        index: usize,
+        copy: Option<(OpenLog, u64)>,
+        reading: &Reading,
+        watcher: &mut Watcher,
+    ) -> io::Result<()> {
+        let (number, current) = (self.files[index].number, self.files[index].file.metadata()?);
+        let (looked_at, rotated) = (wall(reading), rotation::rotated(&self.shared.path));
+        let known = fingerprints(&rotated);
+        let missed = self.missed(rotated, &current).into_iter().map(|part| (part, 0));
+        let parts: Vec<(OpenLog, u64)> = copy.into_iter().chain(missed).collect();
+        self.make_room(parts.len(), watcher);
+        // Those that are not finished may be too many by now: nobody finds a copy later.
+        let place = self.files.iter().position(|file| file.number == number).unwrap_or(self.files.len());
+        for (n, (part, offset)) in parts.into_iter().enumerate() {
+            let part = self.follow(part, offset, 0, reading, watcher)?;
+            self.files.insert(place + n, part);
+        }
+        self.has_looked(looked_at, known);
         Ok(())
     }
 
@@ -268,9 +360,10 @@ impl FollowedPath {
 
     fn let_go(&mut self, index: usize, watcher: &mut Watcher) {
         let file = self.files.remove(index);
+        self.gone.push(FilePlace { fingerprint: file.fingerprint, offset: file.consumed });
         self.shared.lock().table.retire(file.number);
         self.know(file.fingerprint);
-        watcher.forget_file(self.index, &file.watch);
+        watcher.forget_file(self.shared.id, &file.watch);
     }
 
     /// Remembers what keeps the source from being read, and says it once.
@@ -293,7 +386,7 @@ fn wall(reading: &Reading) -> SystemTime {
 }
 
 fn fingerprints(logs: &[OpenLog]) -> Vec<Fingerprint> {
-    logs.iter().filter_map(|log| Fingerprint::of(&log.file).ok()).collect()
+    logs.iter().map(|log| log.fingerprint).collect()
 }
 
 /// Whether an open file is the one that `known` was made of, or a copy of it.
@@ -302,12 +395,13 @@ pub(super) fn is_same(known: &Fingerprint, log: &OpenLog) -> bool {
     (known.inode == log.metadata.ino() || known.is_telling()) && known.is_head_of(&log.file).unwrap_or(false)
 }
 
-fn same_inode(a: &OpenLog, b: &OpenLog) -> bool {
+fn same_inode(a: &Metadata, b: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
-    a.metadata.dev() == b.metadata.dev() && a.metadata.ino() == b.metadata.ino()
+    a.dev() == b.dev() && a.ino() == b.ino()
 }
 
-fn described(error: &io::Error) -> String {
+/// What is wrong, and what to do about it.
+pub(super) fn described(error: &io::Error) -> String {
     let remedy = match (error.kind(), error.raw_os_error()) {
         (io::ErrorKind::PermissionDenied, _) => {
             "run bannkreisd as root, or give its user read access, for example by the group adm"

@@ -1,9 +1,10 @@
 //! Where log lines come from. So far: files, followed by inotify(7) over rotations and restarts.
 //!
-//! One thread, `source`, reads all files and hands each line to its [`LineSink`] at once; without new
+//! A *log* is what a jail names, such as a `logpath` with wildcards; a *source* is what is found for it, such as one of the
+//! files. One thread, `source`, reads all sources and hands each line to its [`LineSink`] at once; without new
 //! lines it sleeps in poll(2). What a line means is not known here. In the order of suggested reading:
 //! how a block becomes lines, what identifies a file, how a place in it is stored and found again, an
-//! open file, a path whose files come and go, the kernel's events, the thread.
+//! open file, a path whose files come and go, a log whose paths come and go, the kernel's events, the thread.
 
 mod line_splitter;
 
@@ -14,47 +15,85 @@ mod position_table;
 mod rotation;
 
 mod followed_file;
+mod followed_log;
 mod followed_path;
 mod opening;
+mod polling;
 mod shared;
 mod watcher;
 
 mod thread;
 
-pub use checkpoint::{CheckpointError, FILES_OPEN_MAX, FilePlace, SourceCheckpoint};
+pub use checkpoint::{CheckpointError, FILES_OPEN_MAX, FilePlace, PLACES_MAX, SourceCheckpoint};
 pub use fingerprint::{Fingerprint, HEAD_BYTES_MAX, HEAD_BYTES_TELLING};
 pub use shared::SourceStatus;
 pub use thread::{FileSources, FileSourcesHandle, SOURCES_MAX, SourceError};
 
 use crate::borders::{Clock, LineSink};
-use bannkreis_core::failure::{LogLine, SourceId, SourcePosition};
+use bannkreis_core::failure::{LogId, LogLine, SourceId, SourcePosition};
 use bannkreis_core::time::Timestamp;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// One log file to follow.
+/// A log that jails name. Its [`LogId`] is its place in the list of all.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceSpec {
-    /// What its lines are labelled with; no two sources have the same.
-    pub id: SourceId,
-    /// The file's name. The file itself need not exist yet; it may be a symbolic link.
-    pub path: PathBuf,
+pub struct LogSpec {
+    /// The file's name, with wildcards or without. Nothing of it need exist yet; it may be a symbolic link.
+    pub pattern: String,
     /// Who wants it read, for people: the first jail that does, and where that is written.
     pub reader: String,
-    /// Where to begin.
-    pub start: Start,
-    /// fail2ban's `tail` behind a logpath: whatever `start` says, lines that are there already are
-    /// not read.
+    /// fail2ban's `tail` behind a logpath: lines that are there already are not read.
     pub is_tail: bool,
+    /// fail2ban's `backend = polling`: it is looked at again and again, for no event tells of its changes. So are files
+    /// on network file systems, whatever this says.
+    pub is_polled: bool,
+}
+
+/// Where sources begin whose file is there when the daemon starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beginnings {
+    /// Where earlier processes stopped, by the paths of sources; and, by the text of their patterns, which wildcards
+    /// they have looked for.
+    pub kept: BTreeMap<PathBuf, SourceCheckpoint>,
+    /// Of a log that no earlier process has read, everything is read that is there.
+    pub catch_up: bool,
+}
+
+impl Beginnings {
+    /// Where to begin with the file `path` of this log.
+    fn of(&self, path: &Path, log: &LogSpec) -> Start {
+        if log.is_tail {
+            return Start::End;
+        }
+        match self.kept.get(path) {
+            Some(from) => Start::Resume(from.clone()),
+            // It appeared while nobody looked.
+            None if self.catch_up || self.kept.contains_key(Path::new(&log.pattern)) => Start::Beginning,
+            None => Start::End,
+        }
+    }
+}
+
+/// One file to follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SourceSpec {
+    id: SourceId,
+    log: LogId,
+    path: PathBuf,
+    reader: String,
+    start: Start,
 }
 
 /// Where reading a source begins. A file that does not exist yet is read from its beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Start {
+enum Start {
     /// Behind the last whole line: what was written before is none of this node's business.
     End,
     /// At the first line; those that are there already are replayed.
     Beginning,
+    /// At the line that begins there; those that are there already are replayed.
+    At(u64),
     /// Where an earlier process stopped, also in files that were rotated since.
     /// Lines that are there already are replayed: nobody knows which of them an earlier process has judged,
     /// and none of them is from now.

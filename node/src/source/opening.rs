@@ -28,7 +28,7 @@ impl FollowedPath {
 
     fn try_open(&mut self, spec: &SourceSpec, reading: &Reading, watcher: &mut Watcher) -> io::Result<()> {
         // Watch first, look then: what changes in between is an event.
-        let watched = watcher.watch_path(self.index, &spec.path);
+        let watched = watcher.watch_path(self.shared.id, &spec.path);
         let current = match rotation::open_log(&spec.path) {
             Ok(log) => Some(log),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -37,10 +37,10 @@ impl FollowedPath {
         // Only now: a file that is renamed in this moment is the open one, not one that was missed.
         self.know_rotated(reading);
         let openings = match &spec.start {
-            _ if spec.is_tail => at_end(current)?,
             Start::End => at_end(current)?,
             Start::Beginning => current.map(|log| replayed(log, 0)).into_iter().collect(),
             Start::Resume(from) => resumed(from, current),
+            Start::At(offset) => current.map(|log| replayed(log, *offset)).into_iter().collect(),
         };
         for Opening { log, offset, replay_until } in openings {
             self.push(log, offset, replay_until, reading, watcher)?;
@@ -65,9 +65,8 @@ fn at_end(current: Option<OpenLog>) -> io::Result<Vec<Opening>> {
 fn resumed(from: &SourceCheckpoint, current: Option<OpenLog>) -> Vec<Opening> {
     let mut openings: Vec<Opening> = Vec::new();
     let mut current_offset = 0;
-    let mut newest_found = None;
+    let mut others_since = None;
     for place in &from.files {
-        newest_found = None;
         let Some(log) = rotation::find(&from.path, &place.fingerprint, place.offset) else {
             tracing::warn!(
                 "{}: the file that was read up to byte {} is gone, deleted or compressed; lines that were \
@@ -77,15 +76,21 @@ fn resumed(from: &SourceCheckpoint, current: Option<OpenLog>) -> Vec<Opening> {
             );
             continue;
         };
-        if current.as_ref().is_some_and(|current| current.metadata.ino() == log.metadata.ino()) {
+        let is_current = current.as_ref().is_some_and(|current| current.metadata.ino() == log.metadata.ino());
+        // A file of which hardly a line was there may have been copied and truncated any number of times since it
+        // was made. Of others only one that was current then and is a rotated one now has younger ones beside it.
+        others_since = match (place.fingerprint.is_telling(), is_current) {
+            (false, _) => log.metadata.created().ok(),
+            (true, false) => log.metadata.modified().ok(),
+            (true, true) => None,
+        };
+        if is_current {
             current_offset = place.offset;
         } else if !openings.iter().any(|other| other.log.metadata.ino() == log.metadata.ino()) {
-            newest_found = log.metadata.modified().ok();
             openings.push(replayed(log, place.offset));
         }
     }
-    // Only when the file that was current then is a rotated one now, others may lie in between.
-    if let Some(since) = newest_found {
+    if let Some(since) = others_since {
         let between = rotation::written_since(rotation::rotated(&from.path), since, |log| {
             let fingerprints = from.files.iter().map(|place| &place.fingerprint);
             fingerprints.into_iter().any(|known| is_same(known, log))

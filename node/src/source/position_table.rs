@@ -22,7 +22,6 @@ pub(super) struct FileNumber(u64);
 struct KnownFile {
     number: FileNumber,
     fingerprint: Fingerprint,
-    opened_at: u64,
     opened_offset: u64,
     retired_at: Option<u64>,
 }
@@ -66,13 +65,7 @@ impl PositionTable {
     pub(super) fn open(&mut self, fingerprint: Fingerprint, offset: u64) -> FileNumber {
         let number = FileNumber(self.next_number);
         self.next_number += 1;
-        self.files.push_back(KnownFile {
-            number,
-            fingerprint,
-            opened_at: self.end,
-            opened_offset: offset,
-            retired_at: None,
-        });
+        self.files.push_back(KnownFile { number, fingerprint, opened_offset: offset, retired_at: None });
         number
     }
 
@@ -119,10 +112,11 @@ impl PositionTable {
         if at < self.first {
             return None;
         }
+        // Also those that were opened later: by then the lines of some may be read that are older than others.
         let files = self
             .files
             .iter()
-            .filter(|file| file.opened_at <= at && file.retired_at.is_none_or(|retired_at| retired_at > at))
+            .filter(|file| file.retired_at.is_none_or(|retired_at| retired_at > at))
             .map(|file| FilePlace { fingerprint: file.fingerprint, offset: self.offset_at(file, at) })
             .collect();
         Some(SourceCheckpoint { path: path.to_owned(), position, files })
@@ -151,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_is_found_again_in_every_file_that_was_open_there() {
+    fn a_position_is_found_again_in_every_file_that_was_open_there_or_later() {
         let mut table = PositionTable::new(SourcePosition(1000));
         let old = table.open(fingerprint(7), 50);
         table.begin_run(old, 50);
@@ -169,8 +163,8 @@ mod tests {
 
         assert_eq!(table.end(), SourcePosition(1140));
         assert_eq!(places(&table, 999), None);
-        assert_eq!(places(&table, 1000), Some(vec![(7, 50)]));
-        assert_eq!(places(&table, 1060), Some(vec![(7, 110)]));
+        assert_eq!(places(&table, 1000), Some(vec![(7, 50), (8, 0)]));
+        assert_eq!(places(&table, 1060), Some(vec![(7, 110), (8, 0)]));
         assert_eq!(places(&table, 1105), Some(vec![(7, 150), (8, 5)]));
         assert_eq!(places(&table, 1120), Some(vec![(7, 160), (8, 10)]));
         assert_eq!(places(&table, 1132), Some(vec![(7, 170), (8, 12)]));
@@ -188,6 +182,6 @@ mod tests {
         }
         assert!(table.files.len() <= RUNS_MAX + 1 && table.runs.len() == RUNS_MAX);
         assert_eq!(places(&table, 9), None);
-        assert_eq!(places(&table, 10), Some(vec![(10, 0)]));
+        assert_eq!(places(&table, 10).map(|places| places[0]), Some((10, 0)));
     }
 }

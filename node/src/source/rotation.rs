@@ -3,11 +3,10 @@
 //! Looks into directories; does not read lines and decides nothing about when to look.
 
 use super::fingerprint::Fingerprint;
+use bannkreis_filter::this_host::log_glob::is_rotated_name;
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirEntryExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -21,11 +20,12 @@ const LISTINGS_MAX: usize = 4;
 /// Of the rotated parts of one log the newest so many are considered.
 pub(super) const SIBLINGS_MAX: usize = 64;
 
-/// An open log file and what stat(2) said about it.
+/// An open log file, and what it was when it was opened: it may be truncated at any moment.
 #[derive(Debug)]
 pub(super) struct OpenLog {
     pub(super) file: File,
     pub(super) metadata: Metadata,
+    pub(super) fingerprint: Fingerprint,
 }
 
 /// Opens a log for reading. Never waits: a named pipe under this name is refused, not opened.
@@ -36,7 +36,7 @@ pub(super) fn open_log(path: &Path) -> io::Result<OpenLog> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_file() {
-        Ok(OpenLog { file, metadata })
+        Ok(OpenLog { metadata, fingerprint: Fingerprint::of(&file)?, file })
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
     }
@@ -117,59 +117,9 @@ fn real_path(path: &Path) -> PathBuf {
     }
 }
 
-/// Whether rotation gives a log called `name` such a name: a number or a date behind it or before
-/// its ending (logrotate(8): `dateext`, `extension`), or `.old`. Compressed parts are none: they end
-/// otherwise.
-pub(super) fn is_rotated_name(name: &OsStr, candidate: &OsStr) -> bool {
-    let (name, candidate) = (name.as_bytes(), candidate.as_bytes());
-    if let Some(rest) = candidate.strip_prefix(name)
-        && (rest == b".old" || rest == b"~" || is_number_or_date(rest))
-    {
-        return true;
-    }
-    let Some(dot) = name.iter().rposition(|&byte| byte == b'.').filter(|&dot| dot > 0) else { return false };
-    let (stem, ending) = name.split_at(dot);
-    candidate.strip_prefix(stem).and_then(|rest| rest.strip_suffix(ending)).is_some_and(is_number_or_date)
-}
-
-fn is_number_or_date(bytes: &[u8]) -> bool {
-    matches!(bytes, [b'.' | b'-' | b'_', b'0'..=b'9', rest @ ..]
-        if rest.iter().all(|byte| byte.is_ascii_digit() || b".-_:T".contains(byte)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_rotation_gives() {
-        let is_rotated = |name: &str, candidate: &str| is_rotated_name(name.as_ref(), candidate.as_ref());
-        for candidate in [
-            "mail.log.1",
-            "mail.log.12",
-            "mail.log-20261122",
-            "mail.log.2026-11-22T10:00",
-            "mail.log.old",
-            "mail-20261122.log",
-            "mail.1.log",
-        ] {
-            assert!(is_rotated("mail.log", candidate), "{candidate}");
-        }
-        for candidate in [
-            "mail.log",
-            "mail.log.1.gz",
-            "mail.log.bak.gz",
-            "mail.logger",
-            "mail.err",
-            "mail.log.d",
-            "mail-x.log",
-            "mail.log.",
-            "amail.log.1",
-        ] {
-            assert!(!is_rotated("mail.log", candidate), "{candidate}");
-        }
-        assert!(is_rotated("messages", "messages-20261122"));
-    }
 
     #[test]
     fn a_named_pipe_is_refused_at_once() {

@@ -2,9 +2,9 @@
 //!
 //! The lock is held for a few instructions, never while reading or handing over.
 
-use super::SourceSpec;
 use super::position_table::PositionTable;
-use bannkreis_core::failure::{SourceId, SourcePosition};
+use super::{SourceSpec, Start};
+use bannkreis_core::failure::{LogId, SourceId, SourcePosition};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +13,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct SourceStatus {
     /// Which source.
     pub id: SourceId,
-    /// Its path, as it is configured.
+    /// The logs that led to it.
+    pub logs: Vec<LogId>,
+    /// Its path.
     pub path: PathBuf,
     /// The size of the file under that path; `None` when there is none.
     pub size_bytes: Option<u64>,
@@ -30,6 +32,8 @@ pub(super) struct SharedSource {
     pub(super) id: SourceId,
     pub(super) path: PathBuf,
     pub(super) reader: String,
+    /// Where it begins, when no earlier process has read it.
+    pub(super) beginning: Option<SourcePosition>,
     state: Mutex<SharedState>,
 }
 
@@ -37,17 +41,24 @@ pub(super) struct SharedSource {
 pub(super) struct SharedState {
     pub(super) table: PositionTable,
     pub(super) n_lines: u64,
+    pub(super) logs: Vec<LogId>,
     pub(super) error: Option<String>,
 }
 
 impl SharedSource {
     /// A source that will hand over its first line at `start`.
-    pub(super) fn new(spec: &SourceSpec, start: SourcePosition) -> SharedSource {
-        let state = SharedState { table: PositionTable::new(start), n_lines: 0, error: None };
+    pub(super) fn new(spec: &SourceSpec) -> SharedSource {
+        let (start, is_new) = match &spec.start {
+            Start::Resume(from) => (from.position, false),
+            Start::End | Start::Beginning | Start::At(_) => (SourcePosition(0), true),
+        };
+        let logs = vec![spec.log];
+        let state = SharedState { table: PositionTable::new(start), n_lines: 0, logs, error: None };
         SharedSource {
             id: spec.id,
             path: spec.path.clone(),
             reader: spec.reader.clone(),
+            beginning: is_new.then_some(start),
             state: Mutex::new(state),
         }
     }
@@ -57,12 +68,23 @@ impl SharedSource {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The position of its next line.
+    pub(super) fn end(&self) -> SourcePosition {
+        self.lock().table.end()
+    }
+
+    /// Whether this log led to it.
+    pub(super) fn is_of(&self, log: LogId) -> bool {
+        self.lock().logs.contains(&log)
+    }
+
     /// How it is doing now.
     pub(super) fn status(&self) -> SourceStatus {
         let size_bytes = std::fs::metadata(&self.path).ok().map(|metadata| metadata.len());
         let state = self.lock();
         SourceStatus {
             id: self.id,
+            logs: state.logs.clone(),
             path: self.path.clone(),
             size_bytes,
             position: state.table.end(),

@@ -1,7 +1,10 @@
-//! inotify(7) in this program's terms: which source has to be read, and whose path may have changed.
+//! inotify(7) in this program's terms: which source has to be read, whose path may have changed, and which log's
+//! wildcards may lead to other files now.
 //!
 //! Not for reading, and not for deciding what to watch.
 
+use bannkreis_core::failure::{LogId, SourceId};
+use bannkreis_filter::this_host::log_glob::LogName;
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -17,25 +20,35 @@ const LINKS_MAX: usize = 8;
 /// One read takes this much from the kernel's queue; what does not fit comes with the next.
 const EVENT_BUFFER_BYTES: usize = 16 * 1024;
 
-/// A source by its place in the list of sources.
-pub(super) type SourceIndex = usize;
+/// What may lead a name in a directory to another file.
+const DIRECTORY_MASK: WatchMask = WatchMask::CREATE
+    .union(WatchMask::MOVED_TO)
+    .union(WatchMask::MOVED_FROM)
+    .union(WatchMask::DELETE)
+    .union(WatchMask::ATTRIB)
+    .union(WatchMask::MOVE_SELF)
+    .union(WatchMask::DELETE_SELF);
 
 /// What an event asks for.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     /// Sources with new bytes, perhaps.
-    pub(super) read: BTreeSet<SourceIndex>,
+    pub(super) read: BTreeSet<SourceId>,
     /// Sources whose path may lead to another file now. They are to be read as well.
-    pub(super) look: BTreeSet<SourceIndex>,
+    pub(super) look: BTreeSet<SourceId>,
+    /// Logs whose wildcards may lead to other files now.
+    pub(super) logs: BTreeSet<LogId>,
     /// The thread is asked to end.
     pub(super) stop: bool,
 }
 
 #[derive(Debug, PartialEq)]
 enum Interest {
-    File(SourceIndex),
+    File(SourceId),
     /// In a directory only this name matters.
-    Entry(SourceIndex, OsString),
+    Entry(SourceId, OsString),
+    /// In a directory only such names matter.
+    Names(LogId, LogName),
 }
 
 /// Holds the kernel's watches.
@@ -61,7 +74,7 @@ impl Watcher {
     ///
     /// # Errors
     /// When the kernel's limit of watches is reached.
-    pub(super) fn watch_file(&mut self, source: SourceIndex, file: &File) -> io::Result<WatchDescriptor> {
+    pub(super) fn watch_file(&mut self, source: SourceId, file: &File) -> io::Result<WatchDescriptor> {
         let through_proc = format!("/proc/self/fd/{}", file.as_raw_fd());
         let mask = WatchMask::MODIFY | WatchMask::ATTRIB | WatchMask::MOVE_SELF;
         let watch = self.inotify.watches().add(through_proc, mask)?;
@@ -70,7 +83,7 @@ impl Watcher {
     }
 
     /// Stops watching a file for this source.
-    pub(super) fn forget_file(&mut self, source: SourceIndex, watch: &WatchDescriptor) {
+    pub(super) fn forget_file(&mut self, source: SourceId, watch: &WatchDescriptor) {
         self.forget(watch, |interest| *interest == Interest::File(source));
     }
 
@@ -79,20 +92,13 @@ impl Watcher {
     ///
     /// # Errors
     /// When the kernel's limit of watches is reached, or a directory can not be read.
-    pub(super) fn watch_path(&mut self, source: SourceIndex, path: &Path) -> io::Result<()> {
+    pub(super) fn watch_path(&mut self, source: SourceId, path: &Path) -> io::Result<()> {
         let mut wanted = entries_on_the_way(path);
-        let mask = WatchMask::CREATE
-            | WatchMask::MOVED_TO
-            | WatchMask::MOVED_FROM
-            | WatchMask::DELETE
-            | WatchMask::ATTRIB
-            | WatchMask::MOVE_SELF
-            | WatchMask::DELETE_SELF;
         let mut kept = Vec::new();
         for _ in 0..LINKS_MAX {
             kept.clear();
             for (directory, name) in &wanted {
-                let watch = self.inotify.watches().add(directory, mask)?;
+                let watch = self.inotify.watches().add(directory, DIRECTORY_MASK)?;
                 kept.push((watch, Interest::Entry(source, name.clone())));
             }
             // What changed before its watch was there made no event.
@@ -102,17 +108,48 @@ impl Watcher {
             }
             wanted = now;
         }
+        self.keep_only(kept, |interest| matches!(interest, Interest::Entry(of, _) if *of == source));
+        Ok(())
+    }
+
+    /// Watches such names in these directories, and in no others for this log. A directory that is gone by now is left
+    /// out: its own name is watched in the one above it.
+    ///
+    /// # Errors
+    /// When the kernel's limit of watches is reached, or a directory can not be read.
+    pub(super) fn watch_log(&mut self, log: LogId, names: &BTreeSet<(PathBuf, LogName)>) -> io::Result<()> {
+        let mut kept = Vec::new();
+        for (directory, name) in names {
+            match self.inotify.watches().add(directory, DIRECTORY_MASK) {
+                Ok(watch) => kept.push((watch, Interest::Names(log, name.clone()))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.keep_only(kept, |interest| matches!(interest, Interest::Names(of, _) if *of == log));
+        Ok(())
+    }
+
+    /// Watches nothing any more for this source.
+    pub(super) fn forget_source(&mut self, source: SourceId) {
+        self.keep_only(Vec::new(), |interest| match interest {
+            Interest::File(of) | Interest::Entry(of, _) => *of == source,
+            Interest::Names(..) => false,
+        });
+    }
+
+    /// Of the interests that `is_own` says, these are the ones from now on.
+    fn keep_only(&mut self, kept: Vec<(WatchDescriptor, Interest)>, is_own: impl Fn(&Interest) -> bool) {
         let watches: Vec<WatchDescriptor> = self.interests.keys().cloned().collect();
         for watch in watches {
             self.forget(&watch, |interest| {
-                matches!(interest, Interest::Entry(of, _) if *of == source)
+                is_own(interest)
                     && !kept.iter().any(|(kept_watch, kept)| *kept_watch == watch && kept == interest)
             });
         }
         for (watch, interest) in kept {
             self.add(watch, interest);
         }
-        Ok(())
     }
 
     fn add(&mut self, watch: WatchDescriptor, interest: Interest) {
@@ -173,9 +210,12 @@ fn note(
 ) {
     if mask.contains(EventMask::Q_OVERFLOW) {
         // Events were lost: any source may have changed.
-        changes.look.extend(interests.values().flatten().map(|interest| match interest {
-            Interest::File(source) | Interest::Entry(source, _) => *source,
-        }));
+        for interest in interests.values().flatten() {
+            match interest {
+                Interest::File(source) | Interest::Entry(source, _) => changes.look.insert(*source),
+                Interest::Names(log, _) => changes.logs.insert(*log),
+            };
+        }
         return;
     }
     for interest in interests.get(watch).into_iter().flatten() {
@@ -190,7 +230,10 @@ fn note(
             Interest::Entry(source, wanted) if name.is_none_or(|name| name == wanted) => {
                 changes.look.insert(*source);
             }
-            Interest::Entry(..) => {}
+            Interest::Names(log, wanted) if name.is_none_or(|name| wanted.is(name)) => {
+                changes.logs.insert(*log);
+            }
+            Interest::Entry(..) | Interest::Names(..) => {}
         }
     }
 }

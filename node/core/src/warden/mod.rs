@@ -193,6 +193,10 @@ impl Warden {
                     self.on_failure(now, failure, effects);
                 }
             }
+            Event::PlaceKnownBetter { source } => {
+                self.stored_positions.remove(&source);
+                self.store_position(source, effects);
+            }
             Event::ReadUpTo { source, position } => {
                 self.read_up_to.insert(source, position);
                 self.store_position(source, effects);

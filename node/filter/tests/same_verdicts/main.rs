@@ -140,7 +140,7 @@ fn log_of_a_busy(filter: &mut Filter, known: Vec<Vec<u8>>, seed: u64) -> Vec<u8>
 }
 
 fn together(filters: Vec<Filter>) -> LogFilters {
-    LogFilters::new(filters.into_iter().map(|filter| (filter, vec![SOURCE])).collect())
+    LogFilters::of_one(SOURCE, filters)
 }
 
 /// What filters look at of the lines of a log: each without its date, and some of them cut.

@@ -7,7 +7,7 @@ use bannkreis_core::failure::LINE_BYTES_MAX;
 fn lines_are_handed_over_when_their_end_is_written() {
     let mut logs = Logs::new();
     logs.append("log", "before\n");
-    logs.start(Start::End);
+    logs.start();
     logs.append("log", "one\r\ntw");
     assert_eq!(logs.texts_until("one"), ["one"]);
     logs.append("log", b"o\n\0\0th\0ree \xff\n");
@@ -27,7 +27,7 @@ fn lines_are_handed_over_when_their_end_is_written() {
 fn a_first_start_reads_only_what_ends_after_it() {
     let mut logs = Logs::new();
     logs.append("log", "old\nhalf a li");
-    logs.start(Start::End);
+    logs.start();
     logs.append("log", "ne\nnew\n");
     assert_eq!(logs.texts_until("new"), ["half a line", "new"]);
 }
@@ -36,19 +36,14 @@ fn a_first_start_reads_only_what_ends_after_it() {
 fn catching_up_replays_what_was_there_unless_the_source_is_a_tail() {
     let mut logs = Logs::new();
     logs.append("log", "old\n");
-    logs.start(Start::Beginning);
+    logs.start_with(vec![logs.log("log")], Beginnings { catch_up: true, ..Beginnings::default() });
     logs.append("log", "new\n");
     let lines = logs.lines_until("new");
     assert_eq!(lines.iter().map(|line| line.replayed).collect::<Vec<_>>(), [true, false]);
     logs.stop();
 
-    logs.start_spec(SourceSpec {
-        id: SOURCE,
-        path: logs.path("log"),
-        reader: READER.to_owned(),
-        start: Start::Beginning,
-        is_tail: true,
-    });
+    let tail = LogSpec { is_tail: true, ..logs.log("log") };
+    logs.start_with(vec![tail], Beginnings { catch_up: true, ..Beginnings::default() });
     logs.append("log", "newer\n");
     assert_eq!(logs.texts_until("newer"), ["newer"]);
 }
@@ -56,7 +51,7 @@ fn catching_up_replays_what_was_there_unless_the_source_is_a_tail() {
 #[test]
 fn long_lines_are_cut_and_the_next_line_is_whole() {
     let mut logs = Logs::new();
-    logs.start(Start::End);
+    logs.start();
     let mut log = logs.writer("log");
     append(&mut log, vec![b'x'; 3 * LINE_BYTES_MAX]);
     append(&mut log, vec![b'y'; 600 * 1024]);
@@ -71,13 +66,7 @@ fn long_lines_are_cut_and_the_next_line_is_whole() {
 fn a_file_may_appear_later_and_so_may_its_directory() {
     let mut logs = Logs::new();
     let path = logs.path("a/b/log");
-    logs.start_spec(SourceSpec {
-        id: SOURCE,
-        path: path.clone(),
-        reader: READER.to_owned(),
-        start: Start::End,
-        is_tail: false,
-    });
+    logs.start_with(vec![logs.log("a/b/log")], Beginnings::default());
     assert_eq!(logs.handle().status()[0].size_bytes, None);
     fs::create_dir_all(path.parent().expect("a/b")).expect("mkdir");
     logs.append("a/b/log", "first\n");
@@ -91,7 +80,7 @@ fn a_link_that_is_turned_to_another_file_is_followed() {
     let mut logs = Logs::new();
     logs.append("monday", "before\n");
     link(&logs.path("monday"), &logs.path("log"));
-    logs.start(Start::End);
+    logs.start();
     logs.append("monday", "one\n");
     logs.texts_until("one");
     logs.append("tuesday", "two\n");
@@ -108,7 +97,7 @@ fn a_link_that_is_turned_to_another_file_is_followed() {
 fn what_is_no_file_is_told_and_read_when_it_becomes_one() {
     let mut logs = Logs::new();
     fs::create_dir(logs.path("log")).expect("mkdir");
-    logs.start(Start::End);
+    logs.start();
     let error = logs.handle().status()[0].error.clone().expect("a directory is no log");
     assert!(error.contains("not a regular file"), "{error}");
     fs::remove_dir(logs.path("log")).expect("rmdir");
@@ -119,34 +108,13 @@ fn what_is_no_file_is_told_and_read_when_it_becomes_one() {
 
 #[test]
 fn two_sources_may_read_one_file() {
-    struct Counter(Arc<Collected>);
-    impl LineSink for Counter {
-        fn line(&mut self, line: &LogLine) {
-            self.0.seen.lock().expect("no panic").lines.push(line.clone());
-            self.0.changed.notify_all();
-        }
-        fn block(&mut self, block: &LogBlock<'_>) {
-            lines_of(block).iter().for_each(|line| self.line(line));
-        }
-        fn end_of_batch(&mut self, _: SourceId, _: SourcePosition) {}
-    }
-    let logs = Logs::new();
+    let mut logs = Logs::new();
     logs.append("log", "");
     link(&logs.path("log"), &logs.path("other"));
-    let specs = ["log", "other"].iter().zip(0..).map(|(name, n)| SourceSpec {
-        id: SourceId(n),
-        path: logs.path(name),
-        reader: READER.to_owned(),
-        start: Start::End,
-        is_tail: false,
-    });
-    let sink = Box::new(Counter(Arc::clone(&logs.collected)));
-    let handle = FileSources::start(specs.collect(), sink, Arc::clone(&logs.clock) as Arc<dyn Clock>);
+    logs.start_with(vec![logs.log("log"), logs.log("other")], Beginnings::default());
     logs.append("log", "both\n");
     let seen = logs.collected.wait("both sources' lines", |seen| seen.lines.len() == 2);
     let mut ids: Vec<u32> = seen.lines.iter().map(|line| line.source.0).collect();
     ids.sort_unstable();
     assert_eq!(ids, [0, 1]);
-    drop(seen);
-    handle.expect("sources start").stop();
 }

@@ -1,15 +1,17 @@
 //! Sources over real files in temporary directories: the harness. Each test waits for a condition
 //! with a deadline; that nothing more came is shown by a last line that is written to be seen.
 
+mod finding;
 mod following;
 mod resuming;
 mod rotating;
 
-use super::{FileSources, FileSourcesHandle, SourceCheckpoint, SourceSpec, Start};
+use super::{Beginnings, FileSources, FileSourcesHandle, LogSpec, SourceCheckpoint};
 use crate::borders::{Clock, LineSink};
-use bannkreis_core::failure::{LogLine, SourceId, SourcePosition};
+use bannkreis_core::failure::{LogId, LogLine, SourceId, SourcePosition};
 use bannkreis_core::log_block::{LogBlock, line_text};
 use bannkreis_core::time::{Now, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -42,7 +44,11 @@ impl Clock for TestClock {
 struct Seen {
     lines: Vec<LogLine>,
     is_at_gate: bool,
-    read_up_to: Option<SourcePosition>,
+    read_up_to: BTreeMap<SourceId, SourcePosition>,
+    /// The sources that there are now, with the logs that led to them.
+    open: BTreeMap<SourceId, Vec<LogId>>,
+    /// Whose places are known better than at first.
+    known_better: BTreeSet<SourceId>,
 }
 
 #[derive(Default)]
@@ -68,6 +74,17 @@ impl Collected {
 struct Collector(Arc<Collected>);
 
 impl LineSink for Collector {
+    fn open(&mut self, source: SourceId, logs: &[LogId]) {
+        self.0.seen.lock().expect("no panic").open.entry(source).or_default().extend(logs);
+        self.0.changed.notify_all();
+    }
+    fn place_known_better(&mut self, source: SourceId) {
+        self.0.seen.lock().expect("no panic").known_better.insert(source);
+    }
+    fn close(&mut self, source: SourceId) {
+        self.0.seen.lock().expect("no panic").open.remove(&source).expect("it was open");
+        self.0.changed.notify_all();
+    }
     fn line(&mut self, line: &LogLine) {
         if line.text == b"gate" {
             self.0.seen.lock().expect("no panic").is_at_gate = true;
@@ -83,10 +100,10 @@ impl LineSink for Collector {
         }
     }
     fn end_of_batch(&mut self, source: SourceId, read_up_to: SourcePosition) {
-        assert_eq!(source, SOURCE);
         let mut seen = self.0.seen.lock().expect("no panic");
-        assert!(seen.read_up_to.is_none_or(|before| before <= read_up_to), "positions never go back");
-        seen.read_up_to = Some(read_up_to);
+        assert!(seen.open.contains_key(&source), "it is open");
+        let before = seen.read_up_to.insert(source, read_up_to);
+        assert!(before.is_none_or(|before| before <= read_up_to), "positions never go back");
         drop(seen);
         self.0.changed.notify_all();
     }
@@ -111,7 +128,8 @@ fn lines_of(block: &LogBlock<'_>) -> Vec<LogLine> {
     block.bytes.split_inclusive(|&byte| byte == b'\n').map(line).collect()
 }
 
-const SOURCE: SourceId = SourceId(7);
+/// The only one of most tests.
+const SOURCE: SourceId = SourceId(0);
 /// Who reads it.
 const READER: &str = "jail [sshd]";
 
@@ -154,25 +172,26 @@ impl Logs {
             .expect("truncate");
     }
 
-    fn start(&mut self, start: Start) {
-        self.start_spec(SourceSpec {
-            id: SOURCE,
-            path: self.path("log"),
-            reader: READER.to_owned(),
-            start,
-            is_tail: false,
-        });
+    /// The first start: at the end of what is there.
+    fn start(&mut self) {
+        self.start_with(vec![self.log("log")], Beginnings::default());
     }
 
-    fn start_spec(&mut self, spec: SourceSpec) {
+    /// The log with this name, or of this pattern, in the directory.
+    fn log(&self, name: &str) -> LogSpec {
+        let pattern = self.path(name).display().to_string();
+        LogSpec { pattern, reader: READER.to_owned(), is_tail: false, is_polled: false }
+    }
+
+    fn start_with(&mut self, logs: Vec<LogSpec>, beginnings: Beginnings) {
         self.collected = Arc::default();
         let sink = Box::new(Collector(Arc::clone(&self.collected)));
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        self.handle = Some(FileSources::start(vec![spec], sink, clock).expect("sources start"));
+        self.handle = Some(FileSources::start(logs, beginnings, sink, clock).expect("sources start"));
     }
 
     fn resume(&mut self, from: SourceCheckpoint) {
-        self.start(Start::Resume(from));
+        self.start_with(vec![self.log("log")], kept([from]));
     }
 
     fn handle(&self) -> &FileSourcesHandle {
@@ -213,9 +232,10 @@ impl Logs {
         self.lines_until(text);
         let seen = self.collected.wait("the end of the batch", |seen| {
             let last = seen.lines.last().expect("there are lines");
-            last.text == text.as_bytes() && seen.read_up_to.is_some_and(|position| position > last.position)
+            let read_up_to = seen.read_up_to.get(&last.source);
+            last.text == text.as_bytes() && read_up_to.is_some_and(|position| *position > last.position)
         });
-        self.stored(seen.read_up_to.expect("waited for"))
+        self.stored(seen.read_up_to[&SOURCE])
     }
 
     fn stored(&self, position: SourcePosition) -> SourceCheckpoint {
@@ -223,6 +243,12 @@ impl Logs {
         assert_eq!(checkpoint.position, position);
         SourceCheckpoint::decode(&checkpoint.path, &checkpoint.encode()).expect("well formed")
     }
+}
+
+/// What earlier processes have stored.
+fn kept(checkpoints: impl IntoIterator<Item = SourceCheckpoint>) -> Beginnings {
+    let by_path = |checkpoint: SourceCheckpoint| (checkpoint.path.clone(), checkpoint);
+    Beginnings { kept: checkpoints.into_iter().map(by_path).collect(), catch_up: false }
 }
 
 fn append(file: &mut File, text: impl AsRef<[u8]>) {

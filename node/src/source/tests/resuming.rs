@@ -5,7 +5,7 @@ use super::*;
 /// Runs a source over "one", "two", "three", and says the checkpoints before "two" and behind
 /// "three".
 fn before_the_restart(logs: &mut Logs) -> (SourceCheckpoint, SourceCheckpoint) {
-    logs.start(Start::End);
+    logs.start();
     logs.append("log", head("a"));
     logs.append("log", "one\ntwo\nthree\n");
     let safe = logs.checkpoint_before("two");
@@ -77,7 +77,7 @@ fn a_file_that_was_copied_and_truncated_meanwhile_is_read_from_the_copy() {
 #[test]
 fn both_files_of_an_unfinished_rotation_are_taken_up() {
     let mut logs = Logs::new();
-    logs.start(Start::End);
+    logs.start();
     let mut old = logs.writer("log");
     append(&mut old, head("a"));
     logs.texts_until(head("a").trim_end());
@@ -121,8 +121,8 @@ fn a_file_that_is_new_altogether_is_read_from_its_beginning() {
 #[test]
 fn a_source_without_a_file_resumes_at_the_beginning_of_the_first_one() {
     let mut logs = Logs::new();
-    logs.start(Start::End);
-    drop(logs.collected.wait("the start position", |seen| seen.read_up_to.is_some()));
+    logs.start();
+    drop(logs.collected.wait("the start position", |seen| !seen.read_up_to.is_empty()));
     let checkpoint = logs.stored(SourcePosition(0));
     assert_eq!(checkpoint.files, []);
     logs.stop();

@@ -9,7 +9,7 @@ use std::thread;
 #[test]
 fn a_renamed_file_is_read_on_beside_its_successor() {
     let mut logs = Logs::new();
-    logs.start(Start::End);
+    logs.start();
     let mut old = logs.writer("log");
     append(&mut old, "one\n");
     logs.texts_until("one");
@@ -38,7 +38,7 @@ fn a_renamed_file_is_read_on_beside_its_successor() {
 fn a_renamed_file_is_let_go_when_it_has_been_quiet() {
     let mut logs = Logs::new();
     logs.append("log", "before\n");
-    logs.start(Start::End);
+    logs.start();
     logs.rename("log", "log.1");
     logs.append("log", "new\n");
     assert_eq!(logs.checkpoint_after("new").files.len(), 2);
@@ -52,7 +52,7 @@ fn a_renamed_file_is_let_go_when_it_has_been_quiet() {
 #[test]
 fn more_rotations_than_files_may_be_open_lose_nothing_that_was_written_before_them() {
     let mut logs = Logs::new();
-    logs.start(Start::End);
+    logs.start();
     logs.append("log", "one\n");
     logs.texts_until("one");
     let gate = logs.stand_still();
@@ -75,7 +75,7 @@ fn more_rotations_than_files_may_be_open_lose_nothing_that_was_written_before_th
 #[test]
 fn what_a_truncation_took_is_read_from_the_copy() {
     let mut logs = Logs::new();
-    logs.start(Start::End);
+    logs.start();
     logs.append("log", head("a"));
     logs.texts_until(head("a").trim_end());
     let gate = logs.stand_still();
@@ -91,7 +91,7 @@ fn what_a_truncation_took_is_read_from_the_copy() {
 #[test]
 fn a_truncated_file_that_grew_past_the_old_place_is_read_from_its_beginning() {
     let mut logs = Logs::new();
-    logs.start(Start::End);
+    logs.start();
     logs.append("log", head("a"));
     logs.texts_until(head("a").trim_end());
     let gate = logs.stand_still();
@@ -107,7 +107,7 @@ fn a_truncated_file_that_grew_past_the_old_place_is_read_from_its_beginning() {
 fn a_truncated_file_of_exactly_the_old_size_is_read_from_its_beginning() {
     for seconds_later in [0, 3_600] {
         let mut logs = Logs::new();
-        logs.start(Start::End);
+        logs.start();
         logs.append("log", head("a"));
         logs.texts_until(head("a").trim_end());
         let gate = logs.stand_still();
@@ -135,7 +135,7 @@ fn nul_bytes_that_a_writer_leaves_after_a_truncation_are_skipped() {
     let mut logs = Logs::new();
     // A writer without O_APPEND goes on at its old offset: the file begins with a hole.
     let mut writer = File::create(logs.path("log")).expect("create");
-    logs.start(Start::End);
+    logs.start();
     append(&mut writer, head("a"));
     logs.texts_until(head("a").trim_end());
     logs.copy_truncate("log", "log.1");
@@ -145,7 +145,7 @@ fn nul_bytes_that_a_writer_leaves_after_a_truncation_are_skipped() {
 
 /// Writes `n_lines` numbered lines and calls `rotate` after every `every` of them.
 fn numbered(logs: &mut Logs, n_lines: u32, every: u32, rotate: impl Fn(&Path, u32) + Send) {
-    logs.start(Start::End);
+    logs.start();
     let directory = logs.directory.path().to_owned();
     thread::scope(|scope| {
         scope.spawn(move || {

@@ -1,7 +1,7 @@
 //! A fail2ban configuration directory, the log files that its patterns name, the ports of this host's
 //! services.
 //!
-//! The one file of this crate that touches the machine: the node and `bannkreis check` must read the same
+//! The one place of this crate that touches the machine: the node and `bannkreis check` must read the same
 //! files in the same way, and neither may know the other. What the files mean is decided elsewhere, on any
 //! [`ConfigTree`].
 
@@ -10,11 +10,14 @@ use crate::line_digest::logging_host_of_line;
 use crate::tree::ConfigTree;
 use crate::unsupported::{self, Remark};
 use bannkreis_core::jail::Scope;
+use log_glob::LogGlob;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+
+pub mod log_glob;
 
 /// A configuration file is not read beyond this; nobody writes longer ones, but /dev/zero is longer.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -70,20 +73,6 @@ impl ConfigTree for DirTree {
     }
 }
 
-/// The files that a `logpath` names on this host, in order: the pattern's, as the shell expands it, or the
-/// path itself, when it has no wildcard and is there.
-#[must_use]
-pub fn log_files(pattern: &str) -> Vec<PathBuf> {
-    // A pattern that the library does not take (`***`) can still be a file's own name.
-    let Ok(found) = glob::glob(pattern) else {
-        let path = PathBuf::from(pattern);
-        return if path.is_file() { vec![path] } else { Vec::new() };
-    };
-    let mut files: Vec<PathBuf> = found.filter_map(Result::ok).filter(|path| path.is_file()).collect();
-    files.sort();
-    files
-}
-
 /// What is at `path` instead of a log, if something is: a directory, a device, a link that goes round. A file that is not
 /// there yet is waited for.
 #[must_use]
@@ -114,7 +103,8 @@ pub fn log_remarks(jail: &ReadJail) -> Vec<Remark> {
         .iter()
         .filter_map(|path| Some(unsupported::not_a_log(&path.glob, &instead_of_log(&path.glob)?)));
     let is_counted_with_peers = jail.jail.scope == Scope::Cluster;
-    let files = paths.iter().filter(|_| is_counted_with_peers).flat_map(|path| log_files(&path.glob));
+    let counted = paths.iter().filter(|_| is_counted_with_peers);
+    let files = counted.flat_map(|path| LogGlob::new(&path.glob).look().files);
     let central = files.filter_map(|file| {
         let hosts = logging_hosts(&file);
         let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
@@ -164,7 +154,8 @@ fn port_in(services: &str, name: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DirTree, instead_of_log, log_files, port_in};
+    use super::log_glob::LogGlob;
+    use super::{DirTree, instead_of_log, port_in};
     use crate::tree::ConfigTree;
 
     #[test]
@@ -189,18 +180,6 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_names_what_the_shell_would() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["b.log", "a.log", "c.txt"] {
-            std::fs::write(dir.path().join(name), "").unwrap();
-        }
-        let in_dir = |name: &str| dir.path().join(name);
-        assert_eq!(log_files(&in_dir("*.log").display().to_string()), [in_dir("a.log"), in_dir("b.log")]);
-        assert_eq!(log_files(&in_dir("c.txt").display().to_string()), [in_dir("c.txt")]);
-        assert!(log_files(&in_dir("none*").display().to_string()).is_empty());
-    }
-
-    #[test]
     fn what_is_no_regular_file_is_no_log() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
@@ -216,12 +195,12 @@ mod tests {
             ("/dev/null".to_owned(), "is a device"),
             (text("round"), "can not be looked at ("),
         ] {
-            assert_eq!(log_files(&path), Vec::<std::path::PathBuf>::new(), "{path}");
+            assert_eq!(LogGlob::new(&path).look().files, Vec::<std::path::PathBuf>::new(), "{path}");
             let found = instead_of_log(&path).unwrap_or_default();
             assert!(found.starts_with(what), "{path}: {found}");
         }
         assert_eq!((instead_of_log(&text("log")), instead_of_log(&text("link"))), (None, None));
         assert_eq!(instead_of_log(&text("not there yet")), None);
-        assert_eq!(log_files(&text("*")), [path("link"), path("log")]);
+        assert_eq!(LogGlob::new(&text("*")).look().files, [path("link"), path("log")]);
     }
 }
