@@ -71,8 +71,12 @@ impl Jails {
             Jails::Kerio => kerio(),
             Jails::Sshd | Jails::All => fail2ban::config_dir().ok_or("Debian's fail2ban is not unpacked")?,
         };
-        let host =
-            Host { zone: TimeZone::UTC, services: &|_| None, config_dir: directory.display().to_string() };
+        let host = Host {
+            zone: TimeZone::UTC,
+            services: &|_| None,
+            is_journal_instead: &|_| false,
+            config_dir: directory.display().to_string(),
+        };
         let tree = DirTree::new(&directory);
         Ok(match self {
             Jails::Kerio => reading::read(&tree, &host)?,

@@ -93,6 +93,7 @@ fn judged_in(filter: &mut Filter, text: &str) -> f64 {
         source: SourceId(0),
         position: SourcePosition(0),
         received_at: NOW,
+        written_at: None,
         text: text.as_bytes().to_vec(),
         cut: false,
         replayed: false,

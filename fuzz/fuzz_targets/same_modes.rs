@@ -33,7 +33,7 @@ const MADE_UP: [&str; 4] = [
 
 fn lists() -> Vec<List> {
     let tree = MemoryTree::new("/f/").with("jail.local", JAILS);
-    let host = Host { zone: TimeZone::UTC, services: &|_| None, config_dir: String::new() };
+    let host = Host { zone: TimeZone::UTC, services: &|_| None, is_journal_instead: &|_| false, config_dir: String::new() };
     let reading = reading::read(&tree, &host).expect("well formed");
     let mut lists: Vec<List> = reading.jails.iter().flat_map(|jail| modes::lists(&jail.filter)).collect();
     lists.extend([List::new(&MADE_UP), List::over_lines(&MADE_UP)]);

@@ -38,7 +38,7 @@ failregex = ^\\s*\\S+ failed from <HOST>
 
 fn filters() -> Vec<Filter> {
     let tree = MemoryTree::new("/f/").with("jail.local", JAILS);
-    let host = Host { zone: TimeZone::UTC, services: &|_| None, config_dir: String::new() };
+    let host = Host { zone: TimeZone::UTC, services: &|_| None, is_journal_instead: &|_| false, config_dir: String::new() };
     let reading = reading::read(&tree, &host).expect("well formed");
     reading.jails.into_iter().map(|jail| jail.filter).collect()
 }
@@ -75,6 +75,7 @@ impl Both {
                 source: SOURCE,
                 position,
                 received_at: NOW,
+                written_at: None,
                 text: text.to_vec(),
                 cut,
                 replayed: false,

@@ -18,7 +18,7 @@ use crate::pki::JoinToken;
 use crate::recovering;
 use crate::running::Running;
 use crate::security;
-use crate::source::FileSourcesHandle;
+use crate::source::SourcesHandle;
 use crate::spectating;
 use crate::startup::Reader;
 use crate::wire::Security;
@@ -278,20 +278,20 @@ fn decisions(running: &Running, leader: Option<NodeId>, own: &[Decided]) -> Vec<
 }
 
 fn sources(running: &Running) -> Vec<SourceFacts> {
-    let known = running.sources.ask(FileSourcesHandle::status).unwrap_or_default();
+    let known = running.sources.ask(SourcesHandle::status).unwrap_or_default();
     let of_reader = |reader: &Reader| {
         let found = known.iter().filter(|status| status.logs.contains(&reader.log));
         let mut facts: Vec<SourceFacts> = found
             .map(|status| SourceFacts {
                 jail: reader.jail.clone(),
-                name: status.path.display().to_string(),
+                name: status.name.clone(),
                 n_lines: status.n_lines,
                 error: status.error.clone(),
             })
             .collect();
         // Wildcards that lead nowhere yet.
         if facts.is_empty() {
-            let name = reader.pattern.clone();
+            let name = reader.name.clone();
             facts.push(SourceFacts { jail: reader.jail.clone(), name, n_lines: 0, error: None });
         }
         facts

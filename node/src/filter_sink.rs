@@ -104,7 +104,7 @@ mod tests {
     use crate::borders::Names;
     use crate::config::jails;
     use crate::event_loop::EventQueue;
-    use crate::source::FileSources;
+    use crate::source::Sources;
     use crate::startup;
     use bannkreis_core::time::{Now, Timestamp};
     use jiff::civil;
@@ -197,7 +197,7 @@ mod tests {
         );
         let sink = FilterSink::new(reading.filters, Arc::default(), second_look, events, clock.clone());
         let sources =
-            FileSources::start(reading.logs, reading.beginnings, Box::new(sink), clock).expect("started");
+            Sources::start(reading.logs, reading.beginnings, Box::new(sink), clock).expect("started");
         let found = failures(&queue, 2 * zones.len());
         sources.stop();
 

@@ -108,7 +108,12 @@ mod tests {
             .with("jail.local", &jails)
             .with("filter.d/words-lines.conf", "[Definition]\nfailregex =\n")
             .with("filter.d/plain-lines.conf", "[Definition]\nfailregex =\n");
-        let host = Host { zone: TimeZone::UTC, services: &|_| None, config_dir: String::new() };
+        let host = Host {
+            zone: TimeZone::UTC,
+            services: &|_| None,
+            is_journal_instead: &|_| false,
+            config_dir: String::new(),
+        };
         let reading = reading::read(&tree, &host).expect("well formed");
         assert_eq!(reading.errors, []);
         let names: Vec<_> =

@@ -1,12 +1,12 @@
 //! The sources of a running node, shared between who stores their positions and who shows their state: not
 //! there yet, open, or closed again.
 
-use crate::source::FileSourcesHandle;
+use crate::source::SourcesHandle;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 enum State {
     Opening,
-    Open(FileSourcesHandle),
+    Open(SourcesHandle),
     Closed,
 }
 
@@ -24,7 +24,7 @@ impl Default for OpenSources {
 
 impl OpenSources {
     /// They are open now.
-    pub fn open(&self, handle: FileSourcesHandle) {
+    pub fn open(&self, handle: SourcesHandle) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Open(handle);
         self.changed.notify_all();
     }
@@ -42,7 +42,7 @@ impl OpenSources {
 
     /// Asks the open sources something; waits while they are being opened, for their thread may already
     /// hand over lines. `None` when they are closed.
-    pub fn ask<T>(&self, question: impl FnOnce(&FileSourcesHandle) -> T) -> Option<T> {
+    pub fn ask<T>(&self, question: impl FnOnce(&SourcesHandle) -> T) -> Option<T> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let is_opening = |state: &mut State| matches!(state, State::Opening);
         let state = self.changed.wait_while(state, is_opening).unwrap_or_else(PoisonError::into_inner);

@@ -62,10 +62,9 @@ impl Outlets for NodeOutlets {
     }
 
     fn store_position(&mut self, source: SourceId, position: SourcePosition, batch: &mut Batch) {
-        let known = self.sources.ask(|sources| sources.checkpoint(source, position));
-        let Some(checkpoint) = known.flatten() else { return };
-        let key = Key::Source(checkpoint.path.clone());
-        if let Err(error) = batch.put(key, checkpoint.encode()) {
+        let known = self.sources.ask(|sources| sources.stored_at(source, position));
+        let Some(place) = known.flatten() else { return };
+        if let Err(error) = batch.put(Key::Source(place.name), place.bytes) {
             tracing::error!("{error}");
         }
     }

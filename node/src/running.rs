@@ -26,7 +26,7 @@ use crate::redating;
 use crate::retention::NewlyKept;
 use crate::second_look::{SecondLook, SystemNames};
 use crate::security;
-use crate::source::FileSources;
+use crate::source::Sources;
 use crate::spectating;
 use crate::startup::{self, OpenFirewall, StartupError};
 use crate::stored;
@@ -274,9 +274,8 @@ impl Running {
             running.events.clone(),
             running.clock.clone(),
         );
-        let handle =
-            FileSources::start(reading.logs, reading.beginnings, Box::new(sink), running.clock.clone())
-                .map_err(StartupError::of)?;
+        let handle = Sources::start(reading.logs, reading.beginnings, Box::new(sink), running.clock.clone())
+            .map_err(StartupError::of)?;
         startup::store_beginnings(&handle, &running.store)?;
         running.sources.open(handle);
         tasks.extend(housekeeping::start(&running, config, host, configuring.clone()).await);

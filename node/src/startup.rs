@@ -5,11 +5,11 @@ use crate::config::jails::LoadedJail;
 use crate::config::{Backend, Mode, NodeConfig, Role};
 use crate::local_store::{Batch, Key, LocalStore};
 use crate::second_look::JailQuestions;
-use crate::source::{Beginnings, FileSourcesHandle, LogSpec, SourceCheckpoint};
+use crate::source::{Beginnings, FilesSpec, LogKind, LogSpec, SourcesHandle};
 use bannkreis_core::failure::LogId;
 use bannkreis_core::jail::JailName;
 use bannkreis_filter::filter::Filter;
-use bannkreis_filter::jail_config::LogPath;
+use bannkreis_filter::jail_config::{LogPath, Logs};
 use bannkreis_firewall::{BackendChoice, Firewall, FirewallError};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -75,7 +75,7 @@ pub struct Reader {
     /// The log.
     pub log: LogId,
     /// As the jail names it.
-    pub pattern: String,
+    pub name: String,
 }
 
 /// Reads the fail2ban tree on top of our own base. A witness has no jails, and proposes nothing.
@@ -229,29 +229,34 @@ pub fn logs_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) -> Re
             Some(place) => format!("{place}: jail [{}]", jail.jail.name),
             None => format!("jail [{}]", jail.jail.name),
         };
-        for LogPath { glob: pattern, tail: is_tail } in jail.logs {
-            let spec = LogSpec { pattern, reader: reader.clone(), is_tail, is_polled: jail.is_polled };
-            let is_it = |known: &LogSpec| known.pattern == spec.pattern && known.is_tail == spec.is_tail;
-            let place = match logs.iter().position(is_it) {
-                Some(place) => {
-                    logs[place].is_polled |= spec.is_polled;
-                    place
-                }
-                None => {
-                    logs.push(spec);
-                    logs.len() - 1
-                }
-            };
+        for kind in kinds(jail.logs, jail.is_polled) {
+            let place = logs.iter().position(|known| known.kind == kind).unwrap_or_else(|| {
+                logs.push(LogSpec { kind: kind.clone(), reader: reader.clone() });
+                logs.len() - 1
+            });
             let log = LogId(u32::try_from(place).unwrap_or(u32::MAX));
-            let pattern = logs[place].pattern.clone();
-            readers.push(Reader { jail: jail.jail.name.clone(), log, pattern });
+            let name = match kind {
+                LogKind::Files(files) => files.pattern,
+                LogKind::Journal(journal, matches) => format!("{journal} {matches}"),
+            };
+            readers.push(Reader { jail: jail.jail.name.clone(), log, name });
             read.push(log);
         }
         filters.push((jail.filter, read));
         filter_names.push((jail.jail.name, jail.filter_name));
     }
-    let beginnings = Beginnings { kept: kept_checkpoints(store), catch_up };
+    let beginnings = Beginnings { kept: kept_places(store), catch_up };
     Reading { filters, filter_names, logs, beginnings, readers }
+}
+
+/// The logs of one jail, each by itself.
+fn kinds(logs: Logs, is_polled: bool) -> Vec<LogKind> {
+    let file =
+        |LogPath { glob: pattern, tail: is_tail }| LogKind::Files(FilesSpec { pattern, is_tail, is_polled });
+    match logs {
+        Logs::Files(paths) => paths.into_iter().map(file).collect(),
+        Logs::Journal(journal, matches) => vec![LogKind::Journal(journal, matches)],
+    }
 }
 
 /// Stores where each new source begins, durably: a node that dies right after its first start must not begin
@@ -259,25 +264,18 @@ pub fn logs_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) -> Re
 ///
 /// # Errors
 /// When the store can not be written.
-pub fn store_beginnings(sources: &FileSourcesHandle, store: &LocalStore) -> Result<(), StartupError> {
+pub fn store_beginnings(sources: &SourcesHandle, store: &LocalStore) -> Result<(), StartupError> {
     let mut batch = Batch::new();
-    for checkpoint in sources.beginnings() {
-        batch.put(Key::Source(checkpoint.path.clone()), checkpoint.encode()).map_err(StartupError::of)?;
+    for place in sources.beginnings() {
+        batch.put(Key::Source(place.name), place.bytes).map_err(StartupError::of)?;
     }
     store.commit(batch).and_then(|()| store.flush()).map_err(StartupError::of)
 }
 
-fn kept_checkpoints(store: &LocalStore) -> BTreeMap<PathBuf, SourceCheckpoint> {
-    let kept = store.sources().unwrap_or_else(|error| {
+fn kept_places(store: &LocalStore) -> BTreeMap<PathBuf, Vec<u8>> {
+    let kept = store.sources().map(|kept| kept.into_iter().collect());
+    kept.unwrap_or_else(|error| {
         tracing::error!("where logs were read to can not be told, so they are read from their end: {error}");
-        Vec::new()
-    });
-    let decoded = |(path, bytes): (PathBuf, Vec<u8>)| match SourceCheckpoint::decode(&path, &bytes) {
-        Ok(checkpoint) => Some((path, checkpoint)),
-        Err(error) => {
-            tracing::warn!("{}: where it was read to can not be told ({error})", path.display());
-            None
-        }
-    };
-    kept.into_iter().filter_map(decoded).collect()
+        BTreeMap::new()
+    })
 }

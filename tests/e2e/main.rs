@@ -10,6 +10,7 @@
 mod inside;
 mod iptables;
 mod joining;
+mod journal;
 mod lab_itself;
 
 mod articles;

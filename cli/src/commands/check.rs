@@ -18,7 +18,7 @@ use bannkreis_filter::ini::{Layer, Place};
 use bannkreis_filter::jail_config::{Logs, ReadJail, Setting};
 use bannkreis_filter::reading::{self, Host, Reading};
 use bannkreis_filter::this_host::log_glob::LogGlob;
-use bannkreis_filter::this_host::{DirTree, log_remarks, service_port};
+use bannkreis_filter::this_host::{DirTree, is_journal_instead, log_remarks, service_port};
 use bannkreis_filter::tree::ConfigTree;
 use bannkreis_filter::unsupported::Remark;
 use serde_json::{Value, json};
@@ -66,7 +66,12 @@ pub fn check(
 }
 
 fn read(tree: &dyn ConfigTree, config_dir: &str, style: &Style) -> Result<Reading, Failure> {
-    let host = Host { zone: style.zone.clone(), services: &service_port, config_dir: config_dir.to_owned() };
+    let host = Host {
+        zone: style.zone.clone(),
+        services: &service_port,
+        is_journal_instead: &is_journal_instead,
+        config_dir: config_dir.to_owned(),
+    };
     reading::read(tree, &host).map_err(|error| Failure::new(Exit::Refused, error.to_string()))
 }
 
@@ -270,8 +275,8 @@ fn sources(read: &ReadJail, n_files: &dyn Fn(&str) -> usize) -> Vec<(String, Opt
         Logs::Files(paths) => {
             paths.iter().map(|path| (path.glob.clone(), Some(n_files(&path.glob)))).collect()
         }
-        Logs::Journal(matches) => {
-            vec![(format!("journal {}", matches.join(" + ")).trim_end().to_owned(), None)]
+        Logs::Journal(journal, matches) => {
+            vec![(format!("{journal} {matches}").trim_end().to_owned(), None)]
         }
     };
     if !read.jail.counts_bans {

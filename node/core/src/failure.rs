@@ -36,6 +36,8 @@ pub struct LogLine {
     pub position: SourcePosition,
     /// This host's wall clock when it was read.
     pub received_at: Timestamp,
+    /// When it was written, where the source knows that besides: it counts for a line without a date.
+    pub written_at: Option<Timestamp>,
     /// The line without its end, at most [`LINE_BYTES_MAX`] bytes.
     pub text: Vec<u8>,
     /// The line went on behind `text`.

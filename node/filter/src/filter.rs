@@ -5,6 +5,7 @@
 //! (`bannkreis-core`) and not for `ignoreip` (the warden).
 
 use crate::connection::{Connections, Known};
+pub(crate) use crate::date::dates::Moment;
 use crate::date::dates::{Dated, Dates};
 use crate::date::detector::DateDetector;
 use crate::date::glance::Glance;
@@ -34,14 +35,6 @@ use std::borrow::Cow;
 /// Failures with a name wait for [`Filter::take_named`] in this number at most; more are dropped, as if
 /// their name had no address.
 pub const NAMED_MAX: usize = 1_000;
-
-/// When a line is judged.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
-    /// This host's wall clock.
-    pub(crate) now: Timestamp,
-    pub(crate) mode: Mode,
-}
 
 /// A filter at work on one jail's logs.
 #[derive(Debug)]
@@ -166,17 +159,18 @@ impl Filter {
         self.counts.lines += 1;
         let text = self.encoding.decode(&line.text);
         let text = text.trim_end_matches(['\r', '\n']);
-        let dated = self.dates.next(text, &mut Glance::new(&line.text), now, mode);
+        let at = Moment { now, mode, written_at: line.written_at };
+        let dated = self.dates.next(text, &mut Glance::new(&line.text), at);
         let raw = RawLine {
             source: line.source,
             position: line.position,
             replayed: line.replayed,
+            written_at: line.written_at,
             text: &line.text,
             ascii: None,
             cut: line.cut,
             is_telling: true,
         };
-        let at = Moment { now, mode };
         let mut rest = String::new();
         dated.rest_of(text, &mut rest);
         let (judged, recognised) = self.judge_dated(raw, text, &rest, &dated, at);

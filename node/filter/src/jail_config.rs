@@ -12,6 +12,8 @@ use crate::ini::Place;
 use crate::interpolate::Value;
 pub use crate::jail_text::JailError;
 use crate::jail_text::{JailText, is_true};
+use crate::journal::Journal;
+use crate::journal_match::JournalMatch;
 use crate::reading::Host;
 use crate::unsupported::{self, Remark};
 use bannkreis_core::jail::{Jail, JailName, Scope};
@@ -29,13 +31,24 @@ pub struct LogPath {
     pub tail: bool,
 }
 
+/// What `logpath` says, one log for each of its lines.
+#[must_use]
+pub fn log_paths(text: &str) -> Vec<LogPath> {
+    let path = |line: &str| match line.rsplit_once(' ') {
+        Some((glob, "tail")) => LogPath { glob: glob.trim().to_owned(), tail: true },
+        Some((glob, "head")) => LogPath { glob: glob.trim().to_owned(), tail: false },
+        _ => LogPath { glob: line.to_owned(), tail: false },
+    };
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(path).collect()
+}
+
 /// Where a jail's lines come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Logs {
     /// Files.
     Files(Vec<LogPath>),
-    /// systemd's journal, with the matches of `journalmatch`, one per line.
-    Journal(Vec<String>),
+    /// Entries of systemd's journal.
+    Journal(Journal, JournalMatch),
 }
 
 /// Where the value of an option came from.
@@ -126,7 +139,7 @@ pub fn read(mut text: JailText, host: &Host<'_>, formats: &DefaultTemplates) -> 
     if !ignore_self {
         text.remark("ignoreself", unsupported::ignoreself_off());
     }
-    let logs = text.logs();
+    let logs = text.logs()?;
     let is_polled = text.text("backend") == Some("polling");
     let surroundings = Surroundings {
         jail: name,

@@ -10,8 +10,10 @@ use crate::filter::{Rules, UseDns};
 use crate::growth::{self, GrowthOptions};
 use crate::host_name::is_host_name;
 use crate::ignore_command::{self, IgnoreCommand};
-use crate::jail_config::{LogPath, Logs};
+use crate::jail_config::{Logs, log_paths};
 use crate::jail_text::{JailError, JailText, is_true};
+use crate::journal::Journal;
+use crate::journal_match::JournalMatch;
 use crate::multiline::WINDOW_LINES_MAX;
 use crate::parameters;
 use crate::reading::Host;
@@ -24,6 +26,8 @@ use bannkreis_core::time::BanTime;
 
 /// `findtime` and `bantime` where nothing sets them.
 const TIME_DEFAULT: &str = "10m";
+/// fail2ban's datepattern for logs whose lines have none.
+const NO_DATES: &str = "{NONE}";
 /// A jail's `ignoreip` may have so many names; what is beyond is not looked up, and said so.
 pub(crate) const IGNORED_NAMES_MAX: usize = 64;
 
@@ -126,27 +130,22 @@ impl JailText {
         Ok(Some(read))
     }
 
-    pub(crate) fn logs(&mut self) -> Logs {
+    pub(crate) fn logs(&mut self) -> Result<Logs, JailError> {
         if self.from_journal {
-            self.remark("backend", unsupported::journal_backend());
+            let backend = self.text("backend").filter(|backend| backend.starts_with("systemd"));
+            let journal = backend.map_or(Ok(Journal::of_host()), Journal::parse);
+            let journal = journal.map_err(|why| self.error("backend", why))?;
             let text = self.filter_value("journalmatch").map(|value| value.text.as_str()).unwrap_or_default();
-            return Logs::Journal(
-                text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect(),
-            );
-        }
-        if self.text("systemd_if_nologs").is_some_and(is_true) {
-            self.remark("systemd_if_nologs", unsupported::journal_if_no_logs());
+            let matches = JournalMatch::parse(text).map_err(|why| self.error_in("journalmatch", why))?;
+            if matches.is_everything() {
+                self.remark("backend", unsupported::whole_journal());
+            }
+            return Ok(Logs::Journal(journal, matches));
         }
         if let Some(sentence) = self.text("backend").and_then(unsupported::backend) {
             self.remark("backend", sentence);
         }
-        let text = self.text("logpath").unwrap_or_default();
-        let path = |line: &str| match line.rsplit_once(' ') {
-            Some((glob, "tail")) => LogPath { glob: glob.trim().to_owned(), tail: true },
-            Some((glob, "head")) => LogPath { glob: glob.trim().to_owned(), tail: false },
-            _ => LogPath { glob: line.to_owned(), tail: false },
-        };
-        Logs::Files(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(path).collect())
+        Ok(Logs::Files(log_paths(self.text("logpath").unwrap_or_default())))
     }
 
     pub(crate) fn rules(&mut self) -> Result<Rules, JailError> {
@@ -163,7 +162,12 @@ impl JailText {
             prefregex: text("prefregex"),
             failregex: lines("failregex"),
             ignoreregex: lines("ignoreregex"),
-            datepattern: text("datepattern").unwrap_or_default(),
+            // Each entry of a journal has its time beside it, and its text need not have one.
+            datepattern: if self.from_journal {
+                NO_DATES.to_owned()
+            } else {
+                text("datepattern").unwrap_or_default()
+            },
             max_lines,
             use_dns: match text("usedns").as_deref().map(str::trim) {
                 None | Some("warn") => UseDns::Warn,

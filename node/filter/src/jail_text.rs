@@ -120,7 +120,8 @@ pub struct JailText {
 }
 
 impl JailText {
-    /// Reads the jail of section `name`; `None` when it is not enabled.
+    /// Reads the jail of section `name`; `None` when it is not enabled. `is_journal_instead` is told a `logpath`: see
+    /// [`crate::reading::Host`].
     ///
     /// # Errors
     /// The first thing that can not be read: other jails are not affected.
@@ -128,6 +129,7 @@ impl JailText {
         tree: &dyn ConfigTree,
         merged: &Arc<Merged>,
         name: &str,
+        is_journal_instead: &dyn Fn(&str) -> bool,
     ) -> Result<Option<JailText>, JailError> {
         let mut jail = JailText {
             name: name.to_owned(),
@@ -154,7 +156,11 @@ impl JailText {
         }
         jail.from_journal = first.get("backend").is_some_and(|value| value.text.starts_with("systemd"));
         jail.filter = first.get("filter").cloned().unwrap_or_default();
-        let definition = jail.definition(tree)?;
+        let mut definition = jail.definition(tree)?;
+        if jail.takes_the_journal(&first, definition.as_ref(), is_journal_instead) {
+            jail.from_journal = true;
+            definition = jail.definition(tree)?;
+        }
         if let Some(definition) = &definition {
             jail.filter_files = definition.files().map(str::to_owned).collect();
             jail.remarks.extend(definition.remarks().cloned());
@@ -190,6 +196,30 @@ impl JailText {
             }
         }
         Ok(values)
+    }
+
+    /// Whether it reads the journal without being told so: what it looks for is only there.
+    fn takes_the_journal(
+        &self,
+        first: &Vars,
+        definition: Option<&Definition>,
+        is_journal_instead: &dyn Fn(&str) -> bool,
+    ) -> bool {
+        let backend = first.get("backend").map(|value| value.text.trim()).unwrap_or_default();
+        if !["", "auto"].contains(&backend) {
+            return false;
+        }
+        // A mistake in them is told of where they are read for good.
+        let own = ["logpath", "journalmatch", "systemd_if_nologs"];
+        let own = self.read_options(&own, &Vars::new()).unwrap_or_default();
+        let of_filter =
+            definition.and_then(|definition| definition.combined(first, false).ok()).unwrap_or_default();
+        let is_set =
+            |options: &Vars| options.get("journalmatch").is_some_and(|value| !value.text.trim().is_empty());
+        let logs = own.get("logpath").map(|value| value.text.as_str()).unwrap_or_default();
+        !own.get("systemd_if_nologs").is_some_and(|value| is_false(&value.text))
+            && (is_set(&own) || is_set(&of_filter))
+            && is_journal_instead(logs)
     }
 
     fn definition(&self, tree: &dyn ConfigTree) -> Result<Option<Definition>, JailError> {

@@ -13,6 +13,8 @@ pub mod ignore_command;
 pub mod jail_config;
 mod jail_options;
 pub mod jail_text;
+pub mod journal;
+pub mod journal_match;
 pub mod reading;
 pub mod services;
 pub mod time_text;

@@ -200,6 +200,7 @@ impl LogFilters {
                 source: block.source,
                 position: SourcePosition(block.position.0 + start as u64),
                 replayed: start < block.replayed_bytes,
+                written_at: None,
                 text,
                 ascii,
                 cut,
@@ -228,6 +229,7 @@ impl LogFilters {
             source: line.source,
             position: line.position,
             replayed: line.replayed,
+            written_at: line.written_at,
             text: &line.text,
             ascii: None,
             cut: line.cut,
@@ -248,6 +250,7 @@ pub(crate) struct RawLine<'b> {
     pub(crate) source: SourceId,
     pub(crate) position: SourcePosition,
     pub(crate) replayed: bool,
+    pub(crate) written_at: Option<Timestamp>,
     pub(crate) text: &'b [u8],
     /// The same with its line end, where it is known already that it is ASCII and that nothing else ends it.
     pub(crate) ascii: Option<&'b str>,
@@ -257,9 +260,10 @@ pub(crate) struct RawLine<'b> {
 }
 
 impl RawLine<'_> {
-    /// Old lines are caught up with.
-    pub(crate) fn mode(&self) -> Mode {
-        if self.replayed { Mode::CatchingUp } else { Mode::Following }
+    /// Judged at `now`: old lines are caught up with.
+    fn moment(&self, now: Timestamp) -> Moment {
+        let mode = if self.replayed { Mode::CatchingUp } else { Mode::Following };
+        Moment { now, mode, written_at: self.written_at }
     }
 }
 
@@ -312,7 +316,7 @@ impl<'w> Work<'w> {
             let passed = if is_wanted {
                 None
             } else {
-                self.filters[group.lead].dates.pass(&glance, self.now, line.mode())
+                self.filters[group.lead].dates.pass(&glance, line.moment(self.now))
             };
             match passed {
                 Some(dated) if !group.with_window.is_empty() => self.note(group, line, &glance, &dated),
@@ -326,7 +330,7 @@ impl<'w> Work<'w> {
     fn note(&mut self, group: &Group, line: RawLine<'_>, glance: &Glance<'_>, dated: &Dated) {
         let decoded = self.decoded(group, glance);
         let text = without_end(&decoded);
-        let at = Moment { now: self.now, mode: line.mode() };
+        let at = line.moment(self.now);
         for &(place, _) in &group.with_window {
             self.filters[place].take_note(line.cut, text, &text[dated.cut.end..], dated, at);
         }
@@ -346,11 +350,11 @@ impl<'w> Work<'w> {
     ) {
         let decoded = self.decoded(group, glance);
         let text = without_end(&decoded);
-        let dated = self.filters[group.lead].dates.next(text, glance, self.now, line.mode());
+        let dated = self.filters[group.lead].dates.next(text, glance, line.moment(self.now));
         let Scratch { wanted_by, narrowed, rest } = &mut *self.scratch;
         self.readers.prefilter.at_gap(text, &dated.cut, wanted_by);
         let wanted_by = if dated.cut.start == 0 { narrowed } else { wanted_by };
-        let at = Moment { now: self.now, mode: line.mode() };
+        let at = line.moment(self.now);
         rest.clear();
         let filters = &mut *self.filters;
         // What stands behind the date is mostly the rest of the line as it lies in the block.

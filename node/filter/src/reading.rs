@@ -24,6 +24,9 @@ pub struct Host<'a> {
     pub zone: TimeZone,
     /// Ports of services that our own table does not have; `|_| None` when there is nothing to ask.
     pub services: &'a dyn Fn(&str) -> Option<u16>,
+    /// Whether a jail with this `logpath` reads the journal when its `backend` is auto: none of its files is there, and this
+    /// host has a journal.
+    pub is_journal_instead: &'a dyn Fn(&str) -> bool,
     /// The directory that the user's tree is, for `%(fail2ban_confpath)s`.
     pub config_dir: String,
 }
@@ -83,7 +86,7 @@ pub fn read(user: &dyn ConfigTree, host: &Host<'_>) -> Result<Reading, ReadError
 pub fn read_tree(tree: &dyn ConfigTree, host: &Host<'_>) -> Result<Reading, ReadError> {
     let mut reading = Reading::default();
     let formats = DefaultTemplates::new();
-    let texts = texts(tree, &host.config_dir)?;
+    let texts = texts(tree, &host.config_dir, host.is_journal_instead)?;
     reading.files = texts.files;
     reading.disabled = texts.disabled;
     reading.remarks = texts.remarks;
@@ -113,7 +116,11 @@ pub struct Texts {
 ///
 /// # Errors
 /// As [`read`].
-pub fn texts(tree: &dyn ConfigTree, config_dir: &str) -> Result<Texts, ReadError> {
+pub fn texts(
+    tree: &dyn ConfigTree,
+    config_dir: &str,
+    is_journal_instead: &dyn Fn(&str) -> bool,
+) -> Result<Texts, ReadError> {
     let mut texts = Texts { remarks: daemon_options(tree), ..Texts::default() };
     let Some(mut merged) = merged::read(tree, "jail")? else { return Ok(texts) };
     if let Some(distribution) = tree.base() {
@@ -130,7 +137,7 @@ pub fn texts(tree: &dyn ConfigTree, config_dir: &str) -> Result<Texts, ReadError
         if name == "INCLUDES" {
             continue;
         }
-        match JailText::read(tree, &merged, name) {
+        match JailText::read(tree, &merged, name, is_journal_instead) {
             Ok(Some(jail)) => texts.jails.push(Ok(jail)),
             Ok(None) => texts.disabled.push(name.clone()),
             Err(error) => {

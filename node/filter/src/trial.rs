@@ -7,7 +7,7 @@
 
 use crate::date::glance::Glance;
 use crate::facts::Facts;
-use crate::filter::{Filter, Mode};
+use crate::filter::{Filter, Mode, Moment};
 use crate::group_name::Name;
 use crate::groups::Groups;
 use crate::pattern::Pattern;
@@ -68,7 +68,8 @@ impl Filter {
     pub fn try_line(&mut self, line: &LogLine, now: Timestamp, wanted: Thoroughness) -> Tried {
         let text = self.encoding.decode(&line.text).into_owned();
         let text = text.trim_end_matches(['\r', '\n']);
-        let dated = self.dates.next(text, &mut Glance::new(&line.text), now, Mode::CatchingUp);
+        let at = Moment { now, mode: Mode::CatchingUp, written_at: line.written_at };
+        let dated = self.dates.next(text, &mut Glance::new(&line.text), at);
         let mut rest = String::new();
         dated.rest_of(text, &mut rest);
         let line = Undated { line: &rest, written: text, cut: line.cut, is_telling: true, has_time: true };

@@ -213,12 +213,6 @@ pub fn names_are_no_addresses() -> String {
         .to_owned()
 }
 
-/// A log that becomes the journal by itself.
-#[must_use]
-pub fn journal_if_no_logs() -> String {
-    "`systemd_if_nologs`: the journal is not read yet; a jail without a log file is skipped".to_owned()
-}
-
 /// More lines than a window has.
 #[must_use]
 pub fn too_many_lines(lines: usize, most: usize) -> String {
@@ -245,10 +239,12 @@ pub fn ignoreself_off() -> String {
     "`ignoreself = false`: this host's own addresses count as failures, but are never blocked".to_owned()
 }
 
-/// A backend that reads the journal.
+/// A jail that reads every entry of the journal.
 #[must_use]
-pub fn journal_backend() -> String {
-    "`backend = systemd`: the journal is not read yet; set `backend = auto` and a logpath".to_owned()
+pub fn whole_journal() -> String {
+    "it reads every entry of the journal, for there is no journalmatch; set one, such as \
+     `journalmatch = _SYSTEMD_UNIT=ssh.service`"
+        .to_owned()
 }
 
 /// An encoding that we do not have.

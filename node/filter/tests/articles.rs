@@ -16,7 +16,12 @@ use std::path::{Path, PathBuf};
 const NOW: Timestamp = Timestamp(1_795_168_830_000);
 
 fn host() -> Host<'static> {
-    Host { zone: TimeZone::UTC, services: &|_| None, config_dir: "/etc/fail2ban".to_owned() }
+    Host {
+        zone: TimeZone::UTC,
+        services: &|_| None,
+        is_journal_instead: &|_| false,
+        config_dir: "/etc/fail2ban".to_owned(),
+    }
 }
 
 fn sample(path: &str) -> String {
@@ -80,6 +85,7 @@ fn line(text: &[u8], number: u64) -> LogLine {
         source: SourceId(0),
         position: SourcePosition(number),
         received_at: NOW,
+        written_at: None,
         text: text.to_vec(),
         cut: false,
         replayed: false,
@@ -153,7 +159,7 @@ fn jail<'r>(reading: &'r Reading, name: &str) -> &'r ReadJail {
 fn files(jail: &ReadJail) -> Vec<&str> {
     match &jail.logs {
         Logs::Files(paths) => paths.iter().map(|path| path.glob.as_str()).collect(),
-        Logs::Journal(_) => panic!("a journal"),
+        Logs::Journal(..) => panic!("a journal"),
     }
 }
 

@@ -29,7 +29,12 @@ const CUTS_MAX: usize = 80;
 fn jail(filter: &str) -> ReadJail {
     let text = format!("[sample]\nenabled = true\nfilter = {filter}\nlogpath = /x\n");
     let user = MemoryTree::new("/f/").with("jail.local", &text);
-    let host = Host { zone: TimeZone::UTC, services: &|_| None, config_dir: String::new() };
+    let host = Host {
+        zone: TimeZone::UTC,
+        services: &|_| None,
+        is_journal_instead: &|_| false,
+        config_dir: String::new(),
+    };
     let mut reading = reading::read(&user, &host).expect("well formed");
     assert_eq!(reading.errors, [], "{filter}");
     reading.jails.remove(0)
@@ -54,6 +59,7 @@ fn line(text: &str, cut: bool) -> LogLine {
         source: SourceId(0),
         position: SourcePosition(0),
         received_at: NOW,
+        written_at: None,
         text: text.as_bytes().to_vec(),
         cut,
         replayed: false,

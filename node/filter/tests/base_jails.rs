@@ -65,7 +65,12 @@ const JAILS: [(&str, &str, &str); 32] = [
 ];
 
 fn host() -> Host<'static> {
-    Host { zone: TimeZone::UTC, services: &|_| None, config_dir: "/etc/fail2ban".to_owned() }
+    Host {
+        zone: TimeZone::UTC,
+        services: &|_| None,
+        is_journal_instead: &|_| false,
+        config_dir: "/etc/fail2ban".to_owned(),
+    }
 }
 
 fn read(tree: &dyn ConfigTree) -> Reading {
@@ -81,7 +86,7 @@ fn bare() -> MemoryTree {
 fn logs(jail: &ReadJail) -> String {
     match &jail.logs {
         Logs::Files(paths) => paths.iter().map(|path| path.glob.as_str()).collect::<Vec<_>>().join(" "),
-        Logs::Journal(matches) => format!("journal {}", matches.join(" ")),
+        Logs::Journal(journal, matches) => format!("{journal} {matches}"),
     }
 }
 

@@ -3,13 +3,20 @@
 use bannkreis_core::jail::BanPolicy;
 use bannkreis_core::time::BanTime;
 use bannkreis_filter::jail_config::{Logs, ReadJail};
+use bannkreis_filter::journal::Journal;
+use bannkreis_filter::journal_match::JournalMatch;
 use bannkreis_filter::reading::{self, Host, Reading};
 use bannkreis_filter::tree::MemoryTree;
 use jiff::tz::TimeZone;
 
 fn read(files: &[(&str, &str)]) -> Result<Reading, String> {
     let tree = files.iter().fold(MemoryTree::new("/f/"), |tree, (path, text)| tree.with(path, text));
-    let host = Host { zone: TimeZone::UTC, services: &|_| None, config_dir: "/f".to_owned() };
+    let host = Host {
+        zone: TimeZone::UTC,
+        services: &|_| None,
+        is_journal_instead: &|_| false,
+        config_dir: "/f".to_owned(),
+    };
     reading::read(&tree, &host).map_err(|error| error.to_string())
 }
 
@@ -219,6 +226,63 @@ fn the_firewalls_parameters_come_from_the_actions_file_where_there_is_one() {
 #[test]
 fn the_journal_is_named_with_its_matches() {
     let jail = one("[sshd]\nenabled = true\nbackend = systemd\n");
-    assert_eq!(jail.logs, Logs::Journal(vec!["_SYSTEMD_UNIT=ssh.service + _COMM=sshd".to_owned()]));
-    assert!(jail.remarks[0].sentence.contains("the journal is not read yet"));
+    let matches = JournalMatch::parse("_SYSTEMD_UNIT=ssh.service + _COMM=sshd").unwrap();
+    assert_eq!(jail.logs, Logs::Journal(Journal::of_host(), matches));
+    assert_eq!(jail.remarks, []);
+    let jail =
+        one("[x]\nenabled = true\nfilter =\nbackend = systemd[journalpath=/x]\nfailregex = ^<HOST>$\n");
+    let Logs::Journal(journal, matches) = &jail.logs else { panic!("a journal") };
+    assert_eq!((journal.to_string(), matches.is_everything()), ("journal --directory=/x".to_owned(), true));
+    assert!(jail.remarks[0].sentence.contains("every entry"), "{:?}", jail.remarks);
+}
+
+#[test]
+fn what_can_not_be_asked_of_a_journal_is_named_with_its_line() {
+    for (options, said) in [
+        (
+            "backend = systemd[path=/x]",
+            "3: jail [sshd] does not run: `systemd[path=/x]`: `path` is not known",
+        ),
+        (
+            "backend = systemd\njournalmatch = sshd",
+            "4: jail [sshd] does not run: `journalmatch`: `sshd` is no match",
+        ),
+    ] {
+        let reading = read(&[("jail.local", &format!("[sshd]\nenabled = true\n{options}\n"))]).unwrap();
+        let error = reading.errors[0].to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+/// Debian 12: there is a journal, and no file that a logpath names.
+#[test]
+fn a_jail_without_files_reads_the_journal_where_there_is_one() {
+    let read_with = |text: &str, is_journal_instead: &dyn Fn(&str) -> bool| {
+        let tree = MemoryTree::new("/f/")
+            .with("jail.local", text)
+            .with("filter.d/mine.conf", "[Definition]\nfailregex = ^<HOST>$\n");
+        let host = Host {
+            zone: TimeZone::UTC,
+            services: &|_| None,
+            is_journal_instead,
+            config_dir: "/f".to_owned(),
+        };
+        let reading = reading::read(&tree, &host).unwrap();
+        assert_eq!(reading.errors, []);
+        reading.jails.into_iter().map(|jail| matches!(jail.logs, Logs::Journal(..))).collect::<Vec<bool>>()
+    };
+    let jail = |options: &str| format!("[sshd]\nenabled = true\n{options}\n");
+    let yes: &dyn Fn(&str) -> bool = &|log_path| log_path.contains("auth.log") || log_path == "/x";
+    assert_eq!(read_with(&jail(""), yes), [true]);
+    assert_eq!(read_with(&jail("backend = auto\nlogpath = /x"), yes), [true]);
+    for options in [
+        "backend = polling",
+        "systemd_if_nologs = false",
+        "filter = mine",
+        "logpath = /y",
+        "backend = pyinotify",
+    ] {
+        assert_eq!(read_with(&jail(options), yes), [false], "{options}");
+    }
+    assert_eq!(read_with(&jail(""), &|_| false), [false]);
 }

@@ -42,6 +42,7 @@ fn line(text: &[u8], cut: bool) -> LogLine {
         source: SourceId(0),
         position: SourcePosition(0),
         received_at: NOW,
+        written_at: None,
         text: text.to_vec(),
         cut,
         replayed: false,
@@ -62,7 +63,12 @@ fn offender(judged: Judged) -> Option<String> {
 /// Our own jails, all of them on.
 fn our_filters() -> Vec<Filter> {
     let user = MemoryTree::new("/etc/fail2ban/").with("jail.local", "[DEFAULT]\nenabled = true\n");
-    let host = Host { zone: TimeZone::UTC, services: &|_| None, config_dir: String::new() };
+    let host = Host {
+        zone: TimeZone::UTC,
+        services: &|_| None,
+        is_journal_instead: &|_| false,
+        config_dir: String::new(),
+    };
     let reading = reading::read(&user, &host).expect("well formed");
     assert_eq!(reading.errors, []);
     reading.jails.into_iter().map(|jail| jail.filter).collect()
@@ -260,7 +266,7 @@ proptest! {
     #[test]
     fn no_configuration_stops_us(text in "(\\[[a-zA-Z]{0,8}\\]\n|[a-z]{1,8} ?[=:] ?[%()a-z$<>/]{0,20}\n| [a-z]{0,5}\n|[#;\\n]){0,12}") {
         let user = MemoryTree::new("/").with("jail.local", &text);
-        let host = Host { zone: TimeZone::UTC, services: &|_| None, config_dir: String::new() };
+        let host = Host { zone: TimeZone::UTC, services: &|_| None, is_journal_instead: &|_| false, config_dir: String::new() };
         let _ = reading::read(&user, &host);
     }
 }

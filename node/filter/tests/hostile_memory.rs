@@ -59,7 +59,12 @@ const TAILS: [&str; 3] = ["", " from 192.0.2.5 port 22", ": authentication failu
 /// Our own jails, all of them on.
 fn our_filters() -> Vec<Filter> {
     let user = MemoryTree::new("/f/").with("jail.local", "[DEFAULT]\nenabled = true\n");
-    let host = Host { zone: TimeZone::UTC, services: &|_| None, config_dir: String::new() };
+    let host = Host {
+        zone: TimeZone::UTC,
+        services: &|_| None,
+        is_journal_instead: &|_| false,
+        config_dir: String::new(),
+    };
     reading::read(&user, &host).expect("well formed").jails.into_iter().map(|jail| jail.filter).collect()
 }
 
@@ -97,6 +102,7 @@ fn judge(filters: &mut [Filter], texts: impl Iterator<Item = String>, cut: bool)
             source: SourceId(0),
             position: SourcePosition(0),
             received_at: NOW,
+            written_at: None,
             text: text.into_bytes(),
             cut,
             replayed: false,

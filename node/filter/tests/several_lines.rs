@@ -39,6 +39,7 @@ fn line(text: &[u8], cut: bool) -> LogLine {
         source: SourceId(0),
         position: SourcePosition(0),
         received_at: NOW,
+        written_at: None,
         text: text.to_vec(),
         cut,
         replayed: false,

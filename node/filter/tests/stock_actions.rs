@@ -28,7 +28,12 @@ fn read(tree: &dyn ConfigTree) -> Reading {
         "https" => Some(443),
         _ => None,
     };
-    let host = Host { zone: TimeZone::UTC, services: &services, config_dir: String::new() };
+    let host = Host {
+        zone: TimeZone::UTC,
+        services: &services,
+        is_journal_instead: &|_| false,
+        config_dir: String::new(),
+    };
     reading::read(tree, &host).expect("the jails are well formed")
 }
 

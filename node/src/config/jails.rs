@@ -3,14 +3,14 @@
 //!
 //! A jail that can not run costs that jail and no other, and one sentence. Not for reading logs.
 
-use bannkreis_core::jail::Jail;
+use bannkreis_core::jail::{Jail, JailName};
 use bannkreis_filter::filter::{Filter, UseDns};
 use bannkreis_filter::ignore_command::IgnoreCommand;
 use bannkreis_filter::jail_config::{LogPath, Logs, ReadJail};
 use bannkreis_filter::merged::ReadError;
 use bannkreis_filter::reading::{self, Host};
 use bannkreis_filter::this_host::log_glob::LogGlob;
-use bannkreis_filter::this_host::{DirTree, instead_of_log, log_remarks, service_port};
+use bannkreis_filter::this_host::{DirTree, instead_of_log, is_journal_instead, log_remarks, service_port};
 use jiff::tz::TimeZone;
 use std::path::Path;
 
@@ -23,8 +23,8 @@ pub struct LoadedJail {
     pub filter: Filter,
     /// The filter's name as the jail gives it, with its parameters.
     pub filter_name: String,
-    /// What it reads, each once. None for a jail that counts bans, unless fail2ban's log is there.
-    pub logs: Vec<LogPath>,
+    /// What it reads, each once. No file for a jail that counts bans, unless fail2ban's log is there.
+    pub logs: Logs,
     /// `backend = polling`.
     pub is_polled: bool,
     /// The line that says so, as `file:line`.
@@ -55,6 +55,7 @@ pub fn load(config_dir: &Path) -> Result<LoadedJails, ReadError> {
     let host = Host {
         zone: TimeZone::system(),
         services: &service_port,
+        is_journal_instead: &is_journal_instead,
         config_dir: config_dir.display().to_string(),
     };
     let reading = reading::read(&tree, &host)?;
@@ -76,47 +77,57 @@ fn with_logs(read: ReadJail, warnings: &mut Vec<String>) -> Result<LoadedJail, S
     let name = read.jail.name.clone();
     let remarks = log_remarks(&read);
     let log_place = read.log_place().map(ToString::to_string);
-    let patterns = match read.logs {
-        Logs::Files(patterns) => patterns,
-        Logs::Journal(_) if read.jail.counts_bans => Vec::new(),
-        Logs::Journal(_) => {
-            return Err(format!(
-                "jail [{name}] is skipped: it reads the journal, which this release does not; set `backend = \
-                 auto` and a logpath"
-            ));
+    warnings.extend(remarks.iter().map(ToString::to_string));
+    let logs = match read.logs {
+        // Its bans are counted without any log.
+        Logs::Journal(..) if read.jail.counts_bans => Logs::Files(Vec::new()),
+        Logs::Journal(..) => read.logs,
+        Logs::Files(patterns) => {
+            let why = remarks.first().map(|remark| remark.sentence.as_str());
+            files(&name, &patterns, read.jail.counts_bans, why, warnings)?
         }
     };
-    warnings.extend(remarks.iter().map(ToString::to_string));
-    let logs = logs_of(&patterns);
-    let is_there = |log: &LogPath| !LogGlob::new(&log.glob).look().files.is_empty();
-    let is_any_there = logs.iter().any(is_there);
-    if logs.is_empty() && !read.jail.counts_bans {
-        let why = remarks.first().map_or("its logpath is empty", |remark| &remark.sentence);
-        return Err(format!(
-            "jail [{name}] is skipped, because it has no log file: {why}; set its logpath, or set `enabled = false`"
-        ));
-    }
-    if !is_any_there && !read.jail.counts_bans {
-        let paths: Vec<&str> = logs.iter().map(|log| log.glob.as_str()).collect();
-        warnings.push(format!(
-            "jail [{name}] waits for its log: {} is not there; it is read as soon as it is there, so start the service \
-             that writes it, correct the jail's logpath, or set `enabled = false`",
-            paths.join(", ")
-        ));
-    }
-    let is_without_logs = read.jail.counts_bans && !is_any_there;
     Ok(LoadedJail {
         jail: read.jail,
         filter: read.filter,
         filter_name: read.filter_name,
-        // Its bans are counted without any log.
-        logs: if is_without_logs { Vec::new() } else { logs },
+        logs,
         is_polled: read.is_polled,
         log_place,
         use_dns: read.use_dns,
         ignore_command: read.ignore_command,
         ignore_names: read.ignore_names,
     })
+}
+
+/// The files of a jail; none for one that counts bans, unless fail2ban's log is there.
+fn files(
+    jail: &JailName,
+    patterns: &[LogPath],
+    counts_bans: bool,
+    why_none: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<Logs, String> {
+    let logs = logs_of(patterns);
+    if logs.is_empty() && !counts_bans {
+        let why = why_none.unwrap_or("its logpath is empty");
+        return Err(format!(
+            "jail [{jail}] is skipped, because it has no log file: {why}; set its logpath, or set `enabled = false`"
+        ));
+    }
+    if logs.iter().any(|log| !LogGlob::new(&log.glob).look().files.is_empty()) {
+        return Ok(Logs::Files(logs));
+    }
+    if counts_bans {
+        return Ok(Logs::Files(Vec::new()));
+    }
+    let paths: Vec<&str> = logs.iter().map(|log| log.glob.as_str()).collect();
+    warnings.push(format!(
+        "jail [{jail}] waits for its log: {} is not there; it is read as soon as it is there, so start the service \
+         that writes it, correct the jail's logpath, or set `enabled = false`",
+        paths.join(", ")
+    ));
+    Ok(Logs::Files(logs))
 }
 
 /// What can be a log, each once.
@@ -163,7 +174,7 @@ mod tests {
         for files in [&["one.log"][..], &[]] {
             let (loaded, at) = load_text(text, files);
             let log = |name: &str, tail| LogPath { glob: at.join(name).display().to_string(), tail };
-            assert_eq!(loaded.jails[0].logs, [log("*.log", false), log("later", true)]);
+            assert_eq!(loaded.jails[0].logs, Logs::Files(vec![log("*.log", false), log("later", true)]));
             assert!(loaded.jails[0].is_polled);
             let n_waiting = loaded.warnings.iter().filter(|warning| warning.contains("[a] waits")).count();
             assert_eq!(n_waiting, usize::from(files.is_empty()), "{:?}", loaded.warnings);
@@ -190,7 +201,7 @@ mod tests {
         let (loaded, at) = load_text(text, &["one.log"]);
         assert_eq!(names(&loaded), ["a"]);
         let one = LogPath { glob: at.join("one.log").display().to_string(), tail: false };
-        assert_eq!(loaded.jails[0].logs, [one]);
+        assert_eq!(loaded.jails[0].logs, Logs::Files(vec![one]));
         let is_said = |line: u32, what: &str| {
             let place = format!("{}:{line}: ", at.join("jail.local").display());
             loaded.warnings.iter().any(|warning| warning.starts_with(&place) && warning.contains(what))

@@ -3,6 +3,7 @@
 //! Not for finding the files again (`rotation.rs`), nor for storing (`local_store.rs`).
 
 use super::fingerprint::Fingerprint;
+use super::stored_place::StoredPlace;
 use bannkreis_core::failure::SourcePosition;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +57,12 @@ impl SourceCheckpoint {
             bytes.extend_from_slice(&offset.to_be_bytes());
         }
         bytes
+    }
+
+    /// The same with what it is stored under.
+    #[must_use]
+    pub fn stored(&self) -> StoredPlace {
+        StoredPlace { name: self.path.clone(), bytes: self.encode() }
     }
 
     /// The places that are stored, at most [`PLACES_MAX`].

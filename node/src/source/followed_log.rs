@@ -2,7 +2,7 @@
 //!
 //! Not for following those files (`followed_path.rs`).
 
-use super::LogSpec;
+use super::FilesSpec;
 use super::polling::{POLL_MS, is_on_network};
 use super::watcher::Watcher;
 use bannkreis_core::failure::LogId;
@@ -16,7 +16,8 @@ const LOOKS_MAX: usize = 8;
 /// A log, with wildcards or without.
 pub(super) struct FollowedLog {
     pub(super) id: LogId,
-    pub(super) spec: LogSpec,
+    pub(super) spec: FilesSpec,
+    pub(super) reader: String,
     glob: LogGlob,
     is_polled: bool,
     /// CLOCK_BOOTTIME in ms of the next look at a log that is polled.
@@ -27,10 +28,10 @@ pub(super) struct FollowedLog {
 
 impl FollowedLog {
     /// A log that nobody has looked for yet.
-    pub(super) fn new(id: LogId, spec: LogSpec) -> FollowedLog {
+    pub(super) fn new(id: LogId, spec: FilesSpec, reader: String) -> FollowedLog {
         let glob = LogGlob::new(&spec.pattern);
         let is_polled = glob.has_wildcards() && (spec.is_polled || is_on_network(&glob.directory()));
-        FollowedLog { id, spec, glob, is_polled, next_poll_ms: 0, said: None }
+        FollowedLog { id, spec, reader, glob, is_polled, next_poll_ms: 0, said: None }
     }
 
     /// Whether other files may be found for it later.
@@ -62,7 +63,7 @@ impl FollowedLog {
     /// Says once what keeps it from being found, or what it is too much.
     pub(super) fn say(&mut self, problem: Option<String>) {
         if let Some(problem) = problem.as_ref().filter(|problem| self.said.as_ref() != Some(*problem)) {
-            tracing::warn!("{}: {}: {problem}", self.spec.reader, self.spec.pattern);
+            tracing::warn!("{}: {}: {problem}", self.reader, self.spec.pattern);
         }
         self.said = problem;
     }

@@ -1,14 +1,15 @@
-//! Where log lines come from. So far: files, followed by inotify(7) over rotations and restarts.
+//! Where log lines come from: files, followed by inotify(7) over rotations and restarts, and systemd's journal.
 //!
 //! A *log* is what a jail names, such as a `logpath` with wildcards; a *source* is what is found for it, such as one of the
 //! files. One thread, `source`, reads all sources and hands each line to its [`LineSink`] at once; without new
 //! lines it sleeps in poll(2). What a line means is not known here. In the order of suggested reading:
 //! how a block becomes lines, what identifies a file, how a place in it is stored and found again, an
-//! open file, a path whose files come and go, a log whose paths come and go, the kernel's events, the thread.
+//! open file, a path whose files come and go, a log whose paths come and go, the kernel's events, the journal, the thread.
 
 mod line_splitter;
 
 mod fingerprint;
+mod stored_place;
 
 mod checkpoint;
 mod position_table;
@@ -22,16 +23,21 @@ mod polling;
 mod shared;
 mod watcher;
 
+mod journal;
+
 mod thread;
 
 pub use checkpoint::{CheckpointError, FILES_OPEN_MAX, FilePlace, PLACES_MAX, SourceCheckpoint};
 pub use fingerprint::{Fingerprint, HEAD_BYTES_MAX, HEAD_BYTES_TELLING};
 pub use shared::SourceStatus;
-pub use thread::{FileSources, FileSourcesHandle, SOURCES_MAX, SourceError};
+pub use stored_place::StoredPlace;
+pub use thread::{SOURCES_MAX, SourceError, Sources, SourcesHandle};
 
 use crate::borders::{Clock, LineSink};
 use bannkreis_core::failure::{LogId, LogLine, SourceId, SourcePosition};
 use bannkreis_core::time::Timestamp;
+use bannkreis_filter::journal::Journal;
+use bannkreis_filter::journal_match::JournalMatch;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,10 +45,26 @@ use std::sync::Arc;
 /// A log that jails name. Its [`LogId`] is its place in the list of all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSpec {
-    /// The file's name, with wildcards or without. Nothing of it need exist yet; it may be a symbolic link.
-    pub pattern: String,
+    /// What it is.
+    pub kind: LogKind,
     /// Who wants it read, for people: the first jail that does, and where that is written.
     pub reader: String,
+}
+
+/// What a log is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogKind {
+    /// Files.
+    Files(FilesSpec),
+    /// Those entries of this journal.
+    Journal(Journal, JournalMatch),
+}
+
+/// Files that are one log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilesSpec {
+    /// The file's name, with wildcards or without. Nothing of it need exist yet; it may be a symbolic link.
+    pub pattern: String,
     /// fail2ban's `tail` behind a logpath: lines that are there already are not read.
     pub is_tail: bool,
     /// fail2ban's `backend = polling`: it is looked at again and again, for no event tells of its changes. So are files
@@ -55,19 +77,26 @@ pub struct LogSpec {
 pub struct Beginnings {
     /// Where earlier processes stopped, by the paths of sources; and, by the text of their patterns, which wildcards
     /// they have looked for.
-    pub kept: BTreeMap<PathBuf, SourceCheckpoint>,
+    pub kept: BTreeMap<PathBuf, Vec<u8>>,
     /// Of a log that no earlier process has read, everything is read that is there.
     pub catch_up: bool,
 }
 
 impl Beginnings {
     /// Where to begin with the file `path` of this log.
-    fn of(&self, path: &Path, log: &LogSpec) -> Start {
+    fn of(&self, path: &Path, log: &FilesSpec) -> Start {
         if log.is_tail {
             return Start::End;
         }
-        match self.kept.get(path) {
-            Some(from) => Start::Resume(from.clone()),
+        let from = self.kept.get(path).and_then(|bytes| match SourceCheckpoint::decode(path, bytes) {
+            Ok(from) => Some(from),
+            Err(error) => {
+                tracing::warn!("{}: where it was read to can not be told ({error})", path.display());
+                None
+            }
+        });
+        match from {
+            Some(from) => Start::Resume(from),
             // It appeared while nobody looked.
             None if self.catch_up || self.kept.contains_key(Path::new(&log.pattern)) => Start::Beginning,
             None => Start::End,
@@ -117,6 +146,7 @@ impl Reading {
             source: SourceId(0),
             position: SourcePosition(0),
             received_at: Timestamp::ZERO,
+            written_at: None,
             text: Vec::new(),
             cut: false,
             replayed: false,

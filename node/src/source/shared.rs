@@ -3,6 +3,7 @@
 //! The lock is held for a few instructions, never while reading or handing over.
 
 use super::position_table::PositionTable;
+use super::stored_place::StoredPlace;
 use super::{SourceSpec, Start};
 use bannkreis_core::failure::{LogId, SourceId, SourcePosition};
 use std::path::PathBuf;
@@ -15,8 +16,8 @@ pub struct SourceStatus {
     pub id: SourceId,
     /// The logs that led to it.
     pub logs: Vec<LogId>,
-    /// Its path.
-    pub path: PathBuf,
+    /// Its path, or which part of the journal it is.
+    pub name: String,
     /// The size of the file under that path; `None` when there is none.
     pub size_bytes: Option<u64>,
     /// The position of the next line.
@@ -27,7 +28,21 @@ pub struct SourceStatus {
     pub error: Option<String>,
 }
 
-/// One source, shared between the source thread and its handle.
+/// A source, as other threads see it.
+pub(super) trait Source: Send + Sync {
+    /// Which one.
+    fn id(&self) -> SourceId;
+    /// What to store so that a later process goes on with the line at this position; `None` when that is forgotten.
+    fn stored_at(&self, position: SourcePosition) -> Option<StoredPlace>;
+    /// What to store of where it begins, when no earlier process has read it.
+    fn beginning(&self) -> Option<StoredPlace>;
+    /// How it is doing.
+    fn status(&self) -> SourceStatus;
+    /// It is not read any more.
+    fn give_up(&self, why: &str);
+}
+
+/// One file, shared between the source thread and its handle.
 pub(super) struct SharedSource {
     pub(super) id: SourceId,
     pub(super) path: PathBuf,
@@ -77,15 +92,32 @@ impl SharedSource {
     pub(super) fn is_of(&self, log: LogId) -> bool {
         self.lock().logs.contains(&log)
     }
+}
 
-    /// How it is doing now.
-    pub(super) fn status(&self) -> SourceStatus {
+impl Source for SharedSource {
+    fn id(&self) -> SourceId {
+        self.id
+    }
+
+    fn stored_at(&self, position: SourcePosition) -> Option<StoredPlace> {
+        Some(self.lock().table.checkpoint(&self.path, position)?.stored())
+    }
+
+    fn beginning(&self) -> Option<StoredPlace> {
+        self.stored_at(self.beginning?)
+    }
+
+    fn give_up(&self, why: &str) {
+        self.lock().error = Some(why.to_owned());
+    }
+
+    fn status(&self) -> SourceStatus {
         let size_bytes = std::fs::metadata(&self.path).ok().map(|metadata| metadata.len());
         let state = self.lock();
         SourceStatus {
             id: self.id,
             logs: state.logs.clone(),
-            path: self.path.clone(),
+            name: self.path.display().to_string(),
             size_bytes,
             position: state.table.end(),
             n_lines: state.n_lines,

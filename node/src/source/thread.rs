@@ -1,20 +1,26 @@
 //! The thread `source`, and the handle by which the rest of the daemon sees it.
 //!
-//! Started when all files are open; ended by [`FileSourcesHandle::stop`], which waits for it. It has
+//! Started when all files are open; ended by [`SourcesHandle::stop`], which waits for it. It has
 //! no queue: a line is handed over in the call that found it.
 
 use super::checkpoint::FilePlace;
 use super::followed_log::FollowedLog;
 use super::followed_path::{FollowedPath, described, is_same};
+use super::journal::FollowedJournal;
 use super::rotation::{self, OpenLog};
-use super::shared::SharedSource;
+use super::shared::{SharedSource, Source};
 use super::watcher::{Changes, Watcher};
-use super::{Beginnings, LogSpec, Reading, SourceCheckpoint, SourceSpec, SourceStatus, Start};
+use super::{
+    Beginnings, LogKind, LogSpec, Reading, SourceCheckpoint, SourceSpec, SourceStatus, Start, StoredPlace,
+};
 use crate::borders::{Clock, LineSink};
 use bannkreis_core::failure::{LogId, SourceId, SourcePosition};
+use bannkreis_filter::journal::Journal;
+use bannkreis_filter::journal_match::JournalMatch;
 use bannkreis_filter::this_host::log_glob::without_rotated;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,11 +59,13 @@ pub enum SourceError {
 }
 
 /// The sources as every thread sees them.
-type SharedSources = Arc<Mutex<Vec<Arc<SharedSource>>>>;
+type SharedSources = Arc<Mutex<Vec<Arc<dyn Source>>>>;
 
 /// The logs that are followed.
-pub struct FileSources {
-    logs: Vec<FollowedLog>,
+pub struct Sources {
+    /// Those that are files.
+    logs: BTreeMap<LogId, FollowedLog>,
+    journals: Vec<FollowedJournal>,
     paths: BTreeMap<SourceId, FollowedPath>,
     /// The same by their paths.
     ids: BTreeMap<PathBuf, SourceId>,
@@ -70,7 +78,7 @@ pub struct FileSources {
     reading: Reading,
 }
 
-impl FileSources {
+impl Sources {
     /// Opens all files here and now, then reads them on a thread of its own until the handle is
     /// stopped or dropped. A file that can not be opened is no error: its status says why, and it is
     /// tried again when it changes. The sink is told of each source, and then gets one `end_of_batch` for it with
@@ -83,16 +91,11 @@ impl FileSources {
         beginnings: Beginnings,
         sink: Box<dyn LineSink>,
         clock: Arc<dyn Clock>,
-    ) -> Result<FileSourcesHandle, SourceError> {
+    ) -> Result<SourcesHandle, SourceError> {
         let (stop, stopped) = UnixStream::pair().map_err(SourceError::Inotify)?;
-        let logs: Vec<FollowedLog> =
-            (0..).zip(logs).map(|(id, spec)| FollowedLog::new(LogId(id), spec)).collect();
-        let n_sources = logs.iter().filter(|log| !log.has_wildcards()).count();
-        if n_sources > SOURCES_MAX {
-            return Err(SourceError::TooMany { n_sources });
-        }
-        let mut sources = FileSources {
-            logs,
+        let mut sources = Sources {
+            logs: BTreeMap::new(),
+            journals: Vec::new(),
             paths: BTreeMap::new(),
             ids: BTreeMap::new(),
             next_id: 0,
@@ -102,19 +105,28 @@ impl FileSources {
             watcher: Watcher::new(stopped).map_err(SourceError::Inotify)?,
             reading: Reading::new(sink, clock),
         };
-        // Paths that are named come first: wildcards get what room is left.
-        for with_wildcards in [false, true] {
-            for place in 0..sources.logs.len() {
-                if sources.logs[place].has_wildcards() == with_wildcards {
-                    sources.look_for(place, true);
+        for (id, LogSpec { kind, reader }) in (0..).map(LogId).zip(logs) {
+            match kind {
+                LogKind::Files(files) => {
+                    sources.logs.insert(id, FollowedLog::new(id, files, reader));
                 }
+                LogKind::Journal(journal, matches) => sources.follow_journal(id, journal, matches, reader),
             }
         }
-        let new_patterns = sources
-            .logs
+        let with_wildcards = |sources: &Sources, has: bool| -> Vec<LogId> {
+            sources.logs.values().filter(|log| log.has_wildcards() == has).map(|log| log.id).collect()
+        };
+        let (named, patterns) = (with_wildcards(&sources, false), with_wildcards(&sources, true));
+        if named.len() > SOURCES_MAX {
+            return Err(SourceError::TooMany { n_sources: named.len() });
+        }
+        // Paths that are named come first: wildcards get what room is left.
+        for id in named.iter().chain(&patterns) {
+            sources.look_for(*id, true);
+        }
+        let new_patterns = patterns
             .iter()
-            .filter(|log| log.has_wildcards())
-            .map(|log| PathBuf::from(&log.spec.pattern))
+            .map(|id| PathBuf::from(&sources.logs[id].spec.pattern))
             .filter(|pattern| !sources.beginnings.kept.contains_key(pattern))
             .collect();
         // Whatever appears from now on is new.
@@ -124,32 +136,37 @@ impl FileSources {
             .name("source".into())
             .spawn(move || sources.run())
             .map_err(SourceError::Thread)?;
-        Ok(FileSourcesHandle { shared, new_patterns, stop: Some(stop), thread: Some(thread) })
+        Ok(SourcesHandle { shared, new_patterns, stop: Some(stop), thread: Some(thread) })
     }
 
     fn run(mut self) {
         let mut ready: BTreeSet<SourceId> = self.paths.keys().copied().collect();
-        for path in self.paths.values() {
-            self.reading.sink.end_of_batch(path.shared.id, path.shared.end());
+        let sources = lock(&self.shared).clone();
+        for source in &sources {
+            self.reading.sink.end_of_batch(source.id(), source.status().position);
         }
+        let mut is_journal_ready = true;
         loop {
-            let timeout_ms = if ready.is_empty() { self.until_deadline_ms() } else { Some(0) };
-            let changes = match self.watcher.wait(timeout_ms) {
+            let is_busy = is_journal_ready || !ready.is_empty();
+            let timeout_ms = if is_busy { Some(0) } else { self.until_deadline_ms() };
+            let fds: Vec<RawFd> = self.journals.iter().flat_map(FollowedJournal::fds).collect();
+            let changes = match self.watcher.wait(timeout_ms, &fds) {
                 Ok(changes) => changes,
                 Err(error) => return self.give_up(&error),
             };
             if changes.stop {
                 return;
             }
+            is_journal_ready = self.read_journals(&changes.ready);
             self.take_note(changes, &mut ready);
             ready.retain(|id| {
                 self.paths.get_mut(id).is_some_and(|path| path.read(&mut self.reading, &mut self.watcher))
             });
             if self.let_go_of_paths() {
                 // A file that was somebody's rotated part may be a log by itself now.
-                let all = (0..self.logs.len()).filter(|&place| self.logs[place].has_wildcards());
-                for place in all.collect::<Vec<usize>>() {
-                    ready.extend(self.look_for(place, false));
+                let all = self.logs.values().filter(|log| log.has_wildcards()).map(|log| log.id);
+                for id in all.collect::<Vec<LogId>>() {
+                    ready.extend(self.look_for(id, false));
                 }
             }
         }
@@ -166,7 +183,7 @@ impl FileSources {
         ready.extend(changes.read);
         for log in changes.logs {
             // Paths first: a file that was renamed is still theirs.
-            ready.extend(self.look_for(log.0 as usize, false));
+            ready.extend(self.look_for(log, false));
         }
         if self.until_deadline_ms() != Some(0) {
             return;
@@ -178,17 +195,46 @@ impl FileSources {
                 ready.insert(*id);
             }
         }
-        for place in 0..self.logs.len() {
-            if self.logs[place].is_due(now_ms) {
-                ready.extend(self.look_for(place, false));
-            }
+        let due: Vec<LogId> =
+            self.logs.values_mut().filter_map(|log| log.is_due(now_ms).then_some(log.id)).collect();
+        for id in due {
+            ready.extend(self.look_for(id, false));
         }
     }
 
+    /// Reads the journals that have something, or whose time has come. True when there may be more at once.
+    fn read_journals(&mut self, ready: &BTreeSet<RawFd>) -> bool {
+        let now_ms = self.reading.clock.boottime_ms();
+        let mut is_more = false;
+        for journal in &mut self.journals {
+            let is_due = journal.deadline_ms().is_some_and(|deadline_ms| deadline_ms <= now_ms);
+            if is_due || journal.fds().iter().any(|fd| ready.contains(fd)) {
+                is_more |= journal.read(&mut self.reading);
+            }
+        }
+        is_more
+    }
+
+    fn follow_journal(&mut self, log: LogId, journal: Journal, matches: JournalMatch, reader: String) {
+        let place = self.journals.iter().position(|known| known.is(&journal)).unwrap_or_else(|| {
+            self.journals.push(FollowedJournal::new(journal, reader, self.reading.clock.wall()));
+            self.journals.len() - 1
+        });
+        let id = self.next_id();
+        let shared = self.journals[place].add((id, log), matches, &self.beginnings);
+        self.reading.sink.open(id, &[log]);
+        lock(&self.shared).push(shared);
+    }
+
+    fn next_id(&mut self) -> SourceId {
+        self.next_id += 1;
+        SourceId(self.next_id - 1)
+    }
+
     /// Follows the files that a log leads to and that are not followed yet. Gives their sources.
-    fn look_for(&mut self, place: usize, is_first: bool) -> Vec<SourceId> {
-        let log = &self.logs[place];
-        let (log_id, is_found) = (log.id, log.has_wildcards());
+    fn look_for(&mut self, log_id: LogId, is_first: bool) -> Vec<SourceId> {
+        let Some(log) = self.logs.get(&log_id) else { return Vec::new() };
+        let is_found = log.has_wildcards();
         let (mut found, outcome) = log.look(&mut self.watcher);
         if is_found {
             let is_log = |path: &Path| self.beginnings.kept.contains_key(path) || self.ids.contains_key(path);
@@ -218,13 +264,15 @@ impl FileSources {
             new.sort_by_key(|path| path.metadata().and_then(|facts| facts.modified()).ok());
             new.drain(..n_new - room);
         }
-        self.logs[place].say(problem);
-        new.into_iter().filter_map(|path| self.follow(place, path, is_found, is_first)).collect()
+        if let Some(log) = self.logs.get_mut(&log_id) {
+            log.say(problem);
+        }
+        new.into_iter().filter_map(|path| self.follow(log_id, path, is_found, is_first)).collect()
     }
 
     /// Begins to follow one file; `None` when its log reads it already, under another name.
-    fn follow(&mut self, place: usize, path: PathBuf, is_found: bool, is_first: bool) -> Option<SourceId> {
-        let log = &self.logs[place];
+    fn follow(&mut self, log: LogId, path: PathBuf, is_found: bool, is_first: bool) -> Option<SourceId> {
+        let log = self.logs.get(&log)?;
         let open = if is_found { rotation::open_log(&path).ok() } else { None };
         let is_read = |open: &OpenLog| {
             self.paths.values().any(|known| known.shared.is_of(log.id) && known.follows(&open.metadata))
@@ -241,12 +289,12 @@ impl FileSources {
             },
             None => Start::Beginning,
         };
-        let id = SourceId(self.next_id);
-        self.next_id += 1;
-        let spec = SourceSpec { id, log: log.id, path, reader: log.spec.reader.clone(), start };
+        let (log, reader, is_polled) = (log.id, log.reader.clone(), log.spec.is_polled);
+        let id = self.next_id();
+        let spec = SourceSpec { id, log, path, reader, start };
         let shared = Arc::new(SharedSource::new(&spec));
-        let mut path = FollowedPath::new(Arc::clone(&shared), is_found, log.spec.is_polled);
-        self.reading.sink.open(id, &[log.id]);
+        let mut path = FollowedPath::new(Arc::clone(&shared), is_found, is_polled);
+        self.reading.sink.open(id, &[log]);
         path.open(&spec, &self.reading, &mut self.watcher);
         lock(&self.shared).push(shared);
         if !is_first {
@@ -274,7 +322,7 @@ impl FileSources {
                 self.ids.remove(&path.shared.path);
             }
             self.watcher.forget_source(id);
-            lock(&self.shared).retain(|shared| shared.id != id);
+            lock(&self.shared).retain(|shared| shared.id() != id);
             self.reading.sink.close(id);
         }
         true
@@ -282,27 +330,28 @@ impl FileSources {
 
     fn until_deadline_ms(&self) -> Option<u64> {
         let of_paths = self.paths.values().filter_map(FollowedPath::deadline_ms);
-        let of_logs = self.logs.iter().filter_map(FollowedLog::deadline_ms);
-        let first = of_paths.chain(of_logs).min()?;
+        let of_logs = self.logs.values().filter_map(FollowedLog::deadline_ms);
+        let of_journals = self.journals.iter().filter_map(FollowedJournal::deadline_ms);
+        let first = of_paths.chain(of_logs).chain(of_journals).min()?;
         Some(first.saturating_sub(self.reading.clock.boottime_ms()))
     }
 
     /// Without events no log is read any more: every source says so.
     fn give_up(&self, error: &io::Error) {
         tracing::error!("log files are not read any more: {error}; restart bannkreisd");
-        for path in self.paths.values() {
-            path.shared.lock().error = Some(format!("it is not read any more: {error}; restart bannkreisd"));
+        for source in lock(&self.shared).iter() {
+            source.give_up(&format!("it is not read any more: {error}; restart bannkreisd"));
         }
     }
 }
 
 /// Nothing panics while holding the lock, so a poisoned one still holds true values.
-fn lock(shared: &SharedSources) -> MutexGuard<'_, Vec<Arc<SharedSource>>> {
+fn lock(shared: &SharedSources) -> MutexGuard<'_, Vec<Arc<dyn Source>>> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The running sources, for every other thread. Dropping it ends them without waiting.
-pub struct FileSourcesHandle {
+pub struct SourcesHandle {
     shared: SharedSources,
     /// Wildcards that no earlier process has looked for.
     new_patterns: Vec<PathBuf>,
@@ -310,27 +359,26 @@ pub struct FileSourcesHandle {
     thread: Option<JoinHandle<()>>,
 }
 
-impl FileSourcesHandle {
+impl SourcesHandle {
     /// What to store so that a later process begins with the line at `position`. `None` when the
     /// source is unknown, or the position so old that it is forgotten: what is stored stays then.
     #[must_use]
-    pub fn checkpoint(&self, source: SourceId, position: SourcePosition) -> Option<SourceCheckpoint> {
-        let shared = lock(&self.shared).iter().find(|shared| shared.id == source).map(Arc::clone)?;
-        shared.lock().table.checkpoint(&shared.path, position)
+    pub fn stored_at(&self, source: SourceId, position: SourcePosition) -> Option<StoredPlace> {
+        let shared = lock(&self.shared).iter().find(|shared| shared.id() == source).map(Arc::clone)?;
+        shared.stored_at(position)
     }
 
     /// What to store of what no earlier process has read: where its sources begin, and which wildcards were looked for.
     #[must_use]
-    pub fn beginnings(&self) -> Vec<SourceCheckpoint> {
-        let patterns = self.new_patterns.iter().map(|pattern| SourceCheckpoint {
+    pub fn beginnings(&self) -> Vec<StoredPlace> {
+        let nowhere = |pattern: &PathBuf| SourceCheckpoint {
             path: pattern.clone(),
             position: SourcePosition(0),
             files: Vec::new(),
-        });
+        };
+        let patterns = self.new_patterns.iter().map(|pattern| nowhere(pattern).stored());
         let sources = lock(&self.shared).clone();
-        let of_source =
-            |shared: &Arc<SharedSource>| shared.lock().table.checkpoint(&shared.path, shared.beginning?);
-        patterns.chain(sources.iter().filter_map(of_source)).collect()
+        patterns.chain(sources.iter().filter_map(|source| source.beginning())).collect()
     }
 
     /// How each source is doing, in the order in which they were found.

@@ -38,6 +38,8 @@ pub(super) struct Changes {
     pub(super) look: BTreeSet<SourceId>,
     /// Logs whose wildcards may lead to other files now.
     pub(super) logs: BTreeSet<LogId>,
+    /// Descriptors of others from which something can be read, or that were closed.
+    pub(super) ready: BTreeSet<RawFd>,
     /// The thread is asked to end.
     pub(super) stop: bool,
 }
@@ -169,14 +171,17 @@ impl Watcher {
         }
     }
 
-    /// Waits until something happens, at most `timeout_ms`; `None` waits for ever.
+    /// Waits until something happens, also to one of these descriptors, at most `timeout_ms`; `None` waits for ever.
     ///
     /// # Errors
     /// When poll(2) or the event queue fails.
-    pub(super) fn wait(&mut self, timeout_ms: Option<u64>) -> io::Result<Changes> {
+    pub(super) fn wait(&mut self, timeout_ms: Option<u64>, others: &[RawFd]) -> io::Result<Changes> {
         let timeout = timeout_ms.map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));
-        let stop_ready = poll(self.inotify.as_raw_fd(), self.stop.as_raw_fd(), timeout)?;
-        let mut changes = Changes { stop: stop_ready && self.is_told_to_stop(), ..Changes::default() };
+        let own = [self.inotify.as_raw_fd(), self.stop.as_raw_fd()];
+        let ready = poll(own.iter().chain(others).copied(), timeout)?;
+        let stop = ready.contains(&own[1]) && self.is_told_to_stop();
+        let ready = ready.into_iter().filter(|fd| !own.contains(fd)).collect();
+        let mut changes = Changes { stop, ready, ..Changes::default() };
         loop {
             let events = match self.inotify.read_events(&mut self.buffer) {
                 Ok(events) => events,
@@ -238,9 +243,10 @@ fn note(
     }
 }
 
-/// Whether the second descriptor is ready, after waiting for either.
-fn poll(events: RawFd, stop: RawFd, timeout: i32) -> io::Result<bool> {
-    let mut fds = [events, stop].map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+/// Which descriptors are ready, after waiting for any.
+fn poll(fds: impl Iterator<Item = RawFd>, timeout: i32) -> io::Result<BTreeSet<RawFd>> {
+    let mut fds: Vec<libc::pollfd> =
+        fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect();
     // SAFETY: the pointer and the length are those of a live array of initialised pollfd.
     let n_ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) };
     if n_ready < 0 {
@@ -249,7 +255,7 @@ fn poll(events: RawFd, stop: RawFd, timeout: i32) -> io::Result<bool> {
             return Err(error);
         }
     }
-    Ok(fds[1].revents != 0)
+    Ok(fds.iter().filter(|fd| fd.revents != 0).map(|fd| fd.fd).collect())
 }
 
 /// Directories and names in them that decide which file `path` leads to: its own entry, and that of

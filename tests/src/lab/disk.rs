@@ -16,9 +16,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::ioctl::{Setter, ioctl, opcode};
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::failed::{Context, Failed, Result, expect};
+use crate::lab::mounts;
 use crate::lab::wait::wait_for;
 
 /// Holes in files until something is written: room for a node's reserve and for a long run.
@@ -53,11 +54,7 @@ impl Disk {
     /// # Errors
     /// When the kernel or mkfs.ext4(8) refuses.
     pub fn make(host: &Path) -> Result<Disk> {
-        // Of this test and of nobody else; a daemon's namespace follows it, so that no daemon holds another one's disk.
-        for propagation in [MountPropagationFlags::PRIVATE, MountPropagationFlags::SHARED] {
-            mount_change(c"/", MountPropagationFlags::REC | propagation)
-                .context(|| "cannot keep mounts in this test".to_owned())?;
-        }
+        mounts::keep_here()?;
         let place = host.join("drive");
         fs::create_dir(&place).context(|| format!("cannot make {}", place.display()))?;
         let drive = FileSystem::make(host.join("drive.img"), place, DRIVE_BYTES)?;

@@ -13,7 +13,9 @@ pub mod wires;
 pub mod daemon;
 pub mod disk;
 pub mod host;
+pub mod journald;
 pub mod listeners;
+pub mod mounts;
 pub mod programs;
 pub mod strace;
 

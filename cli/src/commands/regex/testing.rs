@@ -98,6 +98,7 @@ impl Testing {
                 source: SourceId(0),
                 position: SourcePosition(0),
                 received_at: self.now,
+                written_at: None,
                 text: line.text,
                 cut: line.cut,
                 replayed: true,

@@ -15,6 +15,17 @@ use std::ops::Range;
 /// A date further from now than this is taken as now while a log is followed.
 pub const DATE_SKEW_MAX_MS: u64 = MINUTE_MS;
 
+/// When a line is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// This host's wall clock.
+    pub now: Timestamp,
+    /// Whether the log is followed.
+    pub mode: Mode,
+    /// When the line was written, where its source knows that: see [`bannkreis_core::failure::LogLine::written_at`].
+    pub written_at: Option<Timestamp>,
+}
+
 /// The dates of one log, or of several that a jail reads.
 #[derive(Debug)]
 pub struct Dates {
@@ -69,14 +80,16 @@ impl Dates {
     /// date, if there is one, begins where the line begins.
     #[must_use]
     #[inline]
-    pub fn pass(&mut self, line: &Glance<'_>, now: Timestamp, mode: Mode) -> Option<Dated> {
+    pub fn pass(&mut self, line: &Glance<'_>, moment: Moment) -> Option<Dated> {
+        let Moment { now, mode, .. } = moment;
         let text = line.bytes();
         // What is cut out of the middle of a line may make a new text of its two halves.
         if self.detector.repeats(text, now).is_none_or(|found| found.cut.start != 0) {
             if !self.detector.repeats_none(text) && !self.detector.has_none(line.ascii()?, line) {
                 return None;
             }
-            return Some(Dated { cut: 0..0, written: None, at: self.stand_in(now, mode), is_odd: false });
+            let at = self.stand_in(moment);
+            return Some(Dated { cut: 0..0, written: None, at, is_odd: false });
         }
         let found = self.detector.repeat(now);
         let written = found.at?;
@@ -87,8 +100,9 @@ impl Dates {
     }
 
     /// The date of the next line. `text` is what the line of `glance` is in the log's encoding, without its end.
-    pub fn next(&mut self, text: &str, glance: &mut Glance<'_>, now: Timestamp, mode: Mode) -> Dated {
-        let mut dated = self.as_written(text, glance, now, mode);
+    pub fn next(&mut self, text: &str, glance: &mut Glance<'_>, moment: Moment) -> Dated {
+        let Moment { now, mode, .. } = moment;
+        let mut dated = self.as_written(text, glance, moment);
         if let Some(at) = dated.at
             && mode == Mode::Following
             && differs(at, now)
@@ -100,9 +114,10 @@ impl Dates {
         dated
     }
 
-    fn as_written(&mut self, text: &str, glance: &mut Glance<'_>, now: Timestamp, mode: Mode) -> Dated {
+    fn as_written(&mut self, text: &str, glance: &mut Glance<'_>, moment: Moment) -> Dated {
+        let Moment { now, mode, written_at } = moment;
         let Some(found) = self.detector.find(text, glance, now, &self.zone) else {
-            return Dated { cut: 0..0, written: None, at: self.stand_in(now, mode), is_odd: false };
+            return Dated { cut: 0..0, written: None, at: self.stand_in(moment), is_odd: false };
         };
         if let Some(at) = found.at {
             self.last = Some(at);
@@ -110,7 +125,7 @@ impl Dates {
         }
         // An empty date belongs to a filter without dates; one that means nothing (30 February) is
         // cut out, unless the date of the line before it stands in for it.
-        let recent = self.recent(now);
+        let recent = written_at.or_else(|| self.recent(now));
         let at = recent.or((mode == Mode::Following || found.cut.is_empty()).then_some(now));
         let cut = if recent.is_some() { 0..0 } else { found.cut };
         Dated { cut, written: None, at, is_odd: false }
@@ -123,8 +138,8 @@ impl Dates {
 
     /// What counts for a line without a date.
     #[inline]
-    fn stand_in(&self, now: Timestamp, mode: Mode) -> Option<Timestamp> {
-        self.recent(now).or((mode == Mode::Following).then_some(now))
+    fn stand_in(&self, Moment { now, mode, written_at }: Moment) -> Option<Timestamp> {
+        written_at.or_else(|| self.recent(now)).or((mode == Mode::Following).then_some(now))
     }
 }
 

@@ -5,7 +5,7 @@
 //! files in the same way, and neither may know the other. What the files mean is decided elsewhere, on any
 //! [`ConfigTree`].
 
-use crate::jail_config::{Logs, ReadJail};
+use crate::jail_config::{LogPath, Logs, ReadJail, log_paths};
 use crate::line_digest::logging_host_of_line;
 use crate::tree::ConfigTree;
 use crate::unsupported::{self, Remark};
@@ -21,6 +21,9 @@ pub mod log_glob;
 
 /// A configuration file is not read beyond this; nobody writes longer ones, but /dev/zero is longer.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Where journald keeps its files: over restarts of the machine, or not.
+const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
 
 /// So much of a log's end says which hosts write into it.
 const TAIL_BYTES: u64 = 64 * 1024;
@@ -134,6 +137,13 @@ fn logging_hosts(file: &Path) -> BTreeSet<String> {
         }
     }
     found
+}
+
+/// Whether this host has a journal, and none of the files that a `logpath` names.
+#[must_use]
+pub fn is_journal_instead(log_path: &str) -> bool {
+    let is_there = |log: &LogPath| !LogGlob::new(&log.glob).look().files.is_empty();
+    JOURNALS.iter().any(|journal| Path::new(journal).is_dir()) && !log_paths(log_path).iter().any(is_there)
 }
 
 /// The port of a service by its name or alias, as services(5) of this host has it.

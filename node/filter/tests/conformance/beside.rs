@@ -154,6 +154,7 @@ fn rows(filter: &mut Filter, log: &[Vec<u8>]) -> Vec<(usize, Row)> {
             source: SourceId(0),
             position: SourcePosition(0),
             received_at: now,
+            written_at: None,
             text: text.clone(),
             cut: false,
             replayed: true,

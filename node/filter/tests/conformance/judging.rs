@@ -53,6 +53,7 @@ impl<'p> Judging<'p> {
             source: SourceId(0),
             position: SourcePosition(0),
             received_at: NOW,
+            written_at: None,
             text: sample.line.clone().into_bytes(),
             cut: false,
             replayed: true,

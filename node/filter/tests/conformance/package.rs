@@ -65,7 +65,8 @@ impl Package {
     pub(crate) fn compile(&self, filter: &str, more: &str, zone: TimeZone) -> [Filter; 2] {
         let default = format!("[DEFAULT]\nenabled = true\nfindtime = 100y\nfilter = {filter}\n{more}");
         let tree = self.filter_files.clone().with("jail.conf", &format!("{default}[first]\n[second]\n"));
-        let host = Host { zone, services: &|_| None, config_dir: String::new() };
+        let host =
+            Host { zone, services: &|_| None, is_journal_instead: &|_| false, config_dir: String::new() };
         let reading = reading::read_tree(&tree, &host).expect("the configuration is well formed");
         let errors: Vec<String> = reading.errors.iter().map(ToString::to_string).collect();
         assert!(errors.is_empty(), "{filter}: {errors:?}");

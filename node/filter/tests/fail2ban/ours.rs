@@ -24,7 +24,7 @@ const UNTOLD: [&str; 7] =
 
 /// Reads the directory alone, without our own base below it.
 pub(crate) fn read(dir: &Path) -> Value {
-    let texts = match reading::texts(&DirTree::new(dir), &dir.display().to_string()) {
+    let texts = match reading::texts(&DirTree::new(dir), &dir.display().to_string(), &|_| false) {
         Err(error) => return json!({ "error": error.to_string(), "jails": {} }),
         Ok(texts) => texts,
     };

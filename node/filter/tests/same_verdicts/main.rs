@@ -29,7 +29,12 @@ const NOW: Timestamp = Timestamp(1_795_168_830_000);
 const SOURCE: SourceId = SourceId(3);
 
 fn filters(tree: &dyn ConfigTree) -> Vec<Filter> {
-    let host = Host { zone: TimeZone::UTC, services: &|_| None, config_dir: String::new() };
+    let host = Host {
+        zone: TimeZone::UTC,
+        services: &|_| None,
+        is_journal_instead: &|_| false,
+        config_dir: String::new(),
+    };
     reading::read(tree, &host).expect("well formed").jails.into_iter().map(|jail| jail.filter).collect()
 }
 
@@ -71,7 +76,15 @@ fn one_by_one(filters: &mut [Filter], log: &[u8], replayed_bytes: usize) -> Vec<
         let (text, cut) = line_text(&raw[..raw.len() - 1]);
         let replayed = start < replayed_bytes;
         let position = SourcePosition(start as u64);
-        let line = LogLine { source: SOURCE, position, received_at: NOW, text: text.to_vec(), cut, replayed };
+        let line = LogLine {
+            source: SOURCE,
+            position,
+            received_at: NOW,
+            written_at: None,
+            text: text.to_vec(),
+            cut,
+            replayed,
+        };
         let mode = if replayed { Mode::CatchingUp } else { Mode::Following };
         for filter in &mut *filters {
             if let Judged::Failure(failure) = filter.judge(&line, NOW, mode) {

@@ -9,8 +9,10 @@ fn follow(logs: &mut Logs, pattern: &str) {
 
 /// The names of the files that are followed.
 fn followed(logs: &Logs) -> Vec<String> {
-    let name = |path: &Path| path.strip_prefix(logs.directory.path()).expect("inside").display().to_string();
-    let mut names: Vec<String> = logs.handle().status().iter().map(|status| name(&status.path)).collect();
+    let name = |path: &str| {
+        Path::new(path).strip_prefix(logs.directory.path()).expect("inside").display().to_string()
+    };
+    let mut names: Vec<String> = logs.handle().status().iter().map(|status| name(&status.name)).collect();
     names.sort();
     names
 }

@@ -6,7 +6,7 @@ mod following;
 mod resuming;
 mod rotating;
 
-use super::{Beginnings, FileSources, FileSourcesHandle, LogSpec, SourceCheckpoint};
+use super::{Beginnings, FilesSpec, LogKind, LogSpec, SourceCheckpoint, Sources, SourcesHandle, StoredPlace};
 use crate::borders::{Clock, LineSink};
 use bannkreis_core::failure::{LogId, LogLine, SourceId, SourcePosition};
 use bannkreis_core::log_block::{LogBlock, line_text};
@@ -118,6 +118,7 @@ fn lines_of(block: &LogBlock<'_>) -> Vec<LogLine> {
             source: block.source,
             position: SourcePosition(block.position.0 + start as u64),
             received_at: block.received_at,
+            written_at: None,
             text: text.to_vec(),
             cut,
             replayed: start < block.replayed_bytes,
@@ -138,7 +139,7 @@ struct Logs {
     directory: tempfile::TempDir,
     clock: Arc<TestClock>,
     collected: Arc<Collected>,
-    handle: Option<FileSourcesHandle>,
+    handle: Option<SourcesHandle>,
 }
 
 impl Logs {
@@ -180,21 +181,22 @@ impl Logs {
     /// The log with this name, or of this pattern, in the directory.
     fn log(&self, name: &str) -> LogSpec {
         let pattern = self.path(name).display().to_string();
-        LogSpec { pattern, reader: READER.to_owned(), is_tail: false, is_polled: false }
+        let files = FilesSpec { pattern, is_tail: false, is_polled: false };
+        LogSpec { kind: LogKind::Files(files), reader: READER.to_owned() }
     }
 
     fn start_with(&mut self, logs: Vec<LogSpec>, beginnings: Beginnings) {
         self.collected = Arc::default();
         let sink = Box::new(Collector(Arc::clone(&self.collected)));
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        self.handle = Some(FileSources::start(logs, beginnings, sink, clock).expect("sources start"));
+        self.handle = Some(Sources::start(logs, beginnings, sink, clock).expect("sources start"));
     }
 
-    fn resume(&mut self, from: SourceCheckpoint) {
-        self.start_with(vec![self.log("log")], kept([from]));
+    fn resume(&mut self, from: &SourceCheckpoint) {
+        self.start_with(vec![self.log("log")], kept([from.stored()]));
     }
 
-    fn handle(&self) -> &FileSourcesHandle {
+    fn handle(&self) -> &SourcesHandle {
         self.handle.as_ref().expect("started")
     }
 
@@ -239,16 +241,17 @@ impl Logs {
     }
 
     fn stored(&self, position: SourcePosition) -> SourceCheckpoint {
-        let checkpoint = self.handle().checkpoint(SOURCE, position).expect("not forgotten");
+        let place = self.handle().stored_at(SOURCE, position).expect("not forgotten");
+        let checkpoint = SourceCheckpoint::decode(&place.name, &place.bytes).expect("well formed");
         assert_eq!(checkpoint.position, position);
-        SourceCheckpoint::decode(&checkpoint.path, &checkpoint.encode()).expect("well formed")
+        checkpoint
     }
 }
 
 /// What earlier processes have stored.
-fn kept(checkpoints: impl IntoIterator<Item = SourceCheckpoint>) -> Beginnings {
-    let by_path = |checkpoint: SourceCheckpoint| (checkpoint.path.clone(), checkpoint);
-    Beginnings { kept: checkpoints.into_iter().map(by_path).collect(), catch_up: false }
+fn kept(places: impl IntoIterator<Item = StoredPlace>) -> Beginnings {
+    let by_name = |place: StoredPlace| (place.name, place.bytes);
+    Beginnings { kept: places.into_iter().map(by_name).collect(), catch_up: false }
 }
 
 fn append(file: &mut File, text: impl AsRef<[u8]>) {

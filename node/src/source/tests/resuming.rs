@@ -29,13 +29,13 @@ fn reading_goes_on_where_it_stopped_and_old_lines_are_replayed() {
     let (safe, read_up_to) = before_the_restart(&mut logs);
     logs.append("log", "while it was down\n");
     let position = safe.position;
-    logs.resume(safe);
+    logs.resume(&safe);
     logs.append("log", "new\n");
     expect(&logs, "new", &[("two", true), ("three", true), ("while it was down", true), ("new", false)]);
     assert_eq!(logs.lines_until("new")[0].position, position, "positions go on");
     logs.stop();
 
-    logs.resume(read_up_to);
+    logs.resume(&read_up_to);
     expect(&logs, "new", &[("while it was down", true), ("new", true)]);
 }
 
@@ -56,7 +56,7 @@ fn a_file_that_was_rotated_meanwhile_is_read_to_its_end_first() {
             logs.append("log", format!("{name}\n"));
             expected.push((name, true));
         }
-        logs.resume(safe);
+        logs.resume(&safe);
         logs.append("log", "new\n");
         expected.push(("new", false));
         expect(&logs, "new", &expected);
@@ -70,7 +70,7 @@ fn a_file_that_was_copied_and_truncated_meanwhile_is_read_from_the_copy() {
     logs.append("log", "while it was down\n");
     logs.copy_truncate("log", "log.1");
     logs.append("log", "new\n");
-    logs.resume(safe);
+    logs.resume(&safe);
     expect(&logs, "new", &[("two", true), ("three", true), ("while it was down", true), ("new", true)]);
 }
 
@@ -90,7 +90,7 @@ fn both_files_of_an_unfinished_rotation_are_taken_up() {
     append(&mut old, "late two\n");
     logs.append("log", "new two\n");
 
-    logs.resume(safe.clone());
+    logs.resume(&safe);
     expect(&logs, "new two", &[("late one", true), ("late two", true), ("new two", true)]);
     append(&mut old, "late three\n");
     expect(
@@ -102,7 +102,7 @@ fn both_files_of_an_unfinished_rotation_are_taken_up() {
 
     // The old file is gone in the end: what is left is read nevertheless.
     fs::remove_file(logs.path("log.1")).expect("remove");
-    logs.resume(safe);
+    logs.resume(&safe);
     logs.append("log", "end\n");
     expect(&logs, "end", &[("new two", true), ("end", false)]);
 }
@@ -113,7 +113,7 @@ fn a_file_that_is_new_altogether_is_read_from_its_beginning() {
     let (safe, _) = before_the_restart(&mut logs);
     fs::remove_file(logs.path("log")).expect("remove");
     logs.append("log", "another\n");
-    logs.resume(safe);
+    logs.resume(&safe);
     logs.append("log", "end\n");
     expect(&logs, "end", &[("another", true), ("end", false)]);
 }
@@ -127,7 +127,7 @@ fn a_source_without_a_file_resumes_at_the_beginning_of_the_first_one() {
     assert_eq!(checkpoint.files, []);
     logs.stop();
     logs.append("log", "first\n");
-    logs.resume(checkpoint);
+    logs.resume(&checkpoint);
     expect(&logs, "first", &[("first", true)]);
 }
 
