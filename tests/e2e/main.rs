@@ -31,6 +31,7 @@ mod catch_up;
 mod certificates;
 mod chance;
 mod chaos;
+mod containers;
 mod counted_together;
 mod damaged_files;
 mod dead_disk;

@@ -3,6 +3,7 @@
 //! Which text an option has is worked out in `jail_text`; here numbers become numbers, times
 //! times and expressions rules, or an error that names the option and its line.
 
+use crate::container_path::ContainerPath;
 use crate::date::convert::Zone;
 use crate::date::zones;
 use crate::encoding::LogEncoding;
@@ -145,7 +146,12 @@ impl JailText {
         if let Some(sentence) = self.text("backend").and_then(unsupported::backend) {
             self.remark("backend", sentence);
         }
-        Ok(Logs::Files(log_paths(self.text("logpath").unwrap_or_default())))
+        let logs = log_paths(self.text("logpath").unwrap_or_default());
+        let of_containers = logs.iter().filter(|log| ContainerPath::is_one(&log.glob));
+        if let Some(why) = of_containers.filter_map(|log| ContainerPath::parse(&log.glob).err()).next() {
+            return Err(self.error("logpath", why));
+        }
+        Ok(Logs::Files(logs))
     }
 
     pub(crate) fn rules(&mut self) -> Result<Rules, JailError> {

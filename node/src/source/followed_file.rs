@@ -3,11 +3,13 @@
 //! Not for names and rotation (`followed_path.rs`): a followed file is a handle and an offset.
 
 use super::Reading;
+use super::container_lines::{ContainerLine, ContainerLines};
 use super::fingerprint::{Fingerprint, HEAD_BYTES_TELLING};
 use super::line_splitter::LineSplitter;
 use super::position_table::FileNumber;
 use super::shared::SharedSource;
-use bannkreis_core::failure::SourcePosition;
+use crate::borders::LineSink;
+use bannkreis_core::failure::{LogLine, SourcePosition};
 use bannkreis_core::log_block::LogBlock;
 use inotify::WatchDescriptor;
 use memchr::{memchr, memchr_iter, memrchr};
@@ -49,6 +51,8 @@ pub(super) struct FollowedFile {
     /// Its time of change (stat(2), st_ctim) when it was looked at last.
     pub(super) changed: (i64, i64),
     pub(super) splitter: LineSplitter,
+    /// It is the output of a container, whose lines are inside its own.
+    pub(super) container: Option<ContainerLines>,
 }
 
 impl FollowedFile {
@@ -118,30 +122,46 @@ impl FollowedFile {
         };
         line.received_at = clock.wall();
         line.source = shared.id;
+        let FollowedFile { splitter, container, consumed, replay_until, .. } = self;
+        let is_container = container.is_some();
         let mut n_bytes = 0;
         let mut n_lines = 0;
+        let mut give = |raw: &[u8], text: Option<(&[u8], bool)>, at: u64| {
+            let (position, replayed) = (start.0 + at, *consumed + at < *replay_until);
+            match (container.as_mut(), text) {
+                (Some(container), _) => {
+                    container.take(raw, position, |found| give_line(found, replayed, line, sink.as_mut()));
+                }
+                (None, Some((text, cut))) => {
+                    let found = ContainerLine { text, cut, written_at: None, position };
+                    give_line(found, replayed, line, sink.as_mut());
+                }
+                (None, None) => {}
+            }
+        };
         // The line that the last block began is told by itself, whole lines all at once, and what is left
         // over waits for the next block.
         let block = &block[..n_read];
-        let n_first = if self.splitter.n_bytes_unfinished() == 0 {
+        let n_first = if splitter.n_bytes_unfinished() == 0 {
             0
         } else {
             memchr(b'\n', block).map_or(block.len(), |end| end + 1)
         };
-        self.splitter.split(&block[..n_first], |found| {
-            line.position = SourcePosition(start.0);
-            line.replayed = self.consumed < self.replay_until;
-            line.cut = found.cut;
-            line.text.clear();
-            line.text.extend_from_slice(found.text);
-            sink.line(line);
+        splitter.split(&block[..n_first], |found| {
+            give(found.raw, Some((found.text, found.cut)), 0);
             n_bytes += found.n_bytes;
             n_lines += 1;
         });
         let n_whole = memrchr(b'\n', &block[n_first..]).map_or(0, |end| end + 1);
-        if n_whole > 0 {
-            let whole = &block[n_first..n_first + n_whole];
-            let replayed = self.replay_until.saturating_sub(self.consumed + n_bytes);
+        let whole = &block[n_first..n_first + n_whole];
+        if is_container {
+            for raw in whole.split_inclusive(|&byte| byte == b'\n') {
+                give(&raw[..raw.len() - 1], None, n_bytes);
+                n_bytes += raw.len() as u64;
+                n_lines += 1;
+            }
+        } else if n_whole > 0 {
+            let replayed = replay_until.saturating_sub(*consumed + n_bytes);
             sink.block(&LogBlock {
                 source: shared.id,
                 position: SourcePosition(start.0 + n_bytes),
@@ -152,10 +172,11 @@ impl FollowedFile {
             n_bytes += n_whole as u64;
             n_lines += memchr_iter(b'\n', whole).count() as u64;
         }
-        self.splitter.split(&block[n_first + n_whole..], |_| {});
+        splitter.split(&block[n_first + n_whole..], |_| {});
         if n_lines == 0 {
             return;
         }
+        let begun_at = container.as_ref().and_then(ContainerLines::begun_at);
         self.consumed += n_bytes;
         let read_up_to = {
             let mut shared = shared.lock();
@@ -163,6 +184,8 @@ impl FollowedFile {
             shared.n_lines += n_lines;
             shared.table.end()
         };
+        // A line of which a part is missing is not read yet.
+        let read_up_to = begun_at.map_or(read_up_to, |begun_at| read_up_to.min(SourcePosition(begun_at)));
         sink.end_of_batch(shared.id, read_up_to);
     }
 
@@ -175,12 +198,24 @@ impl FollowedFile {
         self.replay_until = 0;
         self.drained = false;
         self.splitter.forget();
+        self.container = self.container.take().map(|_| ContainerLines::default());
     }
 
     /// Whether no name leads to it any more.
     pub(super) fn is_deleted(&self) -> bool {
         self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
     }
+}
+
+/// Hands over one line.
+fn give_line(found: ContainerLine<'_>, replayed: bool, line: &mut LogLine, sink: &mut dyn LineSink) {
+    line.position = SourcePosition(found.position);
+    line.replayed = replayed;
+    line.cut = found.cut;
+    line.written_at = found.written_at;
+    line.text.clear();
+    line.text.extend_from_slice(found.text);
+    sink.line(line);
 }
 
 /// Where the line begins that is unfinished at `size`: a first start takes up there, so that a line

@@ -11,6 +11,7 @@
 
 use super::Reading;
 use super::checkpoint::{FILES_OPEN_MAX, FilePlace};
+use super::container_lines::{self, ContainerLines, ENTRY_BYTES_MAX};
 use super::fingerprint::Fingerprint;
 use super::followed_file::{FollowedFile, ReadOutcome};
 use super::line_splitter::LineSplitter;
@@ -197,6 +198,7 @@ impl FollowedPath {
         watcher: &mut Watcher,
     ) -> io::Result<FollowedFile> {
         let fingerprint = log.fingerprint;
+        let is_of_containers = container_lines::is_of_containers(&self.shared.path);
         let watch = watcher.watch_file(self.shared.id, &log.file)?;
         tracing::debug!(
             "{}: a file is followed from byte {offset} (inode {}, head of {} bytes)",
@@ -215,7 +217,12 @@ impl FollowedPath {
             last_bytes_at_ms: reading.clock.boottime_ms(),
             // Unlike every other: its first look is a whole one.
             changed: (0, 0),
-            splitter: LineSplitter::default(),
+            splitter: if is_of_containers {
+                LineSplitter::keeping(ENTRY_BYTES_MAX)
+            } else {
+                LineSplitter::default()
+            },
+            container: is_of_containers.then(ContainerLines::default),
         })
     }
 

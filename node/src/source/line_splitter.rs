@@ -15,21 +15,35 @@ pub(super) struct Line<'a> {
     pub(super) cut: bool,
     /// What it took in the file, with its end.
     pub(super) n_bytes: u64,
+    /// What stood there, without its end; as much of it as the splitter keeps.
+    pub(super) raw: &'a [u8],
 }
 
 /// Between two blocks: the beginning of a line whose end has not been seen. It holds one byte more
 /// than a line may have, so that a carriage return at the bound can be told from a longer line; what
 /// comes after is counted and dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct LineSplitter {
     kept: Vec<u8>,
+    kept_max: usize,
     n_bytes: u64,
     dropped: bool,
 }
 
 const KEPT_BYTES_MAX: usize = LINE_BYTES_MAX + 1;
 
+impl Default for LineSplitter {
+    fn default() -> LineSplitter {
+        LineSplitter::keeping(KEPT_BYTES_MAX)
+    }
+}
+
 impl LineSplitter {
+    /// One that keeps so many bytes of a line, at least those that it is judged on.
+    pub(super) fn keeping(kept_max: usize) -> LineSplitter {
+        LineSplitter { kept: Vec::new(), kept_max: kept_max.max(KEPT_BYTES_MAX), n_bytes: 0, dropped: false }
+    }
+
     /// Hands over every line that ends in `block`.
     pub(super) fn split(&mut self, block: &[u8], mut line: impl FnMut(Line<'_>)) {
         let mut rest = block;
@@ -37,12 +51,12 @@ impl LineSplitter {
             let (head, tail) = (&rest[..end], &rest[end + 1..]);
             if self.n_bytes == 0 {
                 let (text, cut) = line_text(head);
-                line(Line { text, cut, n_bytes: end as u64 + 1 });
+                line(Line { text, cut, n_bytes: end as u64 + 1, raw: head });
             } else {
                 self.keep(head);
                 let (text, cut) = line_text(&self.kept);
                 let text = if self.dropped { &self.kept[..LINE_BYTES_MAX] } else { text };
-                line(Line { text, cut: cut || self.dropped, n_bytes: self.n_bytes + 1 });
+                line(Line { text, cut: cut || self.dropped, n_bytes: self.n_bytes + 1, raw: &self.kept });
                 self.forget();
             }
             rest = tail;
@@ -67,7 +81,7 @@ impl LineSplitter {
     fn keep(&mut self, bytes: &[u8]) {
         self.n_bytes += bytes.len() as u64;
         let bytes = if self.kept.is_empty() { without_leading_nuls(bytes) } else { bytes };
-        let room = KEPT_BYTES_MAX - self.kept.len();
+        let room = self.kept_max - self.kept.len();
         self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
         self.dropped |= bytes.len() > room;
     }

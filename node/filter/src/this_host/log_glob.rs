@@ -3,6 +3,7 @@
 //! Wildcards mean what they mean to fail2ban, which expands them with Python's `glob`: `*`, `?` and `[…]` inside one name, and
 //! none of them a leading dot. Not for reading logs, and not for what to do about files that come and go (`node::source`).
 
+use crate::container_path::ContainerPath;
 use glob::{MatchOptions, Pattern};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -14,6 +15,9 @@ use std::path::{Component, Path, PathBuf};
 const ENTRIES_MAX: usize = 10_000;
 /// A pattern leads through so many directories at most.
 const DIRECTORIES_MAX: usize = 1_000;
+
+/// Where Docker keeps what its containers write.
+const DOCKER: &str = "/var/lib/docker/containers";
 
 /// Files that are compressed are no logs, whatever a wildcard says.
 const COMPRESSED: [&[u8]; 6] = [b".gz", b".bz2", b".xz", b".zst", b".lz4", b".Z"];
@@ -56,9 +60,16 @@ impl LogName {
     }
 }
 
-/// A `logpath`: a path whose names may have wildcards.
+/// A `logpath`: a path whose names may have wildcards, or the output of containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogGlob {
+    paths: Vec<PathGlob>,
+    /// Of Docker's files, those of containers with such a name.
+    docker: Option<LogName>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PathGlob {
     start: PathBuf,
     names: Vec<LogName>,
 }
@@ -73,9 +84,74 @@ pub struct LogsFound {
 }
 
 impl LogGlob {
-    /// Reads a pattern; every text is one.
+    /// Reads a pattern; every text is one. What names no containers (see [`ContainerPath::parse`]) leads nowhere.
     #[must_use]
     pub fn new(pattern: &str) -> LogGlob {
+        if !ContainerPath::is_one(pattern) {
+            return LogGlob { paths: vec![PathGlob::new(pattern)], docker: None };
+        }
+        let Ok(containers) = ContainerPath::parse(pattern) else {
+            return LogGlob { paths: Vec::new(), docker: None };
+        };
+        let mut paths = vec![PathGlob::new(&containers.in_kubernetes())];
+        let docker = containers.may_be_dockers().then(|| {
+            paths.push(PathGlob::new(&format!("{DOCKER}/*/*-json.log")));
+            LogName::new(containers.container.as_ref())
+        });
+        LogGlob { paths, docker }
+    }
+
+    /// Whether it may lead to any number of files, not to one only.
+    #[must_use]
+    pub fn has_wildcards(&self) -> bool {
+        match self.paths.as_slice() {
+            [path] => path.has_wildcards(),
+            _ => true,
+        }
+    }
+
+    /// The directory below which everything lies that it may lead to.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.paths.first().map_or_else(PathBuf::new, PathGlob::directory)
+    }
+
+    /// What is there now. Without wildcards that is the path itself; with them, parts that rotation has put aside are left
+    /// out, for they are read by their log's own name: see [`is_rotated_name`].
+    #[must_use]
+    pub fn look(&self) -> LogsFound {
+        let mut found = LogsFound::default();
+        for path in &self.paths {
+            let LogsFound { files, watched } = path.look();
+            found.files.extend(files);
+            found.watched.extend(watched);
+        }
+        if let Some(name) = &self.docker {
+            found.files.retain(|file| {
+                !file.starts_with(DOCKER) || docker_name(file).is_some_and(|own| name.is(&own))
+            });
+        }
+        found.files.sort();
+        found.files.dedup();
+        if self.has_wildcards() {
+            found.files.retain(|file| !is_compressed(file));
+            found.files = without_rotated(&found.files, |_| false);
+        }
+        found
+    }
+}
+
+/// The name of the container whose output is in one of Docker's files, which stands beside it.
+fn docker_name(file: &Path) -> Option<OsString> {
+    const BEFORE: &str = "\"Name\":\"/";
+    let settings = fs::read_to_string(file.with_file_name("config.v2.json")).ok()?;
+    // Only the container's own name begins with a slash.
+    let (_, rest) = settings.split_once(BEFORE)?;
+    rest.split_once('"').map(|(name, _)| name.into())
+}
+
+impl PathGlob {
+    fn new(pattern: &str) -> PathGlob {
         let path = Path::new(pattern);
         let start = PathBuf::from(if path.is_absolute() { "/" } else { "." });
         let names = path.components().filter_map(|component| match component {
@@ -83,18 +159,14 @@ impl LogGlob {
             Component::ParentDir => Some(LogName::Is("..".into())),
             Component::Normal(name) => Some(LogName::new(name)),
         });
-        LogGlob { names: names.collect(), start }
+        PathGlob { names: names.collect(), start }
     }
 
-    /// Whether it may lead to any number of files, not to one only.
-    #[must_use]
-    pub fn has_wildcards(&self) -> bool {
+    fn has_wildcards(&self) -> bool {
         self.names.iter().any(|name| matches!(name, LogName::Like(_)))
     }
 
-    /// The directory below which everything lies that it may lead to.
-    #[must_use]
-    pub fn directory(&self) -> PathBuf {
+    fn directory(&self) -> PathBuf {
         let certain = self.names.iter().map_while(|name| match name {
             LogName::Is(own) => Some(own),
             LogName::Like(_) => None,
@@ -102,10 +174,7 @@ impl LogGlob {
         certain.fold(self.start.clone(), |directory, name| directory.join(name))
     }
 
-    /// What is there now. Without wildcards that is the path itself; with them, parts that rotation has put aside are left
-    /// out, for they are read by their log's own name: see [`is_rotated_name`].
-    #[must_use]
-    pub fn look(&self) -> LogsFound {
+    fn look(&self) -> LogsFound {
         let mut found = LogsFound::default();
         let mut directories = vec![self.start.clone()];
         for (place, name) in self.names.iter().enumerate() {
@@ -116,21 +185,14 @@ impl LogGlob {
                     LogName::Is(own) => vec![directory.join(own)],
                     LogName::Like(_) => entries_like(&directory, name),
                 };
-                next.extend(
-                    entries.into_iter().filter(|path| if is_last { path.is_file() } else { path.is_dir() }),
-                );
+                let is_wanted = |path: &PathBuf| if is_last { path.is_file() } else { path.is_dir() };
+                next.extend(entries.into_iter().filter(is_wanted));
                 found.watched.insert((directory, name.clone()));
             }
             next.truncate(if is_last { usize::MAX } else { DIRECTORIES_MAX });
             directories = next;
         }
         found.files = if self.names.is_empty() { Vec::new() } else { directories };
-        found.files.sort();
-        found.files.dedup();
-        if self.has_wildcards() {
-            found.files.retain(|file| !is_compressed(file));
-            found.files = without_rotated(&found.files, |_| false);
-        }
         found
     }
 }
