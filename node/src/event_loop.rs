@@ -4,6 +4,7 @@
 //! promise: the kernel first, then the peers, then the leader, then the disk.
 
 use crate::borders::Clock;
+use crate::fail2ban_log;
 use crate::firewall_worker::{DELTAS_PER_JOB_MAX, FirewallWorker};
 use crate::local_store::{Batch, LocalStore, LocalStoreError};
 use crate::stored;
@@ -230,9 +231,13 @@ impl EventLoop {
             Event::Applied { .. } | Event::Installed { .. } | Event::CaughtUp | Event::FirewallDamaged
         );
         let (changes, n_changes) = self.to_tell(&event);
+        let is_caught_up = matches!(event, Event::CaughtUp);
         self.warden.step(now, event, &mut effects);
         self.carry_out(now, effects);
-        told::tell_changes(&changes, n_changes, self.warden.view(), now.cluster);
+        told::tell_changes(&changes, n_changes, self.warden.view(), self.warden.node(), now.cluster);
+        if is_caught_up {
+            fail2ban_log::tell_restored(self.warden.view());
+        }
         if moves_on {
             self.firewall.mark(self.warden.view().position());
         }
@@ -243,7 +248,8 @@ impl EventLoop {
     fn to_tell(&self, event: &Event) -> (Vec<Change>, usize) {
         match event {
             Event::Applied { changes, .. } if self.warden.is_caught_up() => {
-                (changes.iter().take(told::CHANGES_TOLD_MAX).cloned().collect(), changes.len())
+                let n_told_max = if fail2ban_log::is_written() { usize::MAX } else { told::CHANGES_TOLD_MAX };
+                (changes.iter().take(n_told_max).cloned().collect(), changes.len())
             }
             _ => (Vec::new(), 0),
         }

@@ -22,6 +22,7 @@ pub mod configuring;
 pub mod emergency;
 pub mod event_loop;
 pub mod evidence;
+pub mod fail2ban_log;
 pub mod filter_sink;
 pub mod firewall_worker;
 pub mod given_up;

@@ -3,6 +3,7 @@
 //!
 //! Not for what is logged, nor for the logs that jails read (`source/`).
 
+use crate::fail2ban_log::{self, Columns};
 use crate::startup::StartupError;
 use bannkreis_core::harmless::is_invisible;
 use std::fs::{File, OpenOptions, Permissions};
@@ -11,8 +12,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 /// What a new log file may be read by: its owner and its group. It quotes logs of others.
 const MODE: u32 = 0o640;
@@ -51,16 +54,21 @@ impl DaemonLog {
         Ok(DaemonLog { file: Some(Arc::new(LogFile { path: path.to_owned(), open: Mutex::new(open) })) })
     }
 
-    /// What writes into this log whatever is told that `filter` lets pass: time, level and text, as `recidive` reads
-    /// them.
+    /// What writes into this log whatever is told that `filter` lets pass: time, level and text; and into another one
+    /// what fail2ban would write.
     #[must_use]
-    pub fn subscriber(self, filter: EnvFilter) -> impl tracing::Subscriber + Send + Sync {
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_target(false)
-            .with_ansi(false)
-            .with_writer(self)
-            .finish()
+    pub fn subscriber(
+        self,
+        filter: &str,
+        fail2ban: Option<DaemonLog>,
+    ) -> impl tracing::Subscriber + Send + Sync + use<> {
+        let own = EnvFilter::new(format!("{filter},{}=off", fail2ban_log::TARGETS.trim_end_matches('.')));
+        let own = fmt::layer().with_target(false).with_ansi(false).with_writer(self).with_filter(own);
+        let fail2ban = fail2ban.map(|log| {
+            let is_its = filter_fn(|told| told.target().starts_with(fail2ban_log::TARGETS));
+            fmt::layer().event_format(Columns).with_ansi(false).with_writer(log).with_filter(is_its)
+        });
+        tracing_subscriber::registry().with(own).with(fail2ban)
     }
 
     /// Goes on in the file that has the log's name now. When there is none and none can be made, it goes on in the
@@ -79,15 +87,15 @@ impl DaemonLog {
             ),
         }
     }
+}
 
-    /// Opens the file anew whenever one of `signals` comes, for ever.
-    pub async fn reopen_on(self, mut signals: ReopenSignals) {
-        loop {
-            signals.next().await;
-            let log = self.clone();
-            // A file system that hangs holds up nobody else.
-            let _ = tokio::task::spawn_blocking(move || log.reopen()).await;
-        }
+/// Opens the files of these logs anew whenever one of `signals` comes, for ever.
+pub async fn reopen_on(logs: Vec<DaemonLog>, mut signals: ReopenSignals) {
+    loop {
+        signals.next().await;
+        let logs = logs.clone();
+        // A file system that hangs holds up nobody else.
+        let _ = tokio::task::spawn_blocking(move || logs.iter().for_each(DaemonLog::reopen)).await;
     }
 }
 
@@ -184,7 +192,7 @@ pub(crate) fn log_of(tell: impl FnOnce()) -> Vec<String> {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("log");
     let log = DaemonLog::to_file(&path).expect("it can be opened");
-    tracing::subscriber::with_default(log.subscriber(EnvFilter::new("debug")), tell);
+    tracing::subscriber::with_default(log.subscriber("debug", None), tell);
     std::fs::read_to_string(path).expect("text").lines().map(str::to_owned).collect()
 }
 
@@ -232,7 +240,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("log");
         let log = DaemonLog::to_file(&path).expect("it can be opened");
-        let subscriber = log.subscriber(EnvFilter::new("info"));
+        let subscriber = log.subscriber("info", None);
         let nasty = "a\u{202e}b\u{2028}c\u{2066}d\u{200b}e\rf\u{9b}g\u{1b}[31mh";
         tracing::subscriber::with_default(subscriber, || tracing::warn!("user {nasty} and {}", "grüße 你好"));
         let written = fs::read_to_string(&path).expect("read");

@@ -7,12 +7,11 @@ use bannkreis_core::subnet::Subnet;
 use bannkreis_node::config::{LogTarget, NodeConfig};
 use bannkreis_node::emergency::{self, Opening};
 use bannkreis_node::host::HostFacts;
-use bannkreis_node::log_file::{DaemonLog, ReopenSignals};
+use bannkreis_node::log_file::{self, DaemonLog, ReopenSignals};
 use bannkreis_node::{app, open_files, startup, vital_threads};
 use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
 
 /// Keeps this host's firewall equal to the cluster's ban list, and the cluster's ban list informed by this
 /// host's logs.
@@ -68,24 +67,25 @@ fn run(arguments: &Arguments) -> Result<(), startup::StartupError> {
     let environment = |name: &str| std::env::var_os(name);
     let config = NodeConfig::load(arguments.config.as_deref(), &environment, &hostname)
         .map_err(startup::StartupError::of)?;
-    let log = set_up_log(&config)?;
+    let logs = set_up_logs(&config)?;
     open_files::allow_many();
     vital_threads::end_with_the_process();
-    runtime.spawn(log.reopen_on(signals));
+    runtime.spawn(log_file::reopen_on(logs, signals));
     runtime.block_on(app::run(config))
 }
 
-fn set_up_log(config: &NodeConfig) -> Result<DaemonLog, startup::StartupError> {
+fn set_up_logs(config: &NodeConfig) -> Result<Vec<DaemonLog>, startup::StartupError> {
     // openraft writes several lines per heartbeat; only what it warns of is for people.
     let level = config.log.level.as_str();
-    let filter = EnvFilter::new(format!("{level},openraft=error,sled=warn,h2=warn,hyper=warn,tower=warn"));
+    let filter = format!("{level},openraft=error,sled=warn,h2=warn,hyper=warn,tower=warn");
     let log = match &config.log.target {
         LogTarget::Stderr => DaemonLog::to_stderr(),
         LogTarget::File(path) => DaemonLog::to_file(path)?,
     };
-    tracing::subscriber::set_global_default(log.clone().subscriber(filter))
+    let fail2ban = config.log.fail2ban.as_deref().map(DaemonLog::to_file).transpose()?;
+    tracing::subscriber::set_global_default(log.clone().subscriber(&filter, fail2ban.clone()))
         .map_err(startup::StartupError::of)?;
-    Ok(log)
+    Ok(std::iter::once(log).chain(fail2ban).collect())
 }
 
 #[allow(clippy::print_stdout, reason = "what was done, where no daemon runs that could log it")]

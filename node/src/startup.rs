@@ -86,7 +86,10 @@ pub fn read_jails(config: &NodeConfig) -> Result<Setup, StartupError> {
     if config.role == Role::Witness {
         return Ok(Setup { jails: Vec::new(), warnings: Vec::new(), observe: true });
     }
-    let loaded = crate::config::jails::load(&config.config_dir).map_err(StartupError::of)?;
+    let mut loaded = crate::config::jails::load(&config.config_dir).map_err(StartupError::of)?;
+    if let Some(own) = &config.log.fail2ban {
+        leave_out(&mut loaded.jails, own);
+    }
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -98,6 +101,15 @@ pub fn read_jails(config: &NodeConfig) -> Result<Setup, StartupError> {
         );
     }
     Ok(Setup { jails: loaded.jails, warnings: loaded.warnings, observe: config.mode == Mode::Observe })
+}
+
+/// Jails that count bans count those that this node writes to fail2ban's log already.
+fn leave_out(jails: &mut [LoadedJail], own: &Path) {
+    for jail in jails.iter_mut().filter(|jail| jail.jail.counts_bans) {
+        if let Logs::Files(paths) = &mut jail.logs {
+            paths.retain(|path| Path::new(&path.glob) != own);
+        }
+    }
 }
 
 /// This host's firewall, opened.

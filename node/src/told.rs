@@ -3,6 +3,7 @@
 //! In fail2ban's words where it has them, so that habits and log watchers go on working: `[jail] Found`,
 //! `[jail] Ban`, `[jail] Unban`. Not for what went wrong: who meets an error says it.
 
+use crate::fail2ban_log;
 use bannkreis_core::ban_list::BanView;
 use bannkreis_core::change::{Change, UnbanReason};
 use bannkreis_core::event::{IgnoredBecause, Notable};
@@ -14,6 +15,7 @@ pub const CHANGES_TOLD_MAX: usize = 200;
 
 /// Writes what this host's warden did.
 pub fn tell(notable: &Notable, now: Timestamp) {
+    fail2ban_log::tell(notable);
     match notable {
         Notable::Found { jail, offender, .. } => tracing::info!("[{jail}] Found {offender}"),
         Notable::Ignored { jail, offender, why } => {
@@ -50,14 +52,17 @@ pub fn tell(notable: &Notable, now: Timestamp) {
     }
 }
 
-/// Writes what has changed on the ban list, after `view` is enforced here. `changes`: the first
-/// [`CHANGES_TOLD_MAX`] of a batch of `n_changes`.
-pub fn tell_changes(changes: &[Change], n_changes: usize, view: &BanView, now: Timestamp) {
+/// Writes what has changed on the ban list, after `view` is enforced here, on the node `own`. `changes`: the first
+/// [`CHANGES_TOLD_MAX`] of a batch of `n_changes`; all of them when fail2ban's log is written, which has each.
+pub fn tell_changes(changes: &[Change], n_changes: usize, view: &BanView, own: NodeId, now: Timestamp) {
     for change in changes {
+        fail2ban_log::tell_change(change, view, own, now);
+    }
+    for change in changes.iter().take(CHANGES_TOLD_MAX) {
         tell_change(change, view, now);
     }
-    if n_changes > changes.len() {
-        tracing::info!("and {} more changes of the cluster's ban list", n_changes - changes.len());
+    if n_changes > CHANGES_TOLD_MAX {
+        tracing::info!("and {} more changes of the cluster's ban list", n_changes - CHANGES_TOLD_MAX);
     }
 }
 

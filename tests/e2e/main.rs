@@ -35,6 +35,7 @@ mod containers;
 mod counted_together;
 mod damaged_files;
 mod dead_disk;
+mod fail2ban_log;
 mod history;
 mod leader_kills;
 mod many_offenders;

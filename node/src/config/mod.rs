@@ -101,6 +101,8 @@ pub struct LogConfig {
     pub level: LogLevel,
     /// Where it goes.
     pub target: LogTarget,
+    /// The file that has fail2ban's lines besides, if any.
+    pub fail2ban: Option<PathBuf>,
 }
 
 /// How nodes prove to each other who they are.

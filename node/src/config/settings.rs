@@ -39,7 +39,7 @@ impl Setting {
 }
 
 /// All settings. Those of a section follow one another.
-pub static SETTINGS: [Setting; 30] = [
+pub static SETTINGS: [Setting; 31] = [
     Setting {
         key: "state_dir",
         default: "\"/var/lib/bannkreis\"",
@@ -184,6 +184,15 @@ pub static SETTINGS: [Setting; 30] = [
                 if text(given)? == "stderr" { LogTarget::Stderr } else { LogTarget::File(path(given)?) };
             put(&mut config.log.target, Ok(target))
         },
+    },
+    Setting {
+        key: "log.fail2ban",
+        default: "\"\"",
+        purpose: "A file with the lines that fail2ban writes to its log, in its columns: Found, Ban, Unban, Restore Ban, \
+                  Increase Ban. For exporters, panels and logwatch; it is opened anew as log.target is. Bans of other \
+                  nodes have ` from` and the node at the end of the line. Empty: no such file.",
+        allowed: "an absolute path, such as \"/var/log/fail2ban.log\", or \"\"",
+        set: |config, given| put(&mut config.log.fail2ban, optional_path(given)),
     },
     Setting {
         key: "control.admin_group",

@@ -37,7 +37,10 @@ fn the_file_is_above_the_defaults_and_the_environment_above_the_file() {
     assert_eq!(config.name, "mx1");
     assert_eq!(config.advertised(), "mx1:7421");
     assert_eq!((config.mode, config.backend, config.catch_up), (Mode::Enforce, Backend::None, true));
-    assert_eq!(config.log, LogConfig { level: LogLevel::Debug, target: LogTarget::File("/tmp/log".into()) });
+    assert_eq!(
+        config.log,
+        LogConfig { level: LogLevel::Debug, target: LogTarget::File("/tmp/log".into()), fail2ban: None }
+    );
     assert_eq!((config.tls.mode, config.tls.certificate_days), (TlsMode::Files, 7));
     let raft = RaftConfig { heartbeat_ms: 50, election_min_ms: 100, election_max_ms: 2_000 };
     assert_eq!(config.raft, raft);
