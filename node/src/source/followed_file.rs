@@ -184,9 +184,9 @@ impl FollowedFile {
             shared.n_lines += n_lines;
             shared.table.end()
         };
-        // A line of which a part is missing is not read yet.
+        // A line of which a part is missing is not read yet, unless a younger file was read meanwhile: its rest is there.
         let read_up_to = begun_at.map_or(read_up_to, |begun_at| read_up_to.min(SourcePosition(begun_at)));
-        sink.end_of_batch(shared.id, read_up_to);
+        sink.end_of_batch(shared.id, shared.read_up_to(read_up_to));
     }
 
     /// Begins anew with what the file holds now, after it was truncated. Half a line that was cut off

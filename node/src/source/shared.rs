@@ -55,6 +55,8 @@ pub(super) struct SharedSource {
 /// What changes about it.
 pub(super) struct SharedState {
     pub(super) table: PositionTable,
+    /// The end of what was told to be read.
+    read_up_to: SourcePosition,
     pub(super) n_lines: u64,
     pub(super) logs: Vec<LogId>,
     pub(super) error: Option<String>,
@@ -68,7 +70,13 @@ impl SharedSource {
             Start::End | Start::Beginning | Start::At(_) => (SourcePosition(0), true),
         };
         let logs = vec![spec.log];
-        let state = SharedState { table: PositionTable::new(start), n_lines: 0, logs, error: None };
+        let state = SharedState {
+            table: PositionTable::new(start),
+            read_up_to: start,
+            n_lines: 0,
+            logs,
+            error: None,
+        };
         SharedSource {
             id: spec.id,
             path: spec.path.clone(),
@@ -86,6 +94,13 @@ impl SharedSource {
     /// The position of its next line.
     pub(super) fn end(&self) -> SourcePosition {
         self.lock().table.end()
+    }
+
+    /// Everything before this position is read; gives the greatest that was told so far.
+    pub(super) fn read_up_to(&self, position: SourcePosition) -> SourcePosition {
+        let mut state = self.lock();
+        state.read_up_to = state.read_up_to.max(position);
+        state.read_up_to
     }
 
     /// Whether this log led to it.
