@@ -9,10 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bannkreis_tests::failed::{Context, Result, expect};
-use bannkreis_tests::lab::Lab;
-use bannkreis_tests::lab::answers::committed;
 use bannkreis_tests::lab::mounts;
-use bannkreis_tests::lab::wait::wait_for;
 use bannkreis_tests::seeds::Tree;
 use jiff::Timestamp;
 use rustix::mount::{MountFlags, mount};
@@ -52,7 +49,7 @@ fn the_output_of_containers_is_read() -> Result<()> {
                 first.write("stderr F", "another line")?;
                 first.write("stdout F", &format!("sed {}", address(2)))?;
             }
-            is_banned(lab, &[address(2)])?;
+            lab.host("mx1").wait_banned(&[address(2)], SOON)?;
 
             // A pod that comes later, beside one that is not meant, and one of another namespace.
             let later = Pod::new(&log, "mail", "mx-1", "postfix", 2)?;
@@ -65,21 +62,21 @@ fn the_output_of_containers_is_read() -> Result<()> {
             }
             later.write("stdout F", &format!("x refused {}", address(4)))?;
             later.write("stdout F", &format!("x refused {}", address(4)))?;
-            is_banned(lab, &[address(4)])?;
+            lab.host("mx1").wait_banned(&[address(4)], SOON)?;
 
             // Rotated, and the daemon dies between two parts of a line.
             first.write("stdout F", &format!("x refused {}", address(5)))?;
             first.write("stdout P", "x refused ")?;
             later.write("stdout F", &format!("x refused {}", address(6)))?;
             later.write("stdout F", &format!("x refused {}", address(6)))?;
-            is_banned(lab, &[address(6)])?;
+            lab.host("mx1").wait_banned(&[address(6)], SOON)?;
             lab.host_mut("mx1").kill_9();
             first.write("stdout F", &address(5).to_string())?;
             later.rotate()?;
             later.write("stdout F", &format!("x refused {}", address(7)))?;
             lab.host_mut("mx1").start()?;
             later.write("stdout F", &format!("x refused {}", address(7)))?;
-            is_banned(lab, &[address(5), address(7)])?;
+            lab.host("mx1").wait_banned(&[address(5), address(7)], SOON)?;
 
             // Docker's, which come into being while the daemon runs.
             let web = docker("web-1", 5)?;
@@ -88,8 +85,7 @@ fn the_output_of_containers_is_read() -> Result<()> {
                 write_docker(&web, &format!("x refused {}\n", address(8)))?;
                 write_docker(&admin, &format!("x refused {}\n", address(9)))?;
             }
-            is_banned(lab, &[address(8)])?;
-            let banned = committed(&lab.host("mx1").bans()?);
+            let banned = lab.host("mx1").wait_banned(&[address(8)], SOON)?;
             for innocent in [1, 3, 9].map(address) {
                 expect(!banned.contains(&innocent.to_string()), || {
                     format!("{innocent} is banned: {banned:?}")
@@ -164,13 +160,4 @@ fn append(file: &Path, text: &str) -> Result<()> {
 
 fn now() -> String {
     Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string()
-}
-
-fn is_banned(lab: &Lab, expected: &[IpAddr]) -> Result<()> {
-    wait_for("those that containers name are banned", SOON, || {
-        let banned = committed(&lab.host("mx1").bans()?);
-        let missing: Vec<&IpAddr> =
-            expected.iter().filter(|address| !banned.contains(&address.to_string())).collect();
-        expect(missing.is_empty(), || format!("{missing:?} are not banned: {banned:?}"))
-    })
 }

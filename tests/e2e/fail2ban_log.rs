@@ -9,6 +9,7 @@ use bannkreis_tests::failed::{Context, Failed, Result, expect};
 use bannkreis_tests::lab::host::{Host, HostPlan};
 use bannkreis_tests::lab::wait::wait_for;
 use bannkreis_tests::seeds::{self, Tree};
+use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::inside::{in_lab, plan};
@@ -57,7 +58,10 @@ fn whatever_reads_fail2bans_log_finds_its_lines() -> Result<()> {
             expect(bans.iter().all(|ban| ban.jail != "again"), || format!("{bans:?}"))
         })?;
         // A line tells whole seconds, and one of the second in which the ban ended may be older than its end.
-        std::thread::sleep(Duration::from_millis(1_100));
+        let ended_s = Timestamp::now().as_second();
+        wait_for("the next second", SOON, || {
+            expect(Timestamp::now().as_second() > ended_s, || "it is the same".to_owned())
+        })?;
         lab.host("mx1").append_log("again.log", &[seeds::postfix_failure(REGULAR)])?;
         has(lab.host("mx2"), "fail2ban.observer", "NOTICE  [again] Increase Ban 203.0.113.52 (2 # ")?;
 

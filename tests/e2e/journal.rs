@@ -2,14 +2,10 @@
 //! journald or journalctl dies.
 
 use std::net::IpAddr;
-use std::process::Command;
 use std::time::Duration;
 
 use bannkreis_tests::failed::{Context, Result, expect};
-use bannkreis_tests::lab::Lab;
-use bannkreis_tests::lab::answers::committed;
 use bannkreis_tests::lab::journald::{self, Journald};
-use bannkreis_tests::lab::wait::wait_for;
 use bannkreis_tests::seeds::Tree;
 
 use crate::inside::{in_lab, plan, skip};
@@ -43,35 +39,32 @@ fn the_journal_is_read_all_of_it_once() -> Result<()> {
             lab.form_cluster()?;
 
             journal.write("sshd", &failures(first, 3))?;
-            is_banned(lab, &[first])?;
+            lab.host("mx1").wait_banned(&[first], SOON)?;
             journal.write("mine", &[format!("refused {other}")])?;
             journal.write("mine2", &[format!("refused {anew}")])?;
-            is_banned(lab, &[other, anew])?;
+            lab.host("mx1").wait_banned(&[other, anew], SOON)?;
 
             journal.write("sshd", &failures(split, 2))?;
             journal.write("sshd", &failures(twice, 2))?;
             journal.write("mine", &[format!("refused {}", mark(1))])?;
-            is_banned(lab, &[mark(1)])?;
+            lab.host("mx1").wait_banned(&[mark(1)], SOON)?;
             lab.host_mut("mx1").kill_9();
             journal.write("sshd", &failures(dead, 3))?;
             journal.write("sshd", &failures(split, 1))?;
             lab.host_mut("mx1").start()?;
-            is_banned(lab, &[dead, split])?;
+            lab.host("mx1").wait_banned(&[dead, split], SOON)?;
 
             journal.restart()?;
             journal.write("sshd", &failures(again, 3))?;
-            is_banned(lab, &[again])?;
+            lab.host("mx1").wait_banned(&[again], SOON)?;
 
-            let ended = Command::new("pkill").args(["-9", "-x", "journalctl"]).status();
-            expect(ended.is_ok_and(|status| status.success()), || "journalctl did not run".to_owned())?;
+            lab.host("mx1").kill_child("journalctl")?;
             journal.write("mine", &[format!("refused {}", mark(2))])?;
-            is_banned(lab, &[mark(2)])?;
+            lab.host("mx1").wait_banned(&[mark(2)], SOON)?;
 
             std::fs::write(lab.host("mx1").file("log/later.log"), format!("h p[1]: refused {}\n", mark(3)))
                 .context(|| "cannot write the log".to_owned())?;
-            is_banned(lab, &[mark(3)])?;
-
-            let banned = committed(&lab.host("mx1").bans()?);
+            let banned = lab.host("mx1").wait_banned(&[mark(3)], SOON)?;
             for address in [before, twice] {
                 expect(!banned.contains(&address.to_string()), || {
                     format!("{address} is banned: {banned:?}")
@@ -91,13 +84,4 @@ fn failures(client: IpAddr, n: usize) -> Vec<String> {
 /// Somebody whose ban says that everything before it has been read.
 fn mark(n: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, n])
-}
-
-fn is_banned(lab: &Lab, expected: &[IpAddr]) -> Result<()> {
-    wait_for("those in the journal are banned", SOON, || {
-        let banned = committed(&lab.host("mx1").bans()?);
-        let missing: Vec<&IpAddr> =
-            expected.iter().filter(|address| !banned.contains(&address.to_string())).collect();
-        expect(missing.is_empty(), || format!("{missing:?} are not banned: {banned:?}"))
-    })
 }

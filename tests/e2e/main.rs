@@ -47,6 +47,7 @@ mod orders;
 mod other_users;
 mod own_addresses;
 mod pair;
+mod polling;
 mod power_cut;
 mod random_kills;
 mod readiness;

@@ -3,6 +3,7 @@
 //!
 //! The files of a host outlive its daemon: starting again finds what was left, as after a crash.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Seek, SeekFrom, Write as _};
@@ -10,10 +11,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::CapabilitySet;
 
 use crate::failed::{Context, Failed, Result, expect};
-use crate::lab::answers::{Ban, ClusterStatus, Told, Why};
+use crate::lab::answers::{Ban, ClusterStatus, Told, Why, committed};
 use crate::lab::daemon::{Daemon, DaemonPlan, ending};
 use crate::lab::listeners::Listeners;
 use crate::lab::netns::Netns;
@@ -209,6 +211,39 @@ impl Host {
         if let Some(daemon) = self.daemon.take() {
             daemon.kill_9();
         }
+    }
+
+    /// Kills a program that the daemon has started, by the name that the kernel has of it, with SIGKILL.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn kill_child(&self, name: &str) -> Result<()> {
+        let daemon = self.pid().ok_or_else(|| Failed(format!("{} does not run", self.name())))?;
+        let processes =
+            fs::read_dir("/proc").context(|| "cannot list the processes of this machine".to_owned())?;
+        let child = processes.flatten().find_map(|entry| {
+            let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+            // One that has ended meanwhile is not it.
+            let status = fs::read_to_string(entry.path().join("status")).ok()?;
+            let has = |fact: &str| status.lines().any(|line| line == fact);
+            (has(&format!("Name:\t{name}")) && has(&format!("PPid:\t{daemon}"))).then_some(pid)
+        });
+        let child = child.ok_or_else(|| Failed(format!("{} has started no {name}", self.name())))?;
+        kill_process(child, Signal::KILL).context(|| format!("cannot kill {name}"))
+    }
+
+    /// Waits until these addresses are banned, in the eyes of this node. Says who is.
+    ///
+    /// # Errors
+    /// When that does not come in time, with those that are missing.
+    pub fn wait_banned(&self, expected: &[IpAddr], at_most: Duration) -> Result<BTreeSet<String>> {
+        wait_for(&format!("{} lists who is to be banned", self.name()), at_most, || {
+            let listed = committed(&self.bans()?);
+            let missing: Vec<&IpAddr> =
+                expected.iter().filter(|address| !listed.contains(&address.to_string())).collect();
+            expect(missing.is_empty(), || format!("{missing:?} are not banned: {listed:?}"))?;
+            Ok(listed)
+        })
     }
 
     /// Asks the daemon with the operator's tool.

@@ -22,8 +22,8 @@ const WRITER: &str = "/usr/bin/systemd-cat";
 const SPEAKER: &str = "/bin/cat";
 const SOCKET: &str = "/run/systemd/journal/stdout";
 
-/// In memory, without a limit of lines, and nothing of the kernel's.
-const CONFIG: &str = "[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nReadKMsg=no\nForwardToSyslog=no\nRuntimeMaxUse=200M\n";
+/// In memory, without a limit of lines, and nothing of the kernel's, whose auditing stays as it is.
+const CONFIG: &str = "[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nReadKMsg=no\nForwardToSyslog=no\nRuntimeMaxUse=200M\nAudit=\n";
 
 const STARTED: Duration = Duration::from_secs(10);
 
