@@ -75,6 +75,7 @@ impl LineSink for FilterSink {
 
     fn close(&mut self, source: SourceId) {
         self.filters.close(source);
+        self.failures.events.send(Event::SourceClosed { source });
     }
 
     fn line(&mut self, line: &LogLine) {

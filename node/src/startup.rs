@@ -10,6 +10,7 @@ use bannkreis_core::failure::LogId;
 use bannkreis_core::jail::JailName;
 use bannkreis_filter::filter::Filter;
 use bannkreis_filter::jail_config::{LogPath, Logs};
+use bannkreis_filter::this_host::log_glob::LogGlob;
 use bannkreis_firewall::{BackendChoice, Firewall, FirewallError};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +18,9 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+/// Places in so many logs are kept whose files are gone.
+const PLACES_OF_NOTHING_MAX: usize = 4096;
 
 /// Why the node does not start: one sentence that names the thing, the value, the cause and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +111,10 @@ pub fn read_jails(config: &NodeConfig) -> Result<Setup, StartupError> {
 fn leave_out(jails: &mut [LoadedJail], own: &Path) {
     for jail in jails.iter_mut().filter(|jail| jail.jail.counts_bans) {
         if let Logs::Files(paths) = &mut jail.logs {
-            paths.retain(|path| Path::new(&path.glob) != own);
+            paths.retain(|path| {
+                Path::new(&path.glob) != own
+                    && !LogGlob::new(&path.glob).look().files.iter().any(|file| file == own)
+            });
         }
     }
 }
@@ -281,7 +288,20 @@ pub fn store_beginnings(sources: &SourcesHandle, store: &LocalStore) -> Result<(
     for place in sources.beginnings() {
         batch.put(Key::Source(place.name), place.bytes).map_err(StartupError::of)?;
     }
+    for name in places_of_nothing(sources, store) {
+        batch.delete(Key::Source(name));
+    }
     store.commit(batch).and_then(|()| store.flush()).map_err(StartupError::of)
+}
+
+/// Files that are not there any more, when they are many: those of a directory that is mounted later come back.
+fn places_of_nothing(sources: &SourcesHandle, store: &LocalStore) -> Vec<PathBuf> {
+    let is_gone = |path: &PathBuf| {
+        let is_file = path.is_absolute() && !LogGlob::new(&path.to_string_lossy()).has_wildcards();
+        is_file && !path.exists() && !sources.is_source(path)
+    };
+    let gone: Vec<PathBuf> = kept_places(store).into_keys().filter(is_gone).collect();
+    if gone.len() > PLACES_OF_NOTHING_MAX { gone } else { Vec::new() }
 }
 
 fn kept_places(store: &LocalStore) -> BTreeMap<PathBuf, Vec<u8>> {

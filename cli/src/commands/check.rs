@@ -282,9 +282,10 @@ fn sources(read: &ReadJail, n_files: &dyn Fn(&str) -> usize) -> Vec<(String, Opt
     if !read.jail.counts_bans {
         return logs;
     }
-    // A log of fail2ban that is not there is none that is missed.
+    // A log of fail2ban that is not there is none that is missed, and a journal is not asked for bans.
     let bans = (COUNTED_BANS.to_owned(), None);
-    std::iter::once(bans).chain(logs.into_iter().filter(|(_, n_found)| *n_found != Some(0))).collect()
+    let is_read = |(_, n_found): &(String, Option<usize>)| n_found.is_some_and(|n_found| n_found > 0);
+    std::iter::once(bans).chain(logs.into_iter().filter(is_read)).collect()
 }
 
 fn to_json(reading: &Reading, config_dir: &str, n_files: &dyn Fn(&str) -> usize, exit: Exit) -> Value {

@@ -34,6 +34,11 @@ pub enum Event {
         /// Which source.
         source: SourceId,
     },
+    /// A source is gone, and nothing comes from it any more.
+    SourceClosed {
+        /// Which source.
+        source: SourceId,
+    },
     /// Commands were applied.
     Applied {
         /// The ban list after them.

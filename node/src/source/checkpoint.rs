@@ -3,6 +3,7 @@
 //! Not for finding the files again (`rotation.rs`), nor for storing (`local_store.rs`).
 
 use super::fingerprint::Fingerprint;
+use super::rotation::OpenLog;
 use super::stored_place::StoredPlace;
 use bannkreis_core::failure::SourcePosition;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,15 @@ pub struct FilePlace {
     pub fingerprint: Fingerprint,
     /// Where the first line begins that is not handed over.
     pub offset: u64,
+}
+
+impl FilePlace {
+    /// Whether it is a place in this very file, under whatever name.
+    pub(super) fn is_in(&self, log: &OpenLog) -> bool {
+        self.fingerprint.is_inode(&log.metadata)
+            && self.fingerprint.is_head_of(&log.file).unwrap_or(false)
+            && self.offset <= log.metadata.len()
+    }
 }
 
 /// Where to go on reading: in each file that was open then or was opened later, oldest first. Usually that is one file;

@@ -5,7 +5,7 @@
 
 use super::checkpoint::FilePlace;
 use super::followed_log::FollowedLog;
-use super::followed_path::{FollowedPath, described, is_same};
+use super::followed_path::{FollowedPath, described};
 use super::journal::FollowedJournal;
 use super::rotation::{self, OpenLog};
 use super::shared::{SharedSource, Source};
@@ -26,8 +26,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// A node follows so many files; of what wildcards name beyond that, those written to last are followed. Each takes an
-/// open file and a watch.
+/// A node follows so many files; of what wildcards name beyond that when they are looked for, those written to last. What
+/// comes later waits until others are gone. Each takes an open file and a watch.
 pub const SOURCES_MAX: usize = 4096;
 
 /// So many files are remembered that are not followed any more, so that none is read twice when it gets another name.
@@ -257,8 +257,8 @@ impl Sources {
         let mut problem = outcome.err().map(|error| described(&error));
         if n_new > room && is_found {
             problem = Some(format!(
-                "of its files, {} are not read: {SOURCES_MAX} are the most that are followed, and those written to \
-                 last go first; narrow the wildcards, or remove old files",
+                "of its files, {} are not read until others are gone: {SOURCES_MAX} are the most that are followed; \
+                 narrow the wildcards, or remove old files",
                 n_new - room
             ));
             new.sort_by_key(|path| path.metadata().and_then(|facts| facts.modified()).ok());
@@ -283,7 +283,7 @@ impl Sources {
         let start = match &open {
             _ if is_first => self.beginnings.of(&path, &log.spec),
             // Under the name that it had before, it was read up to there.
-            Some(open) => match self.gone.iter().rev().find(|known| is_same(&known.fingerprint, open)) {
+            Some(open) => match self.gone.iter().rev().find(|known| known.is_in(open)) {
                 Some(known) => Start::At(known.offset),
                 None => Start::Beginning,
             },
@@ -379,6 +379,12 @@ impl SourcesHandle {
         let patterns = self.new_patterns.iter().map(|pattern| nowhere(pattern).stored());
         let sources = lock(&self.shared).clone();
         patterns.chain(sources.iter().filter_map(|source| source.beginning())).collect()
+    }
+
+    /// Whether one of the sources has this name, under which its place is stored.
+    #[must_use]
+    pub fn is_source(&self, name: &Path) -> bool {
+        lock(&self.shared).iter().any(|shared| Path::new(&shared.status().name) == name)
     }
 
     /// How each source is doing, in the order in which they were found.

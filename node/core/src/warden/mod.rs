@@ -17,6 +17,7 @@ mod failures;
 mod notices;
 mod outbox;
 mod overrides;
+mod positions;
 mod reaching;
 mod recidive;
 mod render;
@@ -26,13 +27,14 @@ mod served;
 pub use notices::{NOTICE_MS, NOTICES_PER_ORIGIN_MAX};
 pub use outbox::{OUTBOX_MAX, PROPOSALS_PER_EFFECT_MAX};
 pub use overrides::OVERRIDES_MAX;
+pub use positions::REPLAY_BYTES_MAX;
 pub use recidive::failure_of_ban;
 pub use reports::{REPORT_BATCH_MAX, REPORT_BATCH_MS, RETOLD_MAX, TOLD_PER_PEER_MAX, ToldCount};
 
 use crate::ban_list::BanView;
 use crate::change::{BanKey, Change, Lift};
 use crate::event::{Configuration, Effect, Event, Notable, OutboxEntry, Override};
-use crate::failure::{SourceId, SourcePosition};
+use crate::failure::SourceId;
 use crate::ids::NodeId;
 use crate::jail::{Jail, JailName, Ports};
 use crate::reach::Reach;
@@ -47,10 +49,9 @@ use alloc::vec::Vec;
 use brought_along::BroughtAlong;
 use notices::Notices;
 use outbox::Outbox;
+use positions::Positions;
 use reports::Reports;
 
-/// A source's stored position is at most this far behind what was read, whatever still counts.
-pub const REPLAY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How often old counts are forgotten and ended allow entries noticed: fail2ban's own interval.
 const TIDY_INTERVAL_MS: u64 = 5 * SECOND_MS;
 
@@ -117,8 +118,7 @@ pub struct Warden {
     /// Overrides that are over by an estimate, and kept until it is known better.
     ended_overrides: BTreeSet<Subnet>,
     tidied_at: Timestamp,
-    read_up_to: BTreeMap<SourceId, SourcePosition>,
-    stored_positions: BTreeMap<SourceId, SourcePosition>,
+    positions: Positions,
     counts: BTreeMap<JailName, JailCounts>,
 }
 
@@ -163,8 +163,7 @@ impl Warden {
             has_old_timeouts: false,
             ended_overrides: BTreeSet::new(),
             tidied_at: Timestamp::ZERO,
-            read_up_to: BTreeMap::new(),
-            stored_positions: BTreeMap::new(),
+            positions: Positions::default(),
             counts: BTreeMap::new(),
         }
     }
@@ -194,13 +193,14 @@ impl Warden {
                 }
             }
             Event::PlaceKnownBetter { source } => {
-                self.stored_positions.remove(&source);
+                self.positions.stored_is_old(source);
                 self.store_position(source, effects);
             }
             Event::ReadUpTo { source, position } => {
-                self.read_up_to.insert(source, position);
+                self.positions.read_up_to(source, position);
                 self.store_position(source, effects);
             }
+            Event::SourceClosed { source } => self.positions.close(source),
             Event::Applied { view, changes } => self.on_applied(now, view, &changes, effects),
             Event::Installed { view } => self.on_installed(now, view, effects),
             Event::CaughtUp => self.on_caught_up(now, effects),
@@ -455,8 +455,7 @@ impl Warden {
                 self.forget_ended_local(now.cluster, effects);
             }
             self.refresh_protection(now.cluster, effects);
-            let sources: Vec<SourceId> = self.read_up_to.keys().copied().collect();
-            for source in sources {
+            for source in self.positions.sources() {
                 self.store_position(source, effects);
             }
         }
@@ -465,12 +464,8 @@ impl Warden {
         self.tell_waiting(now, effects);
     }
 
-    /// The position never passes a line that still counts, nor falls too far behind.
     fn store_position(&mut self, source: SourceId, effects: &mut Vec<Effect>) {
-        let Some(&read) = self.read_up_to.get(&source) else { return };
-        let oldest = self.tally.oldest(source).map_or(read, |position| position.min(read));
-        let position = oldest.max(SourcePosition(read.0.saturating_sub(REPLAY_BYTES_MAX)));
-        if self.stored_positions.insert(source, position) != Some(position) {
+        if let Some(position) = self.positions.next_to_store(source, self.tally.oldest(source)) {
             effects.push(Effect::StorePosition { source, position });
         }
     }

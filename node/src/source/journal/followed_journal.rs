@@ -22,6 +22,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// How long after its end journalctl is started again.
 const AGAIN_AFTER_MS: u64 = 1_000;
 
+/// Whoever does not read a journal has ended by then; one without new entries is silent.
+const BELIEVED_AFTER_MS: u64 = 1_000;
+
 /// So often at most, a log without new entries is told that others have some: its place goes on with theirs.
 const PASSED_OVER_EVERY_MS: u64 = 60_000;
 
@@ -134,6 +137,8 @@ pub(in crate::source) struct FollowedJournal {
     replay_until: Timestamp,
     said: Vec<u8>,
     again_at_ms: u64,
+    /// journalctl was started after something had kept it from reading, and is believed to read when it runs until then.
+    believed_at_ms: Option<u64>,
 }
 
 impl FollowedJournal {
@@ -152,6 +157,7 @@ impl FollowedJournal {
             replay_until: started_at,
             said: Vec::new(),
             again_at_ms: 0,
+            believed_at_ms: None,
         }
     }
 
@@ -214,7 +220,7 @@ impl FollowedJournal {
 
     /// When it wants a turn without an event, in ms of CLOCK_BOOTTIME.
     pub(in crate::source) fn deadline_ms(&self) -> Option<u64> {
-        self.journalctl.is_none().then_some(self.again_at_ms)
+        if self.journalctl.is_some() { self.believed_at_ms } else { Some(self.again_at_ms) }
     }
 
     /// Reads what is there, up to a bound. True when there may be more at once.
@@ -227,6 +233,7 @@ impl FollowedJournal {
             return false;
         };
         process::read_complaints(&mut running.complaints, &mut self.said);
+        let is_believed = self.believed_at_ms.is_some_and(|at_ms| at_ms <= now_ms);
         for _ in 0..PIECES_PER_TURN {
             let mut block = std::mem::take(&mut reading.block);
             let outcome = running.entries.read(&mut block);
@@ -238,6 +245,9 @@ impl FollowedJournal {
                 Ok(1..) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if is_believed {
+                        self.reads();
+                    }
                     self.journalctl = Some(running);
                     return false;
                 }
@@ -267,7 +277,11 @@ impl FollowedJournal {
         self.said.clear();
         self.entries = EntryReader::default();
         match Journalctl::follow(&self.journal, &JournalMatch::arguments(&matches), &self.fields, &from) {
-            Ok(running) => self.journalctl = Some(running),
+            Ok(running) => {
+                self.journalctl = Some(running);
+                let is_in_doubt = self.logs.iter().any(|log| log.shared.lock().error.is_some());
+                self.believed_at_ms = is_in_doubt.then_some(now_ms + BELIEVED_AFTER_MS);
+            }
             Err(error) => {
                 self.again_at_ms = now_ms + AGAIN_AFTER_MS;
                 self.report(Some(&described(&error)));
@@ -373,6 +387,12 @@ impl FollowedJournal {
         }
         self.cursor = Some(cursor);
         self.is_cursor_refused = false;
+        self.reads();
+    }
+
+    /// Nothing keeps it from being read.
+    fn reads(&mut self) {
+        self.believed_at_ms = None;
         self.report(None);
     }
 }
