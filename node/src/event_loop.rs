@@ -3,6 +3,7 @@
 //! It decides nothing itself. The order in which one step's effects are carried out is part of the
 //! promise: the kernel first, then the peers, then the leader, then the disk.
 
+use crate::ban_ends::BanEnds;
 use crate::borders::Clock;
 use crate::fail2ban_log;
 use crate::firewall_worker::{DELTAS_PER_JOB_MAX, FirewallWorker};
@@ -162,6 +163,8 @@ pub struct EventLoop {
     pub is_clock_shifted: bool,
     /// When the time was stored last, by CLOCK_BOOTTIME in ms, if that was no guess.
     pub time_stored_ms: Option<u64>,
+    /// When bans end, while somebody reads of it.
+    pub ban_ends: Option<BanEnds>,
 }
 
 impl EventLoop {
@@ -192,7 +195,8 @@ impl EventLoop {
 
     /// The next input, or `None` when a timer is due first.
     fn next(&self, queue: &EventQueue) -> Option<Input> {
-        let wait = self.warden.next_timer().map(|at| {
+        let ban_end = self.ban_ends.as_ref().and_then(BanEnds::next);
+        let wait = self.warden.next_timer().into_iter().chain(ban_end).min().map(|at| {
             let wait = Duration::from_millis(at.ms_since(self.clock.now().cluster));
             if self.is_clock_shifted { wait.min(SHIFTED_CLOCK_INTERVAL) } else { wait }
         });
@@ -232,14 +236,42 @@ impl EventLoop {
         );
         let (changes, n_changes) = self.to_tell(&event);
         let is_caught_up = matches!(event, Event::CaughtUp);
+        let missed_from = match &event {
+            Event::Installed { .. } if self.warden.is_caught_up() => Some(self.warden.view().clone()),
+            _ => None,
+        };
+        // While the list still has them.
+        self.tell_ends(now);
         self.warden.step(now, event, &mut effects);
         self.carry_out(now, effects);
         told::tell_changes(&changes, n_changes, self.warden.view(), self.warden.node(), now.cluster);
+        self.note_ends(&changes);
+        if let Some(before) = &missed_from {
+            fail2ban_log::tell_missed(before, self.warden.view(), self.warden.node(), now.cluster);
+        }
         if is_caught_up {
-            fail2ban_log::tell_restored(self.warden.view());
+            fail2ban_log::tell_restored(self.warden.view(), now.cluster);
+        }
+        if (is_caught_up || missed_from.is_some())
+            && let Some(ends) = &mut self.ban_ends
+        {
+            ends.begin(&self.warden, now.cluster);
         }
         if moves_on {
             self.firewall.mark(self.warden.view().position());
+        }
+    }
+
+    fn tell_ends(&mut self, now: Now) {
+        if let Some(ends) = &mut self.ban_ends {
+            ends.over(self.warden.view(), now.cluster).iter().for_each(fail2ban_log::tell_end);
+        }
+    }
+
+    fn note_ends(&mut self, changes: &[Change]) {
+        if let Some(ends) = &mut self.ban_ends {
+            let over = changes.iter().flat_map(|change| ends.note_change(change, &self.warden));
+            over.for_each(|key| fail2ban_log::tell_end(&key));
         }
     }
 
@@ -300,7 +332,11 @@ impl EventLoop {
                 Effect::StorePosition { source, position } => {
                     self.outlets.store_position(source, position, &mut batch);
                 }
-                Effect::Tell(notable) => told::tell(&notable, now.cluster),
+                Effect::Tell(notable) => {
+                    told::tell(&notable, now.cluster);
+                    let over = self.ban_ends.as_mut().and_then(|ends| ends.note(&notable));
+                    over.iter().for_each(fail2ban_log::tell_end);
+                }
             }
         }
         let (boottime_ms, guessed) = (self.clock.boottime_ms(), self.clock.is_guessed());

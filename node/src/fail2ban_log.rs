@@ -4,7 +4,7 @@
 //! log whose targets are the names of fail2ban's loggers. Not for files (`log_file.rs`).
 
 use bannkreis_core::ban_list::BanView;
-use bannkreis_core::change::Change;
+use bannkreis_core::change::{BanKey, Change};
 use bannkreis_core::event::{IgnoredBecause, Notable};
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::jail::JailName;
@@ -68,17 +68,34 @@ pub fn tell_change(change: &Change, view: &BanView, own: NodeId, now: Timestamp)
         Change::Extended { key, .. } => {
             tracing::info!(target: "fail2ban.actions", "[{}] {} already banned", key.jail, shown(key.subnet));
         }
-        Change::Unbanned { key, .. } => {
-            tracing::info!(target: "fail2ban.actions", "[{}] Unban {}", key.jail, shown(key.subnet));
-        }
         _ => {}
     }
 }
 
+/// Writes that a ban has ended on this host.
+pub fn tell_end(key: &BanKey) {
+    tracing::info!(target: "fail2ban.actions", "[{}] Unban {}", key.jail, shown(key.subnet));
+}
+
+/// Writes what a node has missed that got the whole list anew, which tells of no changes.
+pub fn tell_missed(before: &BanView, after: &BanView, own: NodeId, now: Timestamp) {
+    if !is_written() {
+        return;
+    }
+    for (key, _) in before.bans().filter(|(key, ban)| !ban.until.is_over(now) && after.ban(key).is_none()) {
+        tell_end(key);
+    }
+    for (key, ban) in after.bans().filter(|(key, ban)| !ban.until.is_over(now) && before.ban(key).is_none()) {
+        let origin = ban.origins.first().map_or(own, |origin| origin.node);
+        let banned = Change::Banned { key: key.clone(), until: ban.until, count: ban.count, origin };
+        tell_change(&banned, after, own, now);
+    }
+}
+
 /// Writes which bans this host holds again after a start.
-pub fn tell_restored(view: &BanView) {
+pub fn tell_restored(view: &BanView, now: Timestamp) {
     if is_written() {
-        for (key, _) in view.bans() {
+        for (key, _) in view.bans().filter(|(_, ban)| !ban.until.is_over(now)) {
             tracing::info!(target: "fail2ban.actions", "[{}] Restore Ban {}", key.jail, shown(key.subnet));
         }
     }
@@ -150,7 +167,6 @@ mod tests {
     use super::*;
     use crate::log_file::DaemonLog;
     use bannkreis_core::ban_list::BanList;
-    use bannkreis_core::change::BanKey;
     use bannkreis_core::settings::Settings;
 
     const NOW: Timestamp = Timestamp(1_795_168_830_000);

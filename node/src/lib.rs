@@ -16,6 +16,7 @@ pub mod second_look;
 pub mod source;
 pub mod wire;
 
+pub mod ban_ends;
 pub mod by_lease;
 pub mod clock;
 pub mod configuring;

@@ -5,12 +5,14 @@
 //! block in between. Not for the operator's door, which outlives both (`app.rs`).
 
 use crate::admissions::Admissions;
+use crate::ban_ends::BanEnds;
 use crate::borders::{Clock, Names};
 use crate::clock::SystemClock;
 use crate::config::{NodeConfig, Role};
 use crate::configuring::Configuring;
 use crate::control::remote::{self, LateApi};
 use crate::event_loop::{EventLoop, LoopHandle};
+use crate::fail2ban_log;
 use crate::filter_sink::FilterSink;
 use crate::firewall_worker::FirewallWorker;
 use crate::given_up::GivenUp;
@@ -203,6 +205,7 @@ impl Running {
             boot_id: host.boot_id.clone(),
             is_clock_shifted: clock.offset_file().is_some(),
             time_stored_ms: None,
+            ban_ends: fail2ban_log::is_written().then(BanEnds::default),
         };
         let warden_thread = event_loop.start(queue).map_err(StartupError::of)?;
 

@@ -53,6 +53,9 @@ fn whatever_reads_fail2bans_log_finds_its_lines() -> Result<()> {
         // Who comes back is banned for longer.
         lab.host("mx1").append_log("again.log", &[seeds::postfix_failure(REGULAR)])?;
         has(lab.host("mx2"), "fail2ban.actions", "NOTICE  [again] Ban 203.0.113.52 from mx1\n")?;
+        for host in ["mx1", "mx2"] {
+            has(lab.host(host), "fail2ban.actions", "NOTICE  [again] Unban 203.0.113.52\n")?;
+        }
         wait_for("the short ban is over", SOON, || {
             let bans = lab.host("mx1").bans()?;
             expect(bans.iter().all(|ban| ban.jail != "again"), || format!("{bans:?}"))
