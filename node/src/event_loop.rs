@@ -163,7 +163,7 @@ pub struct EventLoop {
     pub is_clock_shifted: bool,
     /// When the time was stored last, by CLOCK_BOOTTIME in ms, if that was no guess.
     pub time_stored_ms: Option<u64>,
-    /// When bans end, while somebody reads of it.
+    /// When bans end, where fail2ban's log is written.
     pub ban_ends: Option<BanEnds>,
 }
 
@@ -246,15 +246,12 @@ impl EventLoop {
         self.carry_out(now, effects);
         told::tell_changes(&changes, n_changes, self.warden.view(), self.warden.node(), now.cluster);
         self.note_ends(&changes);
-        if let Some(before) = &missed_from {
-            fail2ban_log::tell_missed(before, self.warden.view(), self.warden.node(), now.cluster);
-        }
-        if is_caught_up {
-            fail2ban_log::tell_restored(self.warden.view(), now.cluster);
-        }
-        if (is_caught_up || missed_from.is_some())
-            && let Some(ends) = &mut self.ban_ends
-        {
+        if let Some(ends) = self.ban_ends.as_mut().filter(|_| is_caught_up || missed_from.is_some()) {
+            let (view, node) = (self.warden.view(), self.warden.node());
+            match &missed_from {
+                Some(before) => fail2ban_log::tell_missed(before, view, node, now.cluster),
+                None => fail2ban_log::tell_restored(view, now.cluster),
+            }
             ends.begin(&self.warden, now.cluster);
         }
         if moves_on {
@@ -280,7 +277,7 @@ impl EventLoop {
     fn to_tell(&self, event: &Event) -> (Vec<Change>, usize) {
         match event {
             Event::Applied { changes, .. } if self.warden.is_caught_up() => {
-                let n_told_max = if fail2ban_log::is_written() { usize::MAX } else { told::CHANGES_TOLD_MAX };
+                let n_told_max = if self.ban_ends.is_some() { usize::MAX } else { told::CHANGES_TOLD_MAX };
                 (changes.iter().take(n_told_max).cloned().collect(), changes.len())
             }
             _ => (Vec::new(), 0),

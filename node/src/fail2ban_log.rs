@@ -13,19 +13,13 @@ use bannkreis_core::time::{Timestamp, Until};
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 use std::fmt;
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
 /// All its targets begin with this.
 pub const TARGETS: &str = "fail2ban.";
-
-/// Whether anybody reads it.
-#[must_use]
-pub fn is_written() -> bool {
-    tracing::enabled!(target: "fail2ban.actions", Level::INFO)
-}
 
 /// Writes what this host's warden did.
 pub fn tell(notable: &Notable) {
@@ -79,9 +73,6 @@ pub fn tell_end(key: &BanKey) {
 
 /// Writes what a node has missed that got the whole list anew, which tells of no changes.
 pub fn tell_missed(before: &BanView, after: &BanView, own: NodeId, now: Timestamp) {
-    if !is_written() {
-        return;
-    }
     for (key, _) in before.bans().filter(|(key, ban)| !ban.until.is_over(now) && after.ban(key).is_none()) {
         tell_end(key);
     }
@@ -94,10 +85,8 @@ pub fn tell_missed(before: &BanView, after: &BanView, own: NodeId, now: Timestam
 
 /// Writes which bans this host holds again after a start.
 pub fn tell_restored(view: &BanView, now: Timestamp) {
-    if is_written() {
-        for (key, _) in view.bans().filter(|(_, ban)| !ban.until.is_over(now)) {
-            tracing::info!(target: "fail2ban.actions", "[{}] Restore Ban {}", key.jail, shown(key.subnet));
-        }
+    for (key, _) in view.bans().filter(|(_, ban)| !ban.until.is_over(now)) {
+        tracing::info!(target: "fail2ban.actions", "[{}] Restore Ban {}", key.jail, shown(key.subnet));
     }
 }
 

@@ -12,7 +12,6 @@ use crate::config::{NodeConfig, Role};
 use crate::configuring::Configuring;
 use crate::control::remote::{self, LateApi};
 use crate::event_loop::{EventLoop, LoopHandle};
-use crate::fail2ban_log;
 use crate::filter_sink::FilterSink;
 use crate::firewall_worker::FirewallWorker;
 use crate::given_up::GivenUp;
@@ -205,7 +204,7 @@ impl Running {
             boot_id: host.boot_id.clone(),
             is_clock_shifted: clock.offset_file().is_some(),
             time_stored_ms: None,
-            ban_ends: fail2ban_log::is_written().then(BanEnds::default),
+            ban_ends: config.log.fail2ban.as_ref().map(|_| BanEnds::default()),
         };
         let warden_thread = event_loop.start(queue).map_err(StartupError::of)?;
 
