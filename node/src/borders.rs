@@ -36,6 +36,8 @@ pub trait Names: Send + Sync {
 pub trait LineSink: Send {
     /// From now on lines of `source` come, and they are those of these logs too.
     fn open(&mut self, source: SourceId, logs: &[LogId]);
+    /// Whoever has sent what comes from it may have been anybody: it never counts for the cluster.
+    fn low_trust(&mut self, source: SourceId);
     /// What is to be stored for places in it has become more certain.
     fn place_known_better(&mut self, source: SourceId);
     /// No more lines of it come.

@@ -69,6 +69,10 @@ impl LineSink for FilterSink {
         self.filters.open(source, logs);
     }
 
+    fn low_trust(&mut self, source: SourceId) {
+        self.failures.events.send(Event::LowTrust { source });
+    }
+
     fn place_known_better(&mut self, source: SourceId) {
         self.failures.events.send(Event::PlaceKnownBetter { source });
     }
@@ -105,7 +109,7 @@ mod tests {
     use crate::borders::Names;
     use crate::config::jails;
     use crate::event_loop::EventQueue;
-    use crate::source::Sources;
+    use crate::source::{Sources, SyslogPlan};
     use crate::startup;
     use bannkreis_core::time::{Now, Timestamp};
     use jiff::civil;
@@ -198,7 +202,8 @@ mod tests {
         );
         let sink = FilterSink::new(reading.filters, Arc::default(), second_look, events, clock.clone());
         let sources =
-            Sources::start(reading.logs, reading.beginnings, Box::new(sink), clock).expect("started");
+            Sources::start(reading.logs, SyslogPlan::default(), reading.beginnings, Box::new(sink), clock)
+                .expect("started");
         let found = failures(&queue, 2 * zones.len());
         sources.stop();
 

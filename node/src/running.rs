@@ -276,8 +276,14 @@ impl Running {
             running.events.clone(),
             running.clock.clone(),
         );
-        let handle = Sources::start(reading.logs, reading.beginnings, Box::new(sink), running.clock.clone())
-            .map_err(StartupError::of)?;
+        let handle = Sources::start(
+            reading.logs,
+            startup::syslog_plan(&config.syslog),
+            reading.beginnings,
+            Box::new(sink),
+            running.clock.clone(),
+        )
+        .map_err(StartupError::of)?;
         startup::store_beginnings(&handle, &running.store)?;
         running.sources.open(handle);
         tasks.extend(housekeeping::start(&running, config, host, configuring.clone()).await);

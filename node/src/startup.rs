@@ -2,14 +2,15 @@
 //! jails, the firewall, the store, and where each log is read from.
 
 use crate::config::jails::LoadedJail;
-use crate::config::{Backend, Mode, NodeConfig, Role};
+use crate::config::{Backend, Mode, NodeConfig, Role, SyslogConfig};
 use crate::local_store::{Batch, Key, LocalStore};
 use crate::second_look::JailQuestions;
-use crate::source::{Beginnings, FilesSpec, LogKind, LogSpec, SourcesHandle};
+use crate::source::{Beginnings, FilesSpec, LogKind, LogSpec, SourcesHandle, SyslogPlan};
 use bannkreis_core::failure::LogId;
 use bannkreis_core::jail::JailName;
 use bannkreis_filter::filter::Filter;
 use bannkreis_filter::jail_config::{LogPath, Logs};
+use bannkreis_filter::syslog_path::SyslogPath;
 use bannkreis_filter::this_host::log_glob::LogGlob;
 use bannkreis_firewall::{BackendChoice, Firewall, FirewallError};
 use std::collections::BTreeMap;
@@ -257,6 +258,7 @@ pub fn logs_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) -> Re
             let name = match kind {
                 LogKind::Files(files) => files.pattern,
                 LogKind::Journal(journal, matches) => format!("{journal} {matches}"),
+                LogKind::Syslog(path) => path.as_str().to_owned(),
             };
             readers.push(Reader { jail: jail.jail.name.clone(), log, name });
             read.push(log);
@@ -268,10 +270,20 @@ pub fn logs_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) -> Re
     Reading { filters, filter_names, logs, beginnings, readers }
 }
 
+/// Where messages for the logs of syslog may come from.
+#[must_use]
+pub fn syslog_plan(config: &SyslogConfig) -> SyslogPlan {
+    let SyslogConfig { udp, tcp, from, save_to } = config.clone();
+    SyslogPlan { udp, tcp, from, save_to }
+}
+
 /// The logs of one jail, each by itself.
 fn kinds(logs: Logs, is_polled: bool) -> Vec<LogKind> {
-    let file =
-        |LogPath { glob: pattern, tail: is_tail }| LogKind::Files(FilesSpec { pattern, is_tail, is_polled });
+    let file = |LogPath { glob: pattern, tail: is_tail }| {
+        // The jail was refused when it is none that can be read.
+        let syslog = SyslogPath::is_one(&pattern).then(|| SyslogPath::parse(&pattern).ok()).flatten();
+        syslog.map_or_else(|| LogKind::Files(FilesSpec { pattern, is_tail, is_polled }), LogKind::Syslog)
+    };
     match logs {
         Logs::Files(paths) => paths.into_iter().map(file).collect(),
         Logs::Journal(journal, matches) => vec![LogKind::Journal(journal, matches)],

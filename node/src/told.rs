@@ -9,6 +9,7 @@ use bannkreis_core::change::{Change, UnbanReason};
 use bannkreis_core::event::{IgnoredBecause, Notable};
 use bannkreis_core::ids::NodeId;
 use bannkreis_core::time::{Timestamp, Until};
+use bannkreis_core::warden::LOW_TRUST_BLOCKS_MAX;
 
 /// So many changes of one batch are told one by one; of the others, how many there were.
 pub const CHANGES_TOLD_MAX: usize = 200;
@@ -44,6 +45,12 @@ pub fn tell(notable: &Notable, now: Timestamp) {
                 "[{}] {} is no longer blocked: too many proposals wait for the cluster",
                 key.jail,
                 key.subnet
+            );
+        }
+        Notable::LowTrustFull => {
+            tracing::warn!(
+                "{LOW_TRUST_BLOCKS_MAX} addresses are blocked for what was sent by UDP from other hosts, and no more are: \
+                 somebody may be inventing them; send syslog messages by TCP"
             );
         }
         Notable::NoticesDropped { origin } => {

@@ -54,4 +54,5 @@ mod readiness;
 mod recidive;
 mod recovery;
 mod sync_order;
+mod syslog;
 mod witness;

@@ -15,7 +15,7 @@ use bannkreis_core::time::BanTime;
 use bannkreis_filter::action_text::ActionText;
 use bannkreis_filter::filter::UseDns;
 use bannkreis_filter::ini::{Layer, Place};
-use bannkreis_filter::jail_config::{Logs, ReadJail, Setting};
+use bannkreis_filter::jail_config::{LogPath, Logs, ReadJail, Setting};
 use bannkreis_filter::reading::{self, Host, Reading};
 use bannkreis_filter::this_host::log_glob::LogGlob;
 use bannkreis_filter::this_host::{DirTree, is_journal_instead, log_remarks, service_port};
@@ -273,7 +273,8 @@ fn short(file: &str, config_dir: &str) -> String {
 fn sources(read: &ReadJail, n_files: &dyn Fn(&str) -> usize) -> Vec<(String, Option<usize>)> {
     let logs = match &read.logs {
         Logs::Files(paths) => {
-            paths.iter().map(|path| (path.glob.clone(), Some(n_files(&path.glob)))).collect()
+            let n_found = |path: &LogPath| (!path.is_syslog()).then(|| n_files(&path.glob));
+            paths.iter().map(|path| (path.glob.clone(), n_found(path))).collect()
         }
         Logs::Journal(journal, matches) => {
             vec![(format!("{journal} {matches}").trim_end().to_owned(), None)]

@@ -34,6 +34,11 @@ pub enum Event {
         /// Which source.
         source: SourceId,
     },
+    /// What comes from this source may be anybody's words.
+    LowTrust {
+        /// Which source.
+        source: SourceId,
+    },
     /// A source is gone, and nothing comes from it any more.
     SourceClosed {
         /// Which source.
@@ -289,6 +294,8 @@ pub enum Notable {
         /// Which.
         key: BanKey,
     },
+    /// On words of low trust as many are blocked as may be: nobody else is.
+    LowTrustFull,
     /// A peer's notice was not honoured because the peer sent too many.
     NoticesDropped {
         /// From whom.

@@ -67,6 +67,8 @@ pub enum NotSharedReason {
     TooOld,
     /// The ban list holds as many bans as it can.
     Full,
+    /// It is known only from a source of low trust: see [`crate::event::Event::LowTrust`].
+    LowTrust,
 }
 
 impl fmt::Display for Protection {
@@ -91,6 +93,7 @@ impl fmt::Display for NotSharedReason {
             NotSharedReason::NotMember => "this node is no member of the cluster",
             NotSharedReason::TooOld => "it is older than what the cluster remembers",
             NotSharedReason::Full => "the ban list is full",
+            NotSharedReason::LowTrust => "it is known only from what anybody may have sent",
         })
     }
 }

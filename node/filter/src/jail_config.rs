@@ -4,6 +4,7 @@
 
 use crate::action;
 use crate::action_text::ActionText;
+use crate::container_path::ContainerPath;
 use crate::date::templates::DefaultTemplates;
 use crate::definition;
 use crate::filter::{Filter, Surroundings, UseDns};
@@ -15,6 +16,7 @@ use crate::jail_text::{JailText, is_true};
 use crate::journal::Journal;
 use crate::journal_match::JournalMatch;
 use crate::reading::Host;
+use crate::syslog_path::SyslogPath;
 use crate::unsupported::{self, Remark};
 use bannkreis_core::jail::{Jail, JailName, Scope};
 
@@ -29,6 +31,20 @@ pub struct LogPath {
     pub glob: String,
     /// Only what is written from now on is read, not what is there already.
     pub tail: bool,
+}
+
+impl LogPath {
+    /// Whether it is a log of this host's files by their own names, and not of containers or of messages.
+    #[must_use]
+    pub fn is_path(&self) -> bool {
+        !ContainerPath::is_one(&self.glob) && !self.is_syslog()
+    }
+
+    /// Whether it is a log of messages that others send: no file is there for it.
+    #[must_use]
+    pub fn is_syslog(&self) -> bool {
+        SyslogPath::is_one(&self.glob)
+    }
 }
 
 /// What `logpath` says, one log for each of its lines.

@@ -18,6 +18,7 @@ use crate::journal_match::JournalMatch;
 use crate::multiline::WINDOW_LINES_MAX;
 use crate::parameters;
 use crate::reading::Host;
+use crate::syslog_path::SyslogPath;
 use crate::time_text;
 use crate::unsupported;
 use bannkreis_core::jail::{BanPolicy, Scope};
@@ -147,8 +148,12 @@ impl JailText {
             self.remark("backend", sentence);
         }
         let logs = log_paths(self.text("logpath").unwrap_or_default());
-        let of_containers = logs.iter().filter(|log| ContainerPath::is_one(&log.glob));
-        if let Some(why) = of_containers.filter_map(|log| ContainerPath::parse(&log.glob).err()).next() {
+        let refused = |path: &str| match path {
+            path if ContainerPath::is_one(path) => ContainerPath::parse(path).err(),
+            path if SyslogPath::is_one(path) => SyslogPath::parse(path).err(),
+            _ => None,
+        };
+        if let Some(why) = logs.iter().find_map(|log| refused(&log.glob)) {
             return Err(self.error("logpath", why));
         }
         Ok(Logs::Files(logs))

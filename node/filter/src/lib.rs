@@ -29,6 +29,7 @@ pub mod ini;
 pub mod interpolate;
 pub mod merged;
 pub mod parameters;
+pub mod syslog_path;
 pub mod tags;
 
 pub mod connection;

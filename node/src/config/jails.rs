@@ -115,7 +115,8 @@ fn files(
             "jail [{jail}] is skipped, because it has no log file: {why}; set its logpath, or set `enabled = false`"
         ));
     }
-    if logs.iter().any(|log| !LogGlob::new(&log.glob).look().files.is_empty()) {
+    let is_there = |log: &LogPath| log.is_syslog() || !LogGlob::new(&log.glob).look().files.is_empty();
+    if logs.iter().any(is_there) {
         return Ok(Logs::Files(logs));
     }
     if counts_bans {

@@ -3,13 +3,15 @@
 //!
 //! A setting that is not known, of the wrong type or out of range ends the start with one sentence:
 //! where it stands, what is wrong, what is allowed. Nothing here opens sockets or databases. In the
-//! order of suggested reading: the settings one by one, how a file becomes values, the jails.
+//! order of suggested reading: the settings one by one, their kinds, how a file becomes values, the jails.
 
 pub mod settings;
 
 mod document;
 pub mod jails;
+mod kinds;
 
+use bannkreis_core::subnet::Subnet;
 use bannkreis_firewall::Hook;
 use document::Given;
 use settings::{SETTINGS, Setting};
@@ -103,6 +105,19 @@ pub struct LogConfig {
     pub target: LogTarget,
     /// The file that has fail2ban's lines besides, if any.
     pub fail2ban: Option<PathBuf>,
+}
+
+/// Which syslog messages others may send to this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SyslogConfig {
+    /// Where datagrams come to.
+    pub udp: Option<SocketAddr>,
+    /// Where streams come to.
+    pub tcp: Option<SocketAddr>,
+    /// Who may send, beside this host.
+    pub from: Vec<Subnet>,
+    /// The file that they are saved to.
+    pub save_to: Option<PathBuf>,
 }
 
 /// How nodes prove to each other who they are.
@@ -204,6 +219,8 @@ pub struct NodeConfig {
     pub catch_up: bool,
     /// The daemon's own log.
     pub log: LogConfig,
+    /// Which syslog messages others may send to this node.
+    pub syslog: SyslogConfig,
     /// The clockwork of the cluster.
     pub raft: RaftConfig,
     /// Where the settings that are not the defaults stand.
@@ -276,6 +293,7 @@ impl NodeConfig {
             mode: Mode::Enforce,
             catch_up: false,
             log: LogConfig::default(),
+            syslog: SyslogConfig::default(),
             raft: RaftConfig { heartbeat_ms: 400, election_min_ms: 1_000, election_max_ms: 2_000 },
             places: Places::default(),
         }

@@ -4,13 +4,11 @@
 //! Not for where values come from (`document.rs`), nor for the jails: those stay in fail2ban's files.
 
 use super::document::Given;
+use super::kinds::{
+    address, boolean, host_and_port, lease, name, networks, number, one_of, optional_address, optional_path,
+    path, text,
+};
 use super::{Backend, Hook, LogLevel, LogTarget, Mode, NodeConfig, Role, TlsMode};
-use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
-
-/// The longest name of a node.
-pub const NODE_NAME_BYTES_MAX: usize = 64;
 
 /// The longest heartbeat or election time: a minute without a leader is too long already.
 const TIME_MS_MAX: u64 = 60_000;
@@ -39,7 +37,7 @@ impl Setting {
 }
 
 /// All settings. Those of a section follow one another.
-pub static SETTINGS: [Setting; 31] = [
+pub static SETTINGS: [Setting; 35] = [
     Setting {
         key: "state_dir",
         default: "\"/var/lib/bannkreis\"",
@@ -195,6 +193,41 @@ pub static SETTINGS: [Setting; 31] = [
         set: |config, given| put(&mut config.log.fail2ban, optional_path(given)),
     },
     Setting {
+        key: "syslog.udp",
+        default: "\"\"",
+        purpose: "Where syslog messages (RFC 3164 and RFC 5424) may be sent by UDP. Anybody can write any sender on a \
+                  datagram: what comes from another host bans for an hour at most, on this host only, and never counts \
+                  for the cluster. Jails name messages by `logpath = syslog://?facility=mail&program=kerio*&host=…`. \
+                  Empty: nowhere.",
+        allowed: "an address and a port, such as \"10.0.0.5:514\", or \"\"",
+        set: |config, given| put(&mut config.syslog.udp, optional_address(given)),
+    },
+    Setting {
+        key: "syslog.tcp",
+        default: "\"\"",
+        purpose: "Where they may be sent by TCP, with their length in front or a line end behind. These count as this \
+                  host's own logs do. Empty: nowhere.",
+        allowed: "an address and a port, such as \"10.0.0.5:514\", or \"\"",
+        set: |config, given| put(&mut config.syslog.tcp, optional_address(given)),
+    },
+    Setting {
+        key: "syslog.from",
+        default: "\"\"",
+        purpose: "Who may send them, beside this host itself.",
+        allowed: "addresses and networks with spaces or commas between them, such as \"10.0.0.0/24 2001:db8::/64\", or \"\"",
+        set: |config, given| put(&mut config.syslog.from, networks(given)),
+    },
+    Setting {
+        key: "syslog.save_to",
+        default: "\"\"",
+        purpose: "A file to which all of them are saved as lines, for grep, `bannkreis regex`, and jails that name it as \
+                  their log; only from a file can they be counted again after a restart. At 64 MiB it is renamed, and \
+                  four older parts are kept. What is sent by UDP from other hosts goes to a file of this name and \
+                  `.udp`. Empty: nothing is saved.",
+        allowed: "an absolute path, such as \"/var/log/maillog\", or \"\"",
+        set: |config, given| put(&mut config.syslog.save_to, optional_path(given)),
+    },
+    Setting {
         key: "control.admin_group",
         default: "\"\"",
         purpose: "Whoever is in this group of this host may do everything with `bannkreis`, as root and the daemon's own \
@@ -321,92 +354,6 @@ pub static SETTINGS: [Setting; 31] = [
 fn put<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
     *place = value?;
     Ok(())
-}
-
-fn text(given: &Given) -> Result<&str, String> {
-    match given {
-        Given::Text(text) => Ok(text),
-        _ => Err("it is not a text in quotes".into()),
-    }
-}
-
-fn path(given: &Given) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text(given)?);
-    if path.is_absolute() { Ok(path) } else { Err("it does not begin with /".into()) }
-}
-
-fn optional_path(given: &Given) -> Result<Option<PathBuf>, String> {
-    if text(given)?.is_empty() { Ok(None) } else { path(given).map(Some) }
-}
-
-/// Checked as to its form only: what the letters may be is Kubernetes' rule.
-fn lease(given: &Given) -> Result<Option<String>, String> {
-    let text = text(given)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    match text.split_once('/') {
-        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(Some(text.to_owned())),
-        _ => Err("it is not NAMESPACE/NAME".into()),
-    }
-}
-
-fn boolean(given: &Given) -> Result<bool, String> {
-    match given {
-        Given::Boolean(boolean) => Ok(*boolean),
-        Given::Text(text) => text.parse().map_err(|_| "it is neither true nor false".into()),
-        _ => Err("it is neither true nor false".into()),
-    }
-}
-
-fn number(given: &Given, allowed: RangeInclusive<u64>) -> Result<u64, String> {
-    let number = match given {
-        Given::Number(number) => u64::try_from(*number).ok(),
-        Given::Text(text) => text.parse().ok(),
-        _ => return Err("it is not a whole number".into()),
-    };
-    number.filter(|number| allowed.contains(number)).ok_or_else(|| "it is not in that range".into())
-}
-
-fn one_of<T: Copy>(given: &Given, choices: &[(&str, T)]) -> Result<T, String> {
-    let text = text(given)?;
-    let chosen = choices.iter().find(|(name, _)| *name == text);
-    chosen.map(|(_, choice)| *choice).ok_or_else(|| "it is none of the choices".into())
-}
-
-fn address(given: &Given) -> Result<SocketAddr, String> {
-    text(given)?.parse().map_err(|_| "it is not an address with a port; a name can not be listened on".into())
-}
-
-fn host_and_port(given: &Given) -> Result<Option<String>, String> {
-    let text = text(given)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let (host, port) = text.rsplit_once(':').ok_or("it has no port")?;
-    if !port.parse().is_ok_and(|port: u16| port > 0) {
-        return Err("its port is not a number from 1 to 65535".into());
-    }
-    let is_in_brackets = host.starts_with('[') && host.ends_with(']');
-    if host.is_empty() || host.contains(char::is_whitespace) || (host.contains(':') && !is_in_brackets) {
-        return Err("its host is not a name or an address (an IPv6 address stands in brackets)".into());
-    }
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    if address.is_ok_and(|address| address.is_unspecified()) {
-        return Err("nobody can connect to that address: it stands for all of this host's own".into());
-    }
-    Ok(Some(text.to_owned()))
-}
-
-fn name(given: &Given) -> Result<Option<String>, String> {
-    let text = text(given)?;
-    if text.len() > NODE_NAME_BYTES_MAX {
-        return Err(format!("it has {} bytes", text.len()));
-    }
-    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err("it has a space or a control character in it".into());
-    }
-    Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
 /// The commented reference of all settings, as it is shipped: every line that sets something is the

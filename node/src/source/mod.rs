@@ -1,10 +1,12 @@
-//! Where log lines come from: files, followed by inotify(7) over rotations and restarts, and systemd's journal.
+//! Where log lines come from: files, followed by inotify(7) over rotations and restarts, systemd's journal, and syslog messages
+//! that others send.
 //!
 //! A *log* is what a jail names, such as a `logpath` with wildcards; a *source* is what is found for it, such as one of the
 //! files. One thread, `source`, reads all sources and hands each line to its [`LineSink`] at once; without new
 //! lines it sleeps in poll(2). What a line means is not known here. In the order of suggested reading:
 //! how a block becomes lines, and those lines of containers; what identifies a file, how a place in it is stored and found again, an
-//! open file, a path whose files come and go, a log whose paths come and go, the kernel's events, the journal, the thread.
+//! open file, a path whose files come and go, a log whose paths come and go, the kernel's events, the journal,
+//! syslog, the thread.
 
 mod container_lines;
 mod line_splitter;
@@ -25,6 +27,7 @@ mod shared;
 mod watcher;
 
 mod journal;
+mod syslog;
 
 mod thread;
 
@@ -32,6 +35,7 @@ pub use checkpoint::{CheckpointError, FILES_OPEN_MAX, FilePlace, PLACES_MAX, Sou
 pub use fingerprint::{Fingerprint, HEAD_BYTES_MAX, HEAD_BYTES_TELLING};
 pub use shared::SourceStatus;
 pub use stored_place::StoredPlace;
+pub use syslog::SyslogPlan;
 pub use thread::{SOURCES_MAX, SourceError, Sources, SourcesHandle};
 
 use crate::borders::{Clock, LineSink};
@@ -39,6 +43,7 @@ use bannkreis_core::failure::{LogId, LogLine, SourceId, SourcePosition};
 use bannkreis_core::time::Timestamp;
 use bannkreis_filter::journal::Journal;
 use bannkreis_filter::journal_match::JournalMatch;
+use bannkreis_filter::syslog_path::SyslogPath;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,6 +64,8 @@ pub enum LogKind {
     Files(FilesSpec),
     /// Those entries of this journal.
     Journal(Journal, JournalMatch),
+    /// Those of the messages that are sent to this node.
+    Syslog(SyslogPath),
 }
 
 /// Files that are one log.

@@ -9,6 +9,7 @@ use super::followed_path::{FollowedPath, described};
 use super::journal::FollowedJournal;
 use super::rotation::{self, OpenLog};
 use super::shared::{SharedSource, Source};
+use super::syslog::{FollowedSyslog, SyslogPlan, Trust};
 use super::watcher::{Changes, Watcher};
 use super::{
     Beginnings, LogKind, LogSpec, Reading, SourceCheckpoint, SourceSpec, SourceStatus, Start, StoredPlace,
@@ -17,6 +18,7 @@ use crate::borders::{Clock, LineSink};
 use bannkreis_core::failure::{LogId, SourceId, SourcePosition};
 use bannkreis_filter::journal::Journal;
 use bannkreis_filter::journal_match::JournalMatch;
+use bannkreis_filter::syslog_path::SyslogPath;
 use bannkreis_filter::this_host::log_glob::without_rotated;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -66,6 +68,7 @@ pub struct Sources {
     /// Those that are files.
     logs: BTreeMap<LogId, FollowedLog>,
     journals: Vec<FollowedJournal>,
+    syslog: Option<FollowedSyslog>,
     paths: BTreeMap<SourceId, FollowedPath>,
     /// The same by their paths.
     ids: BTreeMap<PathBuf, SourceId>,
@@ -88,6 +91,7 @@ impl Sources {
     /// When files can not be watched at all, or are too many.
     pub fn start(
         logs: Vec<LogSpec>,
+        syslog: SyslogPlan,
         beginnings: Beginnings,
         sink: Box<dyn LineSink>,
         clock: Arc<dyn Clock>,
@@ -96,6 +100,7 @@ impl Sources {
         let mut sources = Sources {
             logs: BTreeMap::new(),
             journals: Vec::new(),
+            syslog: syslog.is_on().then(|| FollowedSyslog::new(syslog)),
             paths: BTreeMap::new(),
             ids: BTreeMap::new(),
             next_id: 0,
@@ -111,6 +116,7 @@ impl Sources {
                     sources.logs.insert(id, FollowedLog::new(id, files, reader));
                 }
                 LogKind::Journal(journal, matches) => sources.follow_journal(id, journal, matches, reader),
+                LogKind::Syslog(path) => sources.follow_syslog(id, &path, &reader),
             }
         }
         let with_wildcards = |sources: &Sources, has: bool| -> Vec<LogId> {
@@ -145,11 +151,13 @@ impl Sources {
         for source in &sources {
             self.reading.sink.end_of_batch(source.id(), source.status().position);
         }
-        let mut is_journal_ready = true;
+        let mut are_others_ready = true;
         loop {
-            let is_busy = is_journal_ready || !ready.is_empty();
+            let is_busy = are_others_ready || !ready.is_empty();
             let timeout_ms = if is_busy { Some(0) } else { self.until_deadline_ms() };
-            let fds: Vec<RawFd> = self.journals.iter().flat_map(FollowedJournal::fds).collect();
+            let of_journals = self.journals.iter().flat_map(FollowedJournal::fds);
+            let of_syslog = self.syslog.iter().flat_map(FollowedSyslog::fds);
+            let fds: Vec<RawFd> = of_journals.chain(of_syslog).collect();
             let changes = match self.watcher.wait(timeout_ms, &fds) {
                 Ok(changes) => changes,
                 Err(error) => return self.give_up(&error),
@@ -157,7 +165,10 @@ impl Sources {
             if changes.stop {
                 return;
             }
-            is_journal_ready = self.read_journals(&changes.ready);
+            are_others_ready = self.read_journals(&changes.ready);
+            if let Some(syslog) = &mut self.syslog {
+                are_others_ready |= syslog.read(&changes.ready, &mut self.reading);
+            }
             self.take_note(changes, &mut ready);
             ready.retain(|id| {
                 self.paths.get_mut(id).is_some_and(|path| path.read(&mut self.reading, &mut self.watcher))
@@ -224,6 +235,28 @@ impl Sources {
         let shared = self.journals[place].add((id, log), matches, &self.beginnings);
         self.reading.sink.open(id, &[log]);
         lock(&self.shared).push(shared);
+    }
+
+    fn follow_syslog(&mut self, log: LogId, path: &SyslogPath, reader: &str) {
+        let Some(syslog) = &mut self.syslog else {
+            tracing::warn!(
+                "{reader}: `logpath = {}`: nobody can send messages to this node; set `syslog.udp` or `syslog.tcp`",
+                path.as_str()
+            );
+            return;
+        };
+        let next_id = &mut self.next_id;
+        let made = syslog.add(log, path, || {
+            *next_id += 1;
+            SourceId(*next_id - 1)
+        });
+        for (shared, trust) in made {
+            self.reading.sink.open(shared.id(), &[log]);
+            if trust == Trust::Low {
+                self.reading.sink.low_trust(shared.id());
+            }
+            lock(&self.shared).push(shared);
+        }
     }
 
     fn next_id(&mut self) -> SourceId {
@@ -332,7 +365,8 @@ impl Sources {
         let of_paths = self.paths.values().filter_map(FollowedPath::deadline_ms);
         let of_logs = self.logs.values().filter_map(FollowedLog::deadline_ms);
         let of_journals = self.journals.iter().filter_map(FollowedJournal::deadline_ms);
-        let first = of_paths.chain(of_logs).chain(of_journals).min()?;
+        let of_syslog = self.syslog.iter().filter_map(FollowedSyslog::deadline_ms);
+        let first = of_paths.chain(of_logs).chain(of_journals).chain(of_syslog).min()?;
         Some(first.saturating_sub(self.reading.clock.boottime_ms()))
     }
 

@@ -39,6 +39,7 @@ impl From<NotSharedReason> for v1::NotSharedReason {
             NotSharedReason::NotMember => v1::NotSharedReason::NotMember,
             NotSharedReason::TooOld => v1::NotSharedReason::TooOld,
             NotSharedReason::Full => v1::NotSharedReason::Full,
+            NotSharedReason::LowTrust => v1::NotSharedReason::LowTrust,
         }
     }
 }
@@ -54,6 +55,7 @@ pub(super) fn decode_not_shared_reason(wire: i32, field: &str) -> Result<NotShar
         v1::NotSharedReason::NotMember => Ok(NotSharedReason::NotMember),
         v1::NotSharedReason::TooOld => Ok(NotSharedReason::TooOld),
         v1::NotSharedReason::Full => Ok(NotSharedReason::Full),
+        v1::NotSharedReason::LowTrust => Ok(NotSharedReason::LowTrust),
     }
 }
 

@@ -162,6 +162,7 @@ pub(crate) fn results() -> Vec<(&'static str, Vec<OpResult>)> {
         NotSharedReason::NotMember,
         NotSharedReason::TooOld,
         NotSharedReason::Full,
+        NotSharedReason::LowTrust,
     ];
     let outcome = Outcome::Done { n_affected: 3 };
     vec![

@@ -214,6 +214,7 @@ fn not_shared_reason() -> impl Strategy<Value = NotSharedReason> {
         Just(NotSharedReason::NotMember),
         Just(NotSharedReason::TooOld),
         Just(NotSharedReason::Full),
+        Just(NotSharedReason::LowTrust),
     ]
 }
 

@@ -263,6 +263,7 @@ impl World {
                 self.verdict_told(node, key);
             }
             Notable::OutboxFull { .. } => self.coverage.hit("told: outbox full"),
+            Notable::LowTrustFull => self.coverage.hit("told: too much of low trust"),
             Notable::NoticesDropped { .. } => self.coverage.hit("told: notices dropped"),
         }
     }

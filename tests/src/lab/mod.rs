@@ -5,6 +5,7 @@
 //! with its measurements, and waiting.
 
 mod directory;
+pub mod rsyslog;
 pub mod sandbox;
 
 pub mod netns;

@@ -12,7 +12,9 @@ use crate::subnet::Subnet;
 use crate::tally::{Count, TallyKey, weight_of_known};
 use crate::time::{Now, Until};
 use crate::warden::LocalProtection;
+use crate::warden::outbox::notice_of;
 use crate::warden::reports::ToldCount;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Failures that are enough for a block.
@@ -60,6 +62,10 @@ impl Warden {
         self.counts.entry(jail.name.clone()).or_default().n_failures += 1;
         let (name, at) = (jail.name.clone(), failure.at);
         effects.push(Effect::Tell(Notable::Found { jail: name, offender, at }));
+        if self.low_trust.sources.contains(&failure.source) {
+            let jail = jail.clone();
+            return self.on_low_trust(now, &jail, offender, failure, effects);
+        }
         let weight = self.weight(now, jail, offender, failure);
         let event = self.event_of(jail, offender, failure);
         let key = TallyKey { jail: jail.name.clone(), offender };
@@ -86,7 +92,7 @@ impl Warden {
         }
         let key = BanKey { subnet: offender, jail: jail.name.clone() };
         let past = self.view.past(&key).unwrap_or_default();
-        let held = self.outbox.get(&key);
+        let held = self.known(&key);
         let n_bans = held.map_or(past.count, |entry| {
             let is_held = self.view.live(&key, now.cluster).is_some();
             let n_unheard = if is_held { 0 } else { entry.n_offences() };
@@ -110,7 +116,7 @@ impl Warden {
         let Full { count, told, replayed } = full;
         let key = BanKey { subnet: offender, jail: jail.name.clone() };
         // Whoever goes on failing behind a block is blocked once.
-        let is_blocked = self.outbox.get(&key).is_some_and(|entry| !entry.until.is_over(now.cluster));
+        let is_blocked = self.known(&key).is_some_and(|entry| !entry.until.is_over(now.cluster));
         if !is_blocked && self.view.live(&key, now.cluster).is_none() {
             self.counts.entry(jail.name.clone()).or_default().n_blocked += 1;
         }
@@ -126,7 +132,7 @@ impl Warden {
         let is_dated_rightly = replayed && told.n_failures == 0 && now.from_known;
         let mut estimated = now.estimated && !is_dated_rightly;
         let mut contributors = told.contributors;
-        let served = match self.outbox.get(&key) {
+        let served = match self.known(&key) {
             None => Vec::new(),
             // Nothing new: lines that were read again, perhaps by another clock. What is known already stands.
             Some(entry) if last <= entry.last_failure => {
@@ -159,13 +165,41 @@ impl Warden {
             local: None,
             served,
         };
+        self.tell_blocked(&entry, told.n_failures, effects);
+        self.put_outbox(now, entry, estimated, effects);
+    }
+
+    /// `n_told`: how many of its failures peers told of.
+    pub(super) fn tell_blocked(&self, entry: &OutboxEntry, n_told: u32, effects: &mut Vec<Effect>) {
         effects.push(Effect::Tell(Notable::Blocked {
-            key: key.clone(),
+            key: entry.key.clone(),
             until: entry.until,
             failures: entry.failures,
-            n_told: told.n_failures,
+            n_told,
             evidence: entry.evidence.last().map(|(_, line)| line.clone()).unwrap_or_default(),
         }));
-        self.put_outbox(now, entry, estimated, effects);
+    }
+    /// `estimated`: it is dated by an estimate of cluster time.
+    pub(super) fn put_outbox(
+        &mut self,
+        now: Now,
+        entry: OutboxEntry,
+        estimated: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let key = entry.key.clone();
+        if let Some(pushed_out) = self.outbox.put(entry.clone(), now.cluster, estimated) {
+            effects.push(Effect::StoreOutbox { key: pushed_out.clone(), entry: None });
+            let subnet = pushed_out.subnet;
+            effects.push(Effect::Tell(Notable::OutboxFull { key: pushed_out }));
+            self.render(now.cluster, subnet, false, effects);
+        }
+        self.render(now.cluster, key.subnet, false, effects);
+        if !entry.until.is_over(now.cluster) && !entry.is_of_low_trust() {
+            let notice = notice_of(&entry, self.node, self.view.position(), now.cluster);
+            effects.push(Effect::Notify([notice].into()));
+        }
+        effects.push(Effect::StoreOutbox { key, entry: Some(Box::new(entry)) });
+        self.send_due(now, effects);
     }
 }

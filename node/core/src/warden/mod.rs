@@ -14,6 +14,7 @@
 mod brought_along;
 mod estimate;
 mod failures;
+mod low_trust;
 mod notices;
 mod outbox;
 mod overrides;
@@ -24,6 +25,7 @@ mod render;
 mod reports;
 mod served;
 
+pub use low_trust::{LOW_TRUST_BAN_MS_MAX, LOW_TRUST_BLOCKS_MAX};
 pub use notices::{NOTICE_MS, NOTICES_PER_ORIGIN_MAX};
 pub use outbox::{OUTBOX_MAX, PROPOSALS_PER_EFFECT_MAX};
 pub use overrides::OVERRIDES_MAX;
@@ -33,7 +35,7 @@ pub use reports::{REPORT_BATCH_MAX, REPORT_BATCH_MS, RETOLD_MAX, TOLD_PER_PEER_M
 
 use crate::ban_list::BanView;
 use crate::change::{BanKey, Change, Lift};
-use crate::event::{Configuration, Effect, Event, Notable, OutboxEntry, Override};
+use crate::event::{Configuration, Effect, Event, OutboxEntry, Override};
 use crate::failure::SourceId;
 use crate::ids::NodeId;
 use crate::jail::{Jail, JailName, Ports};
@@ -43,10 +45,10 @@ use crate::subnet::Subnet;
 use crate::subnet_map::SubnetMap;
 use crate::tally::Tally;
 use crate::time::{Now, SECOND_MS, Timestamp};
-use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use brought_along::BroughtAlong;
+use low_trust::LowTrust;
 use notices::Notices;
 use outbox::Outbox;
 use positions::Positions;
@@ -94,6 +96,7 @@ pub struct Warden {
     reaches: Vec<(NodeId, Vec<(JailName, Reach)>)>,
     local_protected: SubnetMap<LocalProtection>,
     tally: Tally,
+    low_trust: LowTrust,
     outbox: Outbox,
     notices: Notices,
     reports: Reports,
@@ -147,6 +150,7 @@ impl Warden {
             reaches: Vec::new(),
             local_protected: SubnetMap::default(),
             tally: Tally::default(),
+            low_trust: LowTrust::with(&kept),
             outbox: Outbox::with(kept),
             notices: Notices::default(),
             reports: Reports::default(),
@@ -200,6 +204,9 @@ impl Warden {
                 self.positions.read_up_to(source, position);
                 self.store_position(source, effects);
             }
+            Event::LowTrust { source } => {
+                self.low_trust.sources.insert(source);
+            }
             Event::SourceClosed { source } => self.positions.close(source),
             Event::Applied { view, changes } => self.on_applied(now, view, &changes, effects),
             Event::Installed { view } => self.on_installed(now, view, effects),
@@ -241,6 +248,7 @@ impl Warden {
     pub fn next_timer(&self) -> Option<Timestamp> {
         let element = self.element_timers.first().map(|(at, _)| *at);
         let must_tidy = !self.tally.is_empty()
+            || !self.low_trust.tally.is_empty()
             || !self.notices.is_empty()
             || !self.reports.is_empty()
             || !self.outbox.is_empty()
@@ -399,7 +407,9 @@ impl Warden {
         let is_void = |wall| now.to_cluster(wall) <= lift.at;
         self.reports.lift(lift, self.node, is_void);
         if lift.voided.origin.is_none_or(|origin| origin == self.node) {
-            self.tally.forget_inside(lift.target, lift.voided.jail.as_ref(), is_void);
+            for tally in [&mut self.tally, &mut self.low_trust.tally] {
+                tally.forget_inside(lift.target, lift.voided.jail.as_ref(), is_void);
+            }
         }
         let mut touched = self.notices.lift(lift, now.cluster);
         touched.extend(self.brought_along_inside(lift.target));
@@ -447,8 +457,10 @@ impl Warden {
         if now.cluster.ms_since(self.tidied_at) >= TIDY_INTERVAL_MS {
             self.tidied_at = now.cluster;
             let jails = &self.jails;
-            self.tally.forget_old(now.wall, |jail| jails.get(jail).map_or(0, |jail| jail.find_time_ms));
-            self.reports.forget_old(now.wall, |jail| jails.get(jail).map_or(0, |jail| jail.find_time_ms));
+            let find_time_ms = |jail: &JailName| jails.get(jail).map_or(0, |jail| jail.find_time_ms);
+            self.tally.forget_old(now.wall, find_time_ms);
+            self.low_trust.tally.forget_old(now.wall, find_time_ms);
+            self.reports.forget_old(now.wall, find_time_ms);
             self.notices.forget_old(now.cluster);
             // What an estimate takes for over may still hold: it blocks no longer, but is not forgotten.
             if !now.estimated {
@@ -468,23 +480,5 @@ impl Warden {
         if let Some(position) = self.positions.next_to_store(source, self.tally.oldest(source)) {
             effects.push(Effect::StorePosition { source, position });
         }
-    }
-
-    /// `estimated`: it is dated by an estimate of cluster time.
-    fn put_outbox(&mut self, now: Now, entry: OutboxEntry, estimated: bool, effects: &mut Vec<Effect>) {
-        let key = entry.key.clone();
-        if let Some(pushed_out) = self.outbox.put(entry.clone(), now.cluster, estimated) {
-            effects.push(Effect::StoreOutbox { key: pushed_out.clone(), entry: None });
-            let subnet = pushed_out.subnet;
-            effects.push(Effect::Tell(Notable::OutboxFull { key: pushed_out }));
-            self.render(now.cluster, subnet, false, effects);
-        }
-        self.render(now.cluster, key.subnet, false, effects);
-        if !entry.until.is_over(now.cluster) {
-            let notice = outbox::notice_of(&entry, self.node, self.view.position(), now.cluster);
-            effects.push(Effect::Notify([notice].into()));
-        }
-        effects.push(Effect::StoreOutbox { key, entry: Some(Box::new(entry)) });
-        self.send_due(now, effects);
     }
 }

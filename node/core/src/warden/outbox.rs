@@ -294,7 +294,11 @@ impl Warden {
             return;
         }
         let claim = self.claim_of(entry, entry.first_failure, entry.last_failure, now.cluster);
-        match self.view.judge(&claim, now.cluster) {
+        let verdict = self.view.judge(&claim, now.cluster);
+        if entry.is_of_low_trust() && !matches!(verdict, Verdict::Covered | Verdict::Protected(_)) {
+            return;
+        }
+        match verdict {
             // Its turn comes when the cluster has heard of those before it.
             Verdict::Open | Verdict::Covered if !entry.served.is_empty() => {
                 self.reopen(key, now.cluster, effects);

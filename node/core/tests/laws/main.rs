@@ -15,6 +15,7 @@ mod host;
 mod judging;
 mod known_offenders;
 mod lifting;
+mod low_trust;
 mod not_shared;
 mod overrides;
 mod ports;

@@ -4,6 +4,7 @@
 //! none of them a leading dot. Not for reading logs, and not for what to do about files that come and go (`node::source`).
 
 use crate::container_path::ContainerPath;
+use crate::syslog_path::SyslogPath;
 use glob::{MatchOptions, Pattern};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -84,9 +85,13 @@ pub struct LogsFound {
 }
 
 impl LogGlob {
-    /// Reads a pattern; every text is one. What names no containers (see [`ContainerPath::parse`]) leads nowhere.
+    /// Reads a pattern; every text is one. What names no containers (see [`ContainerPath::parse`]), or
+    /// messages, leads nowhere.
     #[must_use]
     pub fn new(pattern: &str) -> LogGlob {
+        if SyslogPath::is_one(pattern) {
+            return LogGlob { paths: Vec::new(), docker: None };
+        }
         if !ContainerPath::is_one(pattern) {
             return LogGlob { paths: vec![PathGlob::new(pattern)], docker: None };
         }

@@ -142,7 +142,7 @@ fn logging_hosts(file: &Path) -> BTreeSet<String> {
 /// Whether this host has a journal, and none of the files that a `logpath` names.
 #[must_use]
 pub fn is_journal_instead(log_path: &str) -> bool {
-    let is_there = |log: &LogPath| !LogGlob::new(&log.glob).look().files.is_empty();
+    let is_there = |log: &LogPath| !log.is_path() || !LogGlob::new(&log.glob).look().files.is_empty();
     JOURNALS.iter().any(|journal| Path::new(journal).is_dir()) && !log_paths(log_path).iter().any(is_there)
 }
 

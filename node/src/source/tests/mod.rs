@@ -5,8 +5,12 @@ mod finding;
 mod following;
 mod resuming;
 mod rotating;
+mod syslog;
 
-use super::{Beginnings, FilesSpec, LogKind, LogSpec, SourceCheckpoint, Sources, SourcesHandle, StoredPlace};
+use super::{
+    Beginnings, FilesSpec, LogKind, LogSpec, SourceCheckpoint, Sources, SourcesHandle, StoredPlace,
+    SyslogPlan,
+};
 use crate::borders::{Clock, LineSink};
 use bannkreis_core::failure::{LogId, LogLine, SourceId, SourcePosition};
 use bannkreis_core::log_block::{LogBlock, line_text};
@@ -49,6 +53,7 @@ struct Seen {
     open: BTreeMap<SourceId, Vec<LogId>>,
     /// Whose places are known better than at first.
     known_better: BTreeSet<SourceId>,
+    low_trust: BTreeSet<SourceId>,
 }
 
 #[derive(Default)]
@@ -77,6 +82,9 @@ impl LineSink for Collector {
     fn open(&mut self, source: SourceId, logs: &[LogId]) {
         self.0.seen.lock().expect("no panic").open.entry(source).or_default().extend(logs);
         self.0.changed.notify_all();
+    }
+    fn low_trust(&mut self, source: SourceId) {
+        self.0.seen.lock().expect("no panic").low_trust.insert(source);
     }
     fn place_known_better(&mut self, source: SourceId) {
         self.0.seen.lock().expect("no panic").known_better.insert(source);
@@ -186,10 +194,14 @@ impl Logs {
     }
 
     fn start_with(&mut self, logs: Vec<LogSpec>, beginnings: Beginnings) {
+        self.start_all(logs, SyslogPlan::default(), beginnings);
+    }
+
+    fn start_all(&mut self, logs: Vec<LogSpec>, syslog: SyslogPlan, beginnings: Beginnings) {
         self.collected = Arc::default();
         let sink = Box::new(Collector(Arc::clone(&self.collected)));
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        self.handle = Some(Sources::start(logs, beginnings, sink, clock).expect("sources start"));
+        self.handle = Some(Sources::start(logs, syslog, beginnings, sink, clock).expect("sources start"));
     }
 
     fn resume(&mut self, from: &SourceCheckpoint) {
