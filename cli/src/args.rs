@@ -1,5 +1,6 @@
 //! What can be typed. How a value is read is in `values`, what a command does with it in `commands`.
 
+mod lists;
 mod orders;
 mod values;
 
@@ -8,6 +9,7 @@ use bannkreis_core::jail::JailName;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_core::time::BanTime;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use lists::{ExportArgs, ImportArgs};
 pub use orders::{BanArgs, UnbanArgs, Waiting};
 use std::path::PathBuf;
 use values::{allow_time, assignment, host_port, jail_name, override_time, target, token_id, ttl_ms};
@@ -44,6 +46,12 @@ otherwise. It needs no other node, and is kept over a restart.
   ban TARGET --local --end    takes a block back, and does nothing else
   unban TARGET --local --end  takes back that TARGET is let through: what is banned is blocked again
 `bannkreis bans` and `why` show what was decided, by whom and why.";
+
+/// What `import --help` ends with.
+const IMPORT_HELP: &str = "\
+Nobody is banned for a shorter time by it, and it can be repeated. A mistake in a text keeps all of it from being taken
+over; what is refused for what it is (an address of a node, a jail that no node has) is named, and the rest is taken over.
+fail2ban's database is /var/lib/fail2ban/fail2ban.sqlite3; bans in it that are over count where ban times grow.";
 
 /// What `pause --help` ends with.
 const PAUSE_HELP: &str = "\
@@ -145,6 +153,11 @@ pub enum Command {
     History(HistoryArgs),
     /// Have every node forget what is over about addresses: bans, lines and commands. What holds stays.
     Forget(ForgetArgs),
+    /// Take over the bans of a list: addresses in lines, the JSON of `export`, or fail2ban's database.
+    #[command(after_help = IMPORT_HELP)]
+    Import(ImportArgs),
+    /// Write the cluster's bans to standard output, an address a line.
+    Export(ExportArgs),
     /// The allow list: what no node bans, and whose packets pass on every node.
     #[command(subcommand)]
     Allow(AllowCommand),

@@ -102,6 +102,8 @@ fn execute(cli: &Cli, style: &Style) -> Result<Ended, Failure> {
                 )?;
                 commands::history::run(&mut client, request, style).await.map(Ended::With)
             }
+            Command::Import(args) => commands::import::run(&mut client, args, style).await.map(Ended::With),
+            Command::Export(args) => commands::export::run(&mut client, args).await.map(Ended::Shown),
             Command::Forget(args) => commands::forget::run(&mut client, args, style).await.map(Ended::With),
             Command::Allow(AllowCommand::Add(args)) => {
                 commands::allow::add(&mut client, args, style).await.map(Ended::With)

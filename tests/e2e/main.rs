@@ -38,6 +38,7 @@ mod dead_disk;
 mod fail2ban_log;
 mod history;
 mod leader_kills;
+mod lists;
 mod many_offenders;
 mod members;
 mod minority;

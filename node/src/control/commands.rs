@@ -215,7 +215,7 @@ pub(super) fn jail_name(text: &str) -> Result<JailName, Status> {
 }
 
 /// How long `jail` bans and what it closes: as this host has it, or as other nodes declare it.
-fn jail_terms(before: &Snapshot, jail: &JailName) -> Result<(BanTime, Ports), Status> {
+pub(super) fn jail_terms(before: &Snapshot, jail: &JailName) -> Result<(BanTime, Ports), Status> {
     if let Some(here) = before.inspection.jails.iter().find(|inspected| inspected.jail.name == *jail) {
         return Ok((here.jail.policy.ban_time, here.jail.ports.clone()));
     }

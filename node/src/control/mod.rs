@@ -22,6 +22,7 @@ mod firewall;
 mod forgetting;
 mod guards;
 pub mod history;
+mod importing;
 pub mod inspection;
 mod keys;
 mod members;

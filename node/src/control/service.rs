@@ -2,8 +2,8 @@
 
 use super::remote::LateApi;
 use super::{
-    Groups, NodeApi, Peer, Role, allowing, bans, commands, firewall, forgetting, history, keys, members,
-    overrides, recovery, settings, status, tokens, why,
+    Groups, NodeApi, Peer, Role, allowing, bans, commands, firewall, forgetting, history, importing, keys,
+    members, overrides, recovery, settings, status, tokens, why,
 };
 use bannkreis_proto::v1;
 use bannkreis_proto::v1::control_server::Control;
@@ -206,6 +206,14 @@ impl Control for ControlService {
     ) -> Result<Response<v1::ForgetResponse>, Status> {
         let (api, peer) = self.admit(&request, Role::Admin)?;
         forgetting::forget(api, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn import(
+        &self,
+        request: Request<v1::ImportRequest>,
+    ) -> Result<Response<v1::ImportResponse>, Status> {
+        let (api, peer) = self.admit(&request, Role::Operator)?;
+        importing::import(api, &peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn allow(
