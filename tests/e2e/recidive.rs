@@ -2,14 +2,16 @@
 //! its own; also when that one was killed in between.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::time::Duration;
 
 use bannkreis_tests::failed::{Result, expect};
 use bannkreis_tests::lab::Lab;
+use bannkreis_tests::lab::host::HostPlan;
 use bannkreis_tests::lab::wait::wait_for;
 use bannkreis_tests::seeds::{self, Tree};
 
-use crate::inside::{in_lab, plan};
+use crate::inside::{in_lab, plan, skip};
 
 const GUEST: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 51));
 const SOON: Duration = Duration::from_secs(15);
@@ -53,6 +55,65 @@ fn who_comes_back_on_any_host_is_banned_for_long_on_all() -> Result<()> {
         )?;
         let why = lab.host("mx1").cli(&["why", &GUEST.to_string()])?.expect_success()?.stdout;
         expect(why.contains("[postfix-sasl] Ban 203.0.113.51"), || why)
+    })
+}
+
+#[test]
+fn debians_own_jail_bans_after_its_count_and_counts_nothing_twice() -> Result<()> {
+    let name = "recidive::debians_own_jail_bans_after_its_count_and_counts_nothing_twice";
+    let Some(configuration) = std::env::var_os("BANNKREIS_FAIL2BAN_DIR").filter(|dir| !dir.is_empty()) else {
+        return skip(name, "BANNKREIS_FAIL2BAN_DIR does not say where fail2ban is unpacked");
+    };
+    let tree = Tree::of(Path::new(&configuration))?
+        .with("jail.d/defaults-debian.conf", "")
+        .with(
+            "jail.local",
+            "[recidive]\nenabled = true\nmaxretry = 3\n\
+             [postfix-sasl]\nenabled = true\nmaxretry = 1\nbantime = 2s\n",
+        )
+        .with_log(seeds::MAIL_LOG);
+    // Its jail names the file that this node writes, too.
+    let usual = plan("mx1", tree);
+    let settings = format!("{}[log]\nfail2ban = \"/var/log/fail2ban.log\"\n", usual.settings);
+    in_lab(
+        name,
+        |_| vec![HostPlan { settings, ..usual }],
+        |lab| {
+            lab.form_cluster()?;
+            let host = lab.host("mx1");
+            for n_bans in 1..=3 {
+                host.append_log(seeds::MAIL_LOG, &[seeds::postfix_failure(GUEST)])?;
+                wait_for("it is told", SOON, || {
+                    let log = std::fs::read_to_string(host.file("log/fail2ban.log")).unwrap_or_default();
+                    let n_told = log.matches("[postfix-sasl] Ban 203.0.113.51\n").count();
+                    expect(n_told == n_bans, || log)
+                })?;
+                if n_bans < 3 {
+                    wait_for("the short ban is over", SOON, || {
+                        let bans = host.bans()?;
+                        expect(bans.is_empty(), || format!("{bans:?}"))
+                    })?;
+                    next_second()?;
+                }
+            }
+            wait_for("the third ban is one for long", SOON, || {
+                let bans = host.bans()?;
+                expect(bans.iter().any(|ban| ban.jail == "recidive" && ban.is_committed), || {
+                    format!("{bans:?}")
+                })
+            })?;
+            let why = host.cli(&["why", &GUEST.to_string()])?.expect_success()?.stdout;
+            let n_lines = why.matches("[postfix-sasl] Ban 203.0.113.51").count();
+            expect(why.contains("after 3 failures") || n_lines == 3, || why)
+        },
+    )
+}
+
+/// A line tells whole seconds, and one of the second in which a ban ended may be older than its end.
+fn next_second() -> Result<()> {
+    let ended_s = jiff::Timestamp::now().as_second();
+    wait_for("the next second", SOON, || {
+        expect(jiff::Timestamp::now().as_second() > ended_s, || "it is the same".to_owned())
     })
 }
 

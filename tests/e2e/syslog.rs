@@ -72,14 +72,18 @@ fn kerio_sends_to_rsyslog_and_that_writes_a_file_or_sends_on() -> Result<()> {
         let article = "# Provides UDP syslog reception\n$ModLoad imudp.so\n$UDPServerRun 514\n";
         let maillog = lab.host("kerio").file("log/maillog").display().to_string();
         let to_file = format!("{article}mail.* {maillog}\n");
-        let writes =
-            Rsyslog::start(&unpacked, lab.host("kerio").netns(), &lab.host("kerio").file(""), &to_file)?;
+        let writes = Rsyslog::start(
+            &unpacked,
+            Some(lab.host("kerio").netns()),
+            &lab.host("kerio").file(""),
+            &to_file,
+        )?;
         let framed = "*.* action(type=\"omfwd\" target=\"127.0.0.1\" port=\"1514\" protocol=\"tcp\"\n  \
                       TCP_Framing=\"octet-counted\" action.resumeRetryCount=\"-1\" action.resumeInterval=\"1\")\n";
         let lines = framed.replace("octet-counted", "traditional");
         let sends = Rsyslog::start(
             &unpacked,
-            lab.host("mx1").netns(),
+            Some(lab.host("mx1").netns()),
             &lab.host("mx1").file(""),
             &format!("{article}{framed}{lines}"),
         )?;

@@ -32,6 +32,27 @@ impl Tree {
         Tree::default()
     }
 
+    /// What is in a directory and below it; files that are no text are left out.
+    ///
+    /// # Errors
+    /// When it can not be read.
+    pub fn of(directory: &Path) -> Result<Tree> {
+        let mut tree = Tree::default();
+        let mut below = vec![directory.to_owned()];
+        while let Some(here) = below.pop() {
+            let entries = fs::read_dir(&here).context(|| format!("cannot list {}", here.display()))?;
+            for path in entries.flatten().map(|entry| entry.path()) {
+                if path.is_dir() {
+                    below.push(path);
+                } else if let (Ok(text), Ok(name)) = (fs::read_to_string(&path), path.strip_prefix(directory))
+                {
+                    tree = tree.with(&name.display().to_string(), &text);
+                }
+            }
+        }
+        Ok(tree)
+    }
+
     /// The same with one more file, or with another text in it.
     #[must_use]
     pub fn with(mut self, path: &str, text: &str) -> Tree {

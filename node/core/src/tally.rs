@@ -19,6 +19,7 @@ use crate::time::Timestamp;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
+use smallvec::SmallVec;
 
 /// Offenders counted at once, over all jails; beyond it the one that failed longest ago goes.
 pub const OFFENDERS_MAX: usize = 1_000_000;
@@ -63,9 +64,9 @@ pub struct Count {
     /// The latest lines with their times.
     pub evidence: Vec<(Timestamp, String)>,
     /// Where the oldest counted line of each source begins.
-    oldest: Vec<(SourceId, SourcePosition)>,
+    oldest: SmallVec<[(SourceId, SourcePosition); 1]>,
     /// When each failure was that peers count too, and its id (`event_id.rs`).
-    events: Vec<(Timestamp, u64)>,
+    events: SmallVec<[(Timestamp, u64); 1]>,
 }
 
 /// All counts of this host.
@@ -102,6 +103,8 @@ impl Tally {
         if count.evidence.len() >= kept {
             count.evidence.remove(0);
         }
+        // Most offenders fail once, and a million of them may be remembered.
+        count.evidence.reserve_exact(1);
         count.evidence.push((at, evidence_text(&failure.evidence)));
         if count.events.len() >= COUNTED_EVENTS_MAX {
             count.events.remove(0);

@@ -20,6 +20,7 @@ use memchr::memchr;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A single filter that wants more lines than one in so many judges them all for a while, unsearched: to search
 /// costs more than it saves.
@@ -33,13 +34,22 @@ pub struct LogFilters {
     filters: Vec<Filter>,
     /// What each of them reads.
     logs: Vec<BTreeSet<LogId>>,
-    readers: BTreeMap<SourceId, Readers>,
+    sources: BTreeMap<SourceId, OpenSource>,
     /// Memory that one block hands on to the next.
     scratch: Scratch,
     lowered: Vec<u8>,
 }
 
-/// The filters that read one source.
+/// A source, and how it has been of late.
+#[derive(Debug)]
+struct OpenSource {
+    /// Sources that the same filters read have the same: a host with a thousand logs has one.
+    readers: Arc<Readers>,
+    /// So many blocks are not searched for texts, because nearly every line of the last one had some.
+    n_unsearched: u32,
+}
+
+/// The filters that read a source.
 #[derive(Debug)]
 struct Readers {
     /// By their place in [`LogFilters::filters`].
@@ -49,8 +59,6 @@ struct Readers {
     /// What else must stand in a line for a member, where there is something.
     further: Vec<(usize, FurtherTexts)>,
     groups: Vec<Group>,
-    /// So many blocks are not searched for texts, because nearly every line of the last one had some.
-    n_unsearched: u32,
 }
 
 impl Readers {
@@ -82,7 +90,7 @@ impl Readers {
             let members = group.members.iter().map(|&member| (places[member], member));
             group.with_window = members.filter(|&(place, _)| filters[place].has_window()).collect();
         }
-        Readers { filters: places, prefilter, further, groups, n_unsearched: 0 }
+        Readers { filters: places, prefilter, further, groups }
     }
 }
 
@@ -120,7 +128,7 @@ impl LogFilters {
         LogFilters {
             filters,
             logs,
-            readers: BTreeMap::new(),
+            sources: BTreeMap::new(),
             scratch: Scratch::default(),
             lowered: Vec::new(),
         }
@@ -138,18 +146,22 @@ impl LogFilters {
     /// From now on lines of `source` come, and they are those of these logs.
     pub fn open(&mut self, source: SourceId, logs: &[LogId]) {
         let mut places: Vec<usize> =
-            self.readers.remove(&source).map_or_else(Vec::new, |known| known.filters);
+            self.sources.remove(&source).map_or_else(Vec::new, |known| known.readers.filters.clone());
         let of_these = |place: &usize| logs.iter().any(|log| self.logs[*place].contains(log));
         places.extend((0..self.filters.len()).filter(of_these));
         places.sort_unstable();
         places.dedup();
-        let readers = Readers::new(places, &self.filters, &self.logs);
-        self.readers.insert(source, readers);
+        let known = self.sources.values().find(|known| known.readers.filters == places);
+        let readers = match known {
+            Some(known) => Arc::clone(&known.readers),
+            None => Arc::new(Readers::new(places, &self.filters, &self.logs)),
+        };
+        self.sources.insert(source, OpenSource { readers, n_unsearched: 0 });
     }
 
     /// No more lines of this source come.
     pub fn close(&mut self, source: SourceId) {
-        self.readers.remove(&source);
+        self.sources.remove(&source);
     }
 
     /// The filters in the order in which they were given.
@@ -177,10 +189,10 @@ impl LogFilters {
     // Not as part of a program that is compiled to be small.
     #[inline(never)]
     fn judge_lines(&mut self, block: &LogBlock<'_>, now: Timestamp, found: &mut dyn FnMut(Failure)) -> u64 {
-        let Some(readers) = self.readers.get_mut(&block.source) else {
+        let Some(OpenSource { readers, n_unsearched }) = self.sources.get_mut(&block.source) else {
             return memchr::memchr_iter(b'\n', block.bytes).count() as u64;
         };
-        let is_searched = readers.filters.len() > 1 || readers.n_unsearched == 0;
+        let is_searched = readers.filters.len() > 1 || *n_unsearched == 0;
         let mut search = if is_searched {
             readers.prefilter.look_through(block.bytes, &mut self.lowered)
         } else {
@@ -211,10 +223,10 @@ impl LogFilters {
             start = end + 1;
         }
         let is_busy = work.n_wanted * WANTED_ONE_IN > n_lines;
-        readers.n_unsearched = match is_searched {
+        *n_unsearched = match is_searched {
             true if is_busy => UNSEARCHED_BLOCKS,
             true => 0,
-            false => readers.n_unsearched.saturating_sub(1),
+            false => n_unsearched.saturating_sub(1),
         };
         for &place in &readers.filters {
             self.filters[place].counts.lines += n_lines;
@@ -224,7 +236,7 @@ impl LogFilters {
 
     /// Judges one line, as [`LogFilters::judge_block`] does.
     pub fn judge_line(&mut self, line: &LogLine, now: Timestamp, mut found: impl FnMut(Failure)) {
-        let Some(readers) = self.readers.get(&line.source) else { return };
+        let Some(OpenSource { readers, .. }) = self.sources.get(&line.source) else { return };
         let raw = RawLine {
             source: line.source,
             position: line.position,

@@ -5,7 +5,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::failed::{Context, Result, expect};
@@ -33,11 +33,11 @@ pub struct Rsyslog {
 }
 
 impl Rsyslog {
-    /// Starts it in a host's network with this configuration, and keeps what it needs in `directory`.
+    /// Starts it with this configuration, in a host's network or in this one's, and keeps what it needs in `directory`.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start(unpacked: &Path, netns: &Netns, directory: &Path, config: &str) -> Result<Rsyslog> {
+    pub fn start(unpacked: &Path, netns: Option<&Netns>, directory: &Path, config: &str) -> Result<Rsyslog> {
         let (file, pid) = (directory.join("rsyslog.conf"), directory.join("rsyslog.pid"));
         fs::write(&file, config).context(|| "cannot write rsyslog's configuration".to_owned())?;
         let libraries = fs::read_dir(unpacked.join("usr/lib"))
@@ -46,8 +46,12 @@ impl Rsyslog {
             .map(|entry| entry.path());
         let libraries = libraries
             .ok_or_else(|| crate::failed::Failed(format!("{} has no rsyslog in it", unpacked.display())))?;
-        let child = netns
-            .command(&unpacked.join("usr/sbin/rsyslogd").to_string_lossy())
+        let program = unpacked.join("usr/sbin/rsyslogd");
+        let mut command = match netns {
+            Some(netns) => netns.command(&program.to_string_lossy()),
+            None => Command::new(&program),
+        };
+        let child = command
             .arg("-n")
             .arg("-f")
             .arg(&file)
@@ -65,6 +69,14 @@ impl Rsyslog {
             expect(pid.exists(), || "it has written no process id".to_owned())
         })?;
         Ok(rsyslog)
+    }
+}
+
+impl Rsyslog {
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 }
 
