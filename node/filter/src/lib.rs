@@ -23,6 +23,7 @@ pub mod unsupported;
 
 pub mod this_host;
 
+pub mod container_lines;
 pub mod container_path;
 pub mod definition;
 pub mod ini;

@@ -3,7 +3,6 @@
 //! Not for names and rotation (`followed_path.rs`): a followed file is a handle and an offset.
 
 use super::Reading;
-use super::container_lines::{ContainerLine, ContainerLines};
 use super::fingerprint::{Fingerprint, HEAD_BYTES_TELLING};
 use super::line_splitter::LineSplitter;
 use super::position_table::FileNumber;
@@ -11,6 +10,7 @@ use super::shared::SharedSource;
 use crate::borders::LineSink;
 use bannkreis_core::failure::{LogLine, SourcePosition};
 use bannkreis_core::log_block::LogBlock;
+use bannkreis_filter::container_lines::{ContainerLine, ContainerLines};
 use inotify::WatchDescriptor;
 use memchr::{memchr, memchr_iter, memrchr};
 use std::fs::File;

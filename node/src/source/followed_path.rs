@@ -11,7 +11,6 @@
 
 use super::Reading;
 use super::checkpoint::{FILES_OPEN_MAX, FilePlace};
-use super::container_lines::{self, ContainerLines, ENTRY_BYTES_MAX};
 use super::fingerprint::Fingerprint;
 use super::followed_file::{FollowedFile, ReadOutcome};
 use super::line_splitter::LineSplitter;
@@ -19,6 +18,7 @@ use super::polling::{POLL_MS, is_on_network};
 use super::rotation::{self, OpenLog};
 use super::shared::SharedSource;
 use super::watcher::Watcher;
+use bannkreis_filter::container_lines::{self, ContainerLines, ENTRY_BYTES_MAX};
 use std::fs::Metadata;
 use std::io;
 use std::sync::Arc;

@@ -4,11 +4,10 @@
 //! A *log* is what a jail names, such as a `logpath` with wildcards; a *source* is what is found for it, such as one of the
 //! files. One thread, `source`, reads all sources and hands each line to its [`LineSink`] at once; without new
 //! lines it sleeps in poll(2). What a line means is not known here. In the order of suggested reading:
-//! how a block becomes lines, and those lines of containers; what identifies a file, how a place in it is stored and found again, an
+//! how a block becomes lines; what identifies a file, how a place in it is stored and found again, an
 //! open file, a path whose files come and go, a log whose paths come and go, the kernel's events, the journal,
 //! syslog, the thread.
 
-mod container_lines;
 mod line_splitter;
 
 mod fingerprint;

@@ -5,6 +5,7 @@
 
 use super::subject::shortened;
 use bannkreis_core::failure::LINE_BYTES_MAX;
+use bannkreis_filter::container_lines::{ContainerLines, ENTRY_BYTES_MAX, is_of_containers};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -38,6 +39,8 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(super) struct FileLines {
     reader: BufReader<File>,
+    /// The file is one of a container runtime's, whose lines are taken out of it.
+    container: Option<ContainerLines>,
     /// How long the file was when it was opened; 0 for a pipe.
     pub(super) n_bytes: u64,
     /// How far it has been read.
@@ -78,7 +81,9 @@ pub(super) fn open(log: &OsStr, encoding: &str, is_buffered: bool) -> Result<Ope
         let reader = BufReader::with_capacity(BLOCK_BYTES, file);
         let announced =
             vec![format!("Use         log file : {typed}"), format!("Use         encoding : {encoding}")];
-        let lines = Lines::File(FileLines { reader, n_bytes, n_read: 0, is_unended: false });
+        let container =
+            is_of_containers(&path.canonicalize().unwrap_or_default()).then(ContainerLines::default);
+        let lines = Lines::File(FileLines { reader, container, n_bytes, n_read: 0, is_unended: false });
         return Ok(Opened { lines, announced, hint: None });
     }
     let is_like_a_path =
@@ -123,7 +128,24 @@ impl Lines {
 }
 
 impl FileLines {
+    /// The next line, which may be made of parts.
     fn next(&mut self) -> io::Result<Option<Line>> {
+        let Some(mut container) = self.container.take() else {
+            return Ok(self.next_raw(LINE_BYTES_MAX)?.map(|(text, cut)| finished(text, cut)));
+        };
+        let mut line = None;
+        while line.is_none() {
+            let Some((entry, _)) = self.next_raw(ENTRY_BYTES_MAX)? else { break };
+            container.take(&entry, 0, |found| {
+                line = Some(Line { text: found.text.to_vec(), cut: found.cut });
+            });
+        }
+        self.container = Some(container);
+        Ok(line)
+    }
+
+    /// What stands there up to the end of a line, at most one byte more than so many; and whether it goes on.
+    fn next_raw(&mut self, n_bytes_max: usize) -> io::Result<Option<(Vec<u8>, bool)>> {
         let mut text = Vec::new();
         let mut cut = false;
         loop {
@@ -139,14 +161,14 @@ impl FileLines {
             let end = block.iter().position(|&byte| byte == b'\n');
             let part = &block[..end.unwrap_or(block.len())];
             // One byte more, so that a carriage return at the bound can be told from a longer line.
-            let room = LINE_BYTES_MAX + 1 - text.len();
+            let room = n_bytes_max + 1 - text.len();
             text.extend_from_slice(&part[..part.len().min(room)]);
             cut |= part.len() > room;
             let n_taken = part.len() + usize::from(end.is_some());
             self.reader.consume(n_taken);
             self.n_read += n_taken as u64;
             if end.is_some() {
-                return Ok(Some(finished(text, cut)));
+                return Ok(Some((text, cut)));
             }
         }
     }
@@ -185,6 +207,24 @@ mod tests {
             [line("a", false), line("", false), line("b\0c", false), line(&long, false), line(&long, true)]
         );
         assert!(matches!(opened.lines, Lines::File(FileLines { is_unended: true, .. })));
+    }
+
+    #[test]
+    fn what_a_container_has_written_is_taken_out_of_its_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("0.log");
+        let at = "2026-11-30T10:00:00.5Z";
+        let text = format!(
+            "{at} stdout P one \n{at} stderr F other\n{at} stdout F two\nplain\n{at} stdout P rest\n"
+        );
+        std::fs::write(&path, text).expect("written");
+        let file = File::open(&path).expect("opened");
+        let (reader, container) = (BufReader::new(file), Some(ContainerLines::default()));
+        let mut lines =
+            Lines::File(FileLines { reader, container, n_bytes: 0, n_read: 0, is_unended: false });
+        let texts: Vec<String> =
+            all(&mut lines).into_iter().map(|line| String::from_utf8(line.text).expect("text")).collect();
+        assert_eq!(texts, ["other", "one two", "plain"]);
     }
 
     #[test]

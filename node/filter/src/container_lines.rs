@@ -1,7 +1,7 @@
 //! Takes the lines that a container has written out of the file in which its runtime keeps them: CRI's format, in which
 //! containerd, CRI-O and podman write, and Docker's json-file. Both cut long lines into parts, which are put together again.
 //!
-//! Not for finding those files (`bannkreis_filter::this_host`).
+//! Not for finding those files (`this_host`), and not for reading them.
 
 use bannkreis_core::failure::LINE_BYTES_MAX;
 use bannkreis_core::time::Timestamp;
@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 /// An entry is no longer: a part of a line has 16 KiB, each of whose bytes Docker may write with six.
-pub(super) const ENTRY_BYTES_MAX: usize = 128 * 1024;
+pub const ENTRY_BYTES_MAX: usize = 128 * 1024;
 
 /// Where runtimes keep what containers write.
 const DIRECTORIES: [&str; 5] = [
@@ -23,20 +23,22 @@ const DIRECTORIES: [&str; 5] = [
 ];
 
 /// Whether a file is one of those, by its path.
-pub(super) fn is_of_containers(path: &Path) -> bool {
+#[must_use]
+pub fn is_of_containers(path: &Path) -> bool {
     DIRECTORIES.iter().any(|directory| path.starts_with(directory))
 }
 
 /// A line that a container has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ContainerLine<'l> {
-    pub(super) text: &'l [u8],
+pub struct ContainerLine<'l> {
+    /// At most [`LINE_BYTES_MAX`] bytes, without the end of the line.
+    pub text: &'l [u8],
     /// It went on behind `text`.
-    pub(super) cut: bool,
+    pub cut: bool,
     /// When its first part was written.
-    pub(super) written_at: Option<Timestamp>,
+    pub written_at: Option<Timestamp>,
     /// Where its first part begins.
-    pub(super) position: u64,
+    pub position: u64,
 }
 
 /// What a container writes to.
@@ -65,7 +67,7 @@ struct Begun {
 
 /// Puts parts together, each stream's by themselves: between two parts of one there may be lines of the other.
 #[derive(Debug, Default)]
-pub(super) struct ContainerLines {
+pub struct ContainerLines {
     output: Option<Begun>,
     error: Option<Begun>,
 }
@@ -73,7 +75,7 @@ pub(super) struct ContainerLines {
 impl ContainerLines {
     /// Takes one entry, which begins at `position`, without its end; hands over the line that it completes. What is no entry
     /// is a line as it stands there.
-    pub(super) fn take(&mut self, entry: &[u8], position: u64, line: impl FnOnce(ContainerLine<'_>)) {
+    pub fn take(&mut self, entry: &[u8], position: u64, line: impl FnOnce(ContainerLine<'_>)) {
         let Some(part) = part_of(entry) else {
             let cut = entry.len() > LINE_BYTES_MAX;
             let text = &entry[..entry.len().min(LINE_BYTES_MAX)];
@@ -98,7 +100,8 @@ impl ContainerLines {
     }
 
     /// Where the oldest line begins of which parts are missing.
-    pub(super) fn begun_at(&self) -> Option<u64> {
+    #[must_use]
+    pub fn begun_at(&self) -> Option<u64> {
         self.output.iter().chain(&self.error).map(|begun| begun.position).min()
     }
 }
