@@ -51,7 +51,7 @@ e2e: ## whole daemons in network namespaces, real netfilter, kill -9, power cuts
 bench: ## the benchmarks, in release mode: lines per second beside fail2ban, line to block, line to committed
 	@cargo build --release --workspace --bins --locked
 	@BANNKREIS_FAIL2BAN_DIR=$$(.ci/fail2ban-config) target/release/bench-filter
-	cargo bench --locked -p bannkreis-benches
+	@BANNKREIS_RSYSLOG_DIR=$$(.ci/unpacked rsyslog libestr0 libfastjson4) cargo bench --locked -p bannkreis-benches
 
 fuzz: ## libFuzzer on each target of fuzz/ (FUZZ_SECONDS=60)
 	@.ci/fuzz

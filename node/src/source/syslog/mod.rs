@@ -28,6 +28,9 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// How long nobody is let in after that has failed.
+const CLOSED_MS: u64 = 1_000;
+
 /// How often it is asked whether the kernel had no room for datagrams.
 const LOST_ASKED_EVERY_MS: u64 = 10_000;
 
@@ -199,6 +202,8 @@ pub(super) struct FollowedSyslog {
     senders: Senders,
     inbox: Inbox,
     takes_low_trust: bool,
+    /// CLOCK_BOOTTIME in ms until which nobody is let in, because one could not be.
+    closed_until_ms: Option<u64>,
     n_lost: u32,
     lost_asked_ms: u64,
 }
@@ -218,6 +223,7 @@ impl FollowedSyslog {
             streams: Streams::default(),
             senders: Senders::new(plan.from),
             inbox: Inbox { selections: Vec::new(), saved, message: Message::default(), at: String::new() },
+            closed_until_ms: None,
             n_lost: 0,
             lost_asked_ms: 0,
         }
@@ -248,19 +254,24 @@ impl FollowedSyslog {
     /// What has to be waited for.
     pub(super) fn fds(&self) -> Vec<RawFd> {
         let udp = if let Port::Open(socket) = &self.udp { Some(socket.as_raw_fd()) } else { None };
-        let tcp = if let Port::Open(socket) = &self.tcp { Some(socket.as_raw_fd()) } else { None };
+        let tcp = match &self.tcp {
+            Port::Open(socket) if self.closed_until_ms.is_none() => Some(socket.as_raw_fd()),
+            _ => None,
+        };
         udp.into_iter().chain(tcp).chain(self.streams.fds()).collect()
     }
 
     /// When it wants a turn without an event, in ms of CLOCK_BOOTTIME.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
-        self.udp.deadline_ms().into_iter().chain(self.tcp.deadline_ms()).min()
+        let ports = self.udp.deadline_ms().into_iter().chain(self.tcp.deadline_ms());
+        ports.chain(self.closed_until_ms).min()
     }
 
     /// Takes in what has come, up to a bound. True when there may be more at once.
     pub(super) fn read(&mut self, ready: &BTreeSet<RawFd>, reading: &mut Reading) -> bool {
         let now_ms = reading.clock.boottime_ms();
         self.open(now_ms);
+        self.closed_until_ms.take_if(|until_ms| *until_ms <= now_ms);
         let is_ready = |fd: RawFd| ready.contains(&fd);
         let streams: Vec<RawFd> = self.streams.fds().filter(|fd| is_ready(*fd)).collect();
         let mut is_more = false;
@@ -289,12 +300,11 @@ impl FollowedSyslog {
             && is_ready(listener.as_raw_fd())
             && let Err(error) = self.streams.accept(listener, &mut self.senders, now_ms)
         {
-            let unspecified = IpAddr::from([0; 4]);
-            tracing::debug!("syslog.tcp: {error}");
-            self.senders.refuse(
-                "no connection can be taken; is the limit of open files reached?",
-                unspecified,
-                now_ms,
+            // It goes on being ready to let somebody in.
+            self.closed_until_ms = Some(now_ms + CLOSED_MS);
+            tracing::warn!(
+                "syslog.tcp: a connection can not be taken: {error}; it is tried again each second (is the limit of \
+                 open files, LimitNOFILE, reached?)"
             );
         }
         for fd in streams {
