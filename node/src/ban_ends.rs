@@ -47,6 +47,11 @@ impl BanEnds {
             Notable::Protected { key, .. } | Notable::OutboxFull { key } => {
                 self.local.remove(key).map(|_| key.clone())
             }
+            // From now on it is the cluster's.
+            Notable::Settled { key } => {
+                self.local.remove(key);
+                None
+            }
             _ => None,
         }
     }
@@ -76,9 +81,9 @@ impl BanEnds {
                 vec![key.clone()]
             }
             Change::Lifted(lift) => {
-                let is_over = |key: &&BanKey| {
-                    lift.target.contains(key.subnet) && !warden.outbox().any(|entry| entry.key == **key)
-                };
+                let kept: BTreeSet<&BanKey> = warden.outbox().map(|entry| &entry.key).collect();
+                let is_over =
+                    |key: &&BanKey| lift.covers(key.subnet, &key.jail, warden.node()) && !kept.contains(key);
                 let over: Vec<BanKey> = self.local.keys().filter(is_over).cloned().collect();
                 for key in &over {
                     self.local.remove(key);
@@ -133,7 +138,8 @@ mod tests {
     }
 
     fn blocked(last: u8, until: Until) -> Notable {
-        Notable::Blocked { key: key(last), until, failures: 5, n_told: 0, evidence: String::new() }
+        let (evidence, is_of_low_trust) = (String::new(), false);
+        Notable::Blocked { key: key(last), until, failures: 5, n_told: 0, evidence, is_of_low_trust }
     }
 
     #[test]

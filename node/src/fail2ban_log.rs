@@ -37,8 +37,10 @@ pub fn tell(notable: &Notable) {
             };
             tracing::info!(target: "fail2ban.filter", "[{jail}] Ignore {} by {why}", shown(*offender));
         }
-        Notable::Blocked { key, .. } => {
-            tracing::info!(target: "fail2ban.actions", "[{}] Ban {}", key.jail, shown(key.subnet));
+        Notable::Blocked { key, is_of_low_trust, .. } => {
+            // Nobody's filter for bans takes a line that goes on: it must not make more of it.
+            let from = if *is_of_low_trust { " from udp" } else { "" };
+            tracing::info!(target: "fail2ban.actions", "[{}] Ban {}{from}", key.jail, shown(key.subnet));
         }
         _ => {}
     }

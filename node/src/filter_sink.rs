@@ -79,7 +79,7 @@ impl LineSink for FilterSink {
 
     fn close(&mut self, source: SourceId) {
         self.filters.close(source);
-        self.failures.events.send(Event::SourceClosed { source });
+        self.failures.second_look.close(source);
     }
 
     fn line(&mut self, line: &LogLine) {
@@ -190,7 +190,7 @@ mod tests {
         let loaded = jails::load(directory.path()).expect("well formed");
         assert_eq!((loaded.jails.len(), loaded.warnings), (5, Vec::new()));
         let store = startup::open_store(directory.path()).expect("it can be opened");
-        let reading = startup::logs_of(loaded.jails, &store, true);
+        let reading = startup::logs_of(loaded.jails, Vec::new(), &store, true);
         let (events, queue) = LoopHandle::new();
         let tell = events.clone();
         let clock: Arc<dyn Clock> = Arc::new(Evening);

@@ -263,7 +263,7 @@ impl Running {
         // Kept bans and unanswered blocks are in the kernel before the first line is read.
         running.settle_kernel().await;
         let questions = setup.questions();
-        let reading = startup::logs_of(setup.jails, &running.store, config.catch_up);
+        let reading = startup::logs_of(setup.jails, setup.of_low_trust, &running.store, config.catch_up);
         running.readers = reading.readers;
         running.given_up = Arc::new(GivenUp::new(reading.filter_names));
         let tell = running.events.clone();

@@ -5,7 +5,7 @@ use crate::config::jails::LoadedJail;
 use crate::config::{Backend, Mode, NodeConfig, Role, SyslogConfig};
 use crate::local_store::{Batch, Key, LocalStore};
 use crate::second_look::JailQuestions;
-use crate::source::{Beginnings, FilesSpec, LogKind, LogSpec, SourcesHandle, SyslogPlan};
+use crate::source::{Beginnings, FilesSpec, LogKind, LogSpec, SourcesHandle, SyslogPlan, Trust};
 use bannkreis_core::failure::LogId;
 use bannkreis_core::jail::JailName;
 use bannkreis_filter::filter::Filter;
@@ -46,6 +46,9 @@ impl std::error::Error for StartupError {}
 pub struct Setup {
     /// Each with its filter and its logs.
     pub jails: Vec<LoadedJail>,
+    /// Those that read messages once more, with filters of their own for what is of low trust: a filter remembers lines,
+    /// and what anybody may have sent must not be put together with others.
+    pub of_low_trust: Vec<LoadedJail>,
     /// Sentences for the operator.
     pub warnings: Vec<String>,
     /// Count and show only.
@@ -89,7 +92,8 @@ pub struct Reader {
 /// When the jail configuration itself can not be read. A jail with a mistake is left out with a warning.
 pub fn read_jails(config: &NodeConfig) -> Result<Setup, StartupError> {
     if config.role == Role::Witness {
-        return Ok(Setup { jails: Vec::new(), warnings: Vec::new(), observe: true });
+        let (jails, of_low_trust, warnings) = (Vec::new(), Vec::new(), Vec::new());
+        return Ok(Setup { jails, of_low_trust, warnings, observe: true });
     }
     let mut loaded = crate::config::jails::load(&config.config_dir).map_err(StartupError::of)?;
     if let Some(own) = &config.log.fail2ban {
@@ -105,7 +109,19 @@ pub fn read_jails(config: &NodeConfig) -> Result<Setup, StartupError> {
             config.config_dir.join("jail.local").display()
         );
     }
-    Ok(Setup { jails: loaded.jails, warnings: loaded.warnings, observe: config.mode == Mode::Observe })
+    let mut of_low_trust = Vec::new();
+    if config.syslog.udp.is_some_and(|udp| !udp.ip().is_loopback()) {
+        of_low_trust = crate::config::jails::load(&config.config_dir).map_err(StartupError::of)?.jails;
+        of_low_trust.retain_mut(|jail| match &mut jail.logs {
+            Logs::Files(paths) => {
+                paths.retain(LogPath::is_syslog);
+                !paths.is_empty()
+            }
+            Logs::Journal(..) => false,
+        });
+    }
+    let observe = config.mode == Mode::Observe;
+    Ok(Setup { jails: loaded.jails, of_low_trust, warnings: loaded.warnings, observe })
 }
 
 /// Jails that count bans count those that this node writes to fail2ban's log already.
@@ -239,17 +255,23 @@ pub struct Reading {
 }
 
 /// The logs of all jails: each once, with the filters that judge its lines.
-pub fn logs_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) -> Reading {
+pub fn logs_of(
+    jails: Vec<LoadedJail>,
+    of_low_trust: Vec<LoadedJail>,
+    store: &LocalStore,
+    catch_up: bool,
+) -> Reading {
     let mut logs: Vec<LogSpec> = Vec::new();
     let mut readers = Vec::new();
     let (mut filters, mut filter_names) = (Vec::new(), Vec::new());
-    for jail in jails {
+    let jails = jails.into_iter().map(|jail| (jail, Trust::Full));
+    for (jail, trust) in jails.chain(of_low_trust.into_iter().map(|jail| (jail, Trust::Low))) {
         let mut read = Vec::new();
         let reader = match &jail.log_place {
             Some(place) => format!("{place}: jail [{}]", jail.jail.name),
             None => format!("jail [{}]", jail.jail.name),
         };
-        for kind in kinds(jail.logs, jail.is_polled) {
+        for kind in kinds(jail.logs, jail.is_polled, trust) {
             let place = logs.iter().position(|known| known.kind == kind).unwrap_or_else(|| {
                 logs.push(LogSpec { kind: kind.clone(), reader: reader.clone() });
                 logs.len() - 1
@@ -258,7 +280,7 @@ pub fn logs_of(jails: Vec<LoadedJail>, store: &LocalStore, catch_up: bool) -> Re
             let name = match kind {
                 LogKind::Files(files) => files.pattern,
                 LogKind::Journal(journal, matches) => format!("{journal} {matches}"),
-                LogKind::Syslog(path) => path.as_str().to_owned(),
+                LogKind::Syslog(path, _) => path.as_str().to_owned(),
             };
             readers.push(Reader { jail: jail.jail.name.clone(), log, name });
             read.push(log);
@@ -278,11 +300,14 @@ pub fn syslog_plan(config: &SyslogConfig) -> SyslogPlan {
 }
 
 /// The logs of one jail, each by itself.
-fn kinds(logs: Logs, is_polled: bool) -> Vec<LogKind> {
+fn kinds(logs: Logs, is_polled: bool, trust: Trust) -> Vec<LogKind> {
     let file = |LogPath { glob: pattern, tail: is_tail }| {
         // The jail was refused when it is none that can be read.
         let syslog = SyslogPath::is_one(&pattern).then(|| SyslogPath::parse(&pattern).ok()).flatten();
-        syslog.map_or_else(|| LogKind::Files(FilesSpec { pattern, is_tail, is_polled }), LogKind::Syslog)
+        match syslog {
+            Some(path) => LogKind::Syslog(path, trust),
+            None => LogKind::Files(FilesSpec { pattern, is_tail, is_polled }),
+        }
     };
     match logs {
         Logs::Files(paths) => paths.into_iter().map(file).collect(),

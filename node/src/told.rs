@@ -22,11 +22,13 @@ pub fn tell(notable: &Notable, now: Timestamp) {
         Notable::Ignored { jail, offender, why } => {
             tracing::info!("[{jail}] Ignore {offender}: {}", ignored_because(*why));
         }
-        Notable::Blocked { key, until, failures, n_told, evidence } => {
+        Notable::Blocked { key, until, failures, n_told, evidence, is_of_low_trust } => {
             let how_long = how_long(*until, now);
             let told = if *n_told > 0 { format!(" ({n_told} of them told by peers)") } else { String::new() };
+            let here =
+                if *is_of_low_trust { " on this host only, for anybody may have sent it," } else { "" };
             tracing::info!(
-                "[{}] Ban {} {how_long} after {failures} failures{told}: {evidence}",
+                "[{}] Ban {} {how_long}{here} after {failures} failures{told}: {evidence}",
                 key.jail,
                 key.subnet
             );

@@ -22,7 +22,8 @@ from fail2ban.server.ticket import BanTicket
 db = Fail2BanDb(sys.argv[1])
 now = int(time.time())
 class Jail:
-    def __init__(self, name): self.name = name
+    def __init__(self, name): self.name, self.actions = name, self
+    def getBanTime(self): return 600
 jails = {name: Jail(name) for name in ('sshd', 'nowhere')}
 for jail in jails.values(): db.addJail(jail)
 for name, ip, ago, length, count, line in (
@@ -57,6 +58,7 @@ fn bans_of_fail2bans_database_come_along() -> Result<()> {
                 .args(["-c", KEEPS])
                 .arg(&database)
                 .env("PYTHONPATH", modules)
+                .env("PYTHONDONTWRITEBYTECODE", "1")
                 .output()
                 .context(|| "cannot run python3".to_owned())?;
             expect(kept.status.success(), || String::from_utf8_lossy(&kept.stderr).into_owned())?;

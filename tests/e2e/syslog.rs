@@ -108,7 +108,9 @@ fn kerio_sends_to_rsyslog_and_that_writes_a_file_or_sends_on() -> Result<()> {
 fn a_datagram_from_another_host_bans_here_for_an_hour_and_a_stream_everywhere() -> Result<()> {
     let name = "syslog::a_datagram_from_another_host_bans_here_for_an_hour_and_a_stream_everywhere";
     let jail = "[harvest]\nenabled = true\nfilter = spam-harvest\nport = 25\nmaxretry = 1\nbantime = 1d\n\
-                logpath = syslog://?host=10.77.0.12\n";
+                logpath = syslog://?host=10.77.0.12\n\
+                [saved]\nenabled = true\nfilter = spam-harvest\nport = 25\nmaxretry = 1\nbantime = 1d\n\
+                logpath = /var/log/all.log*\n /var/log/all.log.udp\n";
     let tree = Tree::empty()
         .with("jail.local", jail)
         .with("filter.d/spam-harvest.conf", include_str!("../samples/kerio/filter.d/spam-harvest.conf"));
@@ -145,6 +147,17 @@ fn a_datagram_from_another_host_bans_here_for_an_hour_and_a_stream_everywhere() 
         }
         lab.attacker.expect_open(&[(told, mx2.port(25, told))])?;
         // What is saved stands apart, and none of it is the stranger's.
+        let banned_in = |client: IpAddr| -> Result<Vec<String>> {
+            let bans = mx1.bans()?.into_iter().filter(|ban| ban.subnet == client.to_string());
+            Ok(bans.map(|ban| ban.jail).collect())
+        };
+        wait_for("what is saved of streams is read", SOON, || {
+            let jails = banned_in(counted)?;
+            expect(jails.contains(&"saved".to_owned()), || format!("{jails:?}"))
+        })?;
+        expect(banned_in(told)? == ["harvest"], || {
+            "what anybody may have sent was read from its file".to_owned()
+        })?;
         let read = |name: &str| std::fs::read_to_string(mx1.file("log").join(name)).unwrap_or_default();
         let (of_streams, of_datagrams) = (read("all.log"), read("all.log.udp"));
         let has = |text: &str, client: IpAddr| text.contains(&harvest(client));

@@ -269,6 +269,8 @@ pub enum Notable {
         n_told: u32,
         /// The last line.
         evidence: String,
+        /// It is known only from a source of low trust.
+        is_of_low_trust: bool,
     },
     /// A proposal is settled: the cluster bans.
     Settled {

@@ -213,7 +213,7 @@ pub static SETTINGS: [Setting; 35] = [
     Setting {
         key: "syslog.from",
         default: "\"\"",
-        purpose: "Who may send them, beside this host itself.",
+        purpose: "Who may send them, beside this host itself by its loopback address.",
         allowed: "addresses and networks with spaces or commas between them, such as \"10.0.0.0/24 2001:db8::/64\", or \"\"",
         set: |config, given| put(&mut config.syslog.from, networks(given)),
     },

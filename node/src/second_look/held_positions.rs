@@ -35,6 +35,13 @@ impl HeldPositions {
         held.counts_as_read().filter(|_| was_first)
     }
 
+    /// Nothing comes from the source any more; what waits still does.
+    pub(super) fn close(&mut self, source: SourceId) {
+        if self.sources.get(&source).is_some_and(|held| held.waiting.is_empty()) {
+            self.sources.remove(&source);
+        }
+    }
+
     /// The source was read up to `position`. How far it counts as read.
     pub(super) fn read_up_to(&mut self, source: SourceId, position: SourcePosition) -> SourcePosition {
         let held = self.sources.entry(source).or_default();

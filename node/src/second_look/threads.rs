@@ -121,6 +121,13 @@ impl SecondLook {
         let position = held.read_up_to(source, position);
         (self.shared.tell)(Event::ReadUpTo { source, position });
     }
+
+    /// Nothing comes from the source any more.
+    pub fn close(&mut self, source: SourceId) {
+        let mut held = self.shared.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.close(source);
+        (self.shared.tell)(Event::SourceClosed { source });
+    }
 }
 
 impl Drop for SecondLook {

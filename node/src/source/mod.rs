@@ -34,7 +34,7 @@ pub use checkpoint::{CheckpointError, FILES_OPEN_MAX, FilePlace, PLACES_MAX, Sou
 pub use fingerprint::{Fingerprint, HEAD_BYTES_MAX, HEAD_BYTES_TELLING};
 pub use shared::SourceStatus;
 pub use stored_place::StoredPlace;
-pub use syslog::SyslogPlan;
+pub use syslog::{SyslogPlan, Trust};
 pub use thread::{SOURCES_MAX, SourceError, Sources, SourcesHandle};
 
 use crate::borders::{Clock, LineSink};
@@ -63,8 +63,8 @@ pub enum LogKind {
     Files(FilesSpec),
     /// Those entries of this journal.
     Journal(Journal, JournalMatch),
-    /// Those of the messages that are sent to this node.
-    Syslog(SyslogPath),
+    /// Those of the messages that are sent to this node and are of such trust.
+    Syslog(SyslogPath, Trust),
 }
 
 /// Files that are one log.

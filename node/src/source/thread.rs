@@ -116,7 +116,7 @@ impl Sources {
                     sources.logs.insert(id, FollowedLog::new(id, files, reader));
                 }
                 LogKind::Journal(journal, matches) => sources.follow_journal(id, journal, matches, reader),
-                LogKind::Syslog(path) => sources.follow_syslog(id, &path, &reader),
+                LogKind::Syslog(path, trust) => sources.follow_syslog(id, path, trust, &reader),
             }
         }
         let with_wildcards = |sources: &Sources, has: bool| -> Vec<LogId> {
@@ -237,7 +237,8 @@ impl Sources {
         lock(&self.shared).push(shared);
     }
 
-    fn follow_syslog(&mut self, log: LogId, path: &SyslogPath, reader: &str) {
+    fn follow_syslog(&mut self, log: LogId, path: SyslogPath, trust: Trust, reader: &str) {
+        let id = self.next_id();
         let Some(syslog) = &mut self.syslog else {
             tracing::warn!(
                 "{reader}: `logpath = {}`: nobody can send messages to this node; set `syslog.udp` or `syslog.tcp`",
@@ -245,18 +246,12 @@ impl Sources {
             );
             return;
         };
-        let next_id = &mut self.next_id;
-        let made = syslog.add(log, path, || {
-            *next_id += 1;
-            SourceId(*next_id - 1)
-        });
-        for (shared, trust) in made {
-            self.reading.sink.open(shared.id(), &[log]);
-            if trust == Trust::Low {
-                self.reading.sink.low_trust(shared.id());
-            }
-            lock(&self.shared).push(shared);
+        let shared = syslog.add((id, log), path, trust);
+        self.reading.sink.open(id, &[log]);
+        if trust == Trust::Low {
+            self.reading.sink.low_trust(id);
         }
+        lock(&self.shared).push(shared);
     }
 
     fn next_id(&mut self) -> SourceId {
@@ -269,6 +264,9 @@ impl Sources {
         let Some(log) = self.logs.get(&log_id) else { return Vec::new() };
         let is_found = log.has_wildcards();
         let (mut found, outcome) = log.look(&mut self.watcher);
+        let n_found = found.len();
+        found.retain(|path| !self.is_of_low_trust(path));
+        let is_left_out = found.len() < n_found && !is_found;
         if is_found {
             let is_log = |path: &Path| self.beginnings.kept.contains_key(path) || self.ids.contains_key(path);
             found = without_rotated(&found, is_log);
@@ -288,6 +286,10 @@ impl Sources {
         let room = SOURCES_MAX.saturating_sub(self.paths.len());
         let n_new = new.len();
         let mut problem = outcome.err().map(|error| described(&error));
+        if is_left_out {
+            problem =
+                Some("anybody may have sent what is saved there; name `syslog://` in its place".to_owned());
+        }
         if n_new > room && is_found {
             problem = Some(format!(
                 "of its files, {} are not read until others are gone: {SOURCES_MAX} are the most that are followed; \
@@ -301,6 +303,15 @@ impl Sources {
             log.say(problem);
         }
         new.into_iter().filter_map(|path| self.follow(log_id, path, is_found, is_first)).collect()
+    }
+
+    /// Whether messages of low trust are saved to a file, or were.
+    fn is_of_low_trust(&self, path: &Path) -> bool {
+        let saved = self.syslog.as_ref().and_then(FollowedSyslog::saved_low_trust);
+        saved.is_some_and(|saved| {
+            let part = path.to_str().and_then(|path| path.strip_prefix(saved.to_str()?));
+            part.is_some_and(|part| part.is_empty() || part.starts_with('.'))
+        })
     }
 
     /// Begins to follow one file; `None` when its log reads it already, under another name.

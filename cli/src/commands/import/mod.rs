@@ -29,6 +29,10 @@ use std::time::Duration;
 
 /// So many entries go in one call.
 const ENTRIES_PER_CALL: usize = 1_000;
+/// And so many bytes: a node proposes no more than 1 MiB at once.
+const BYTES_PER_CALL: usize = 512 * 1024;
+/// A ban without its note takes no more.
+const BAN_BYTES: usize = 256;
 /// So many that are refused are named in the text; the JSON has all.
 const REFUSED_NAMED_MAX: usize = 20;
 /// What every database of SQLite begins with (its file format, §1.3).
@@ -64,7 +68,13 @@ pub async fn run(client: &mut Client, args: &ImportArgs, style: &Style) -> Resul
     let (mut bans, mut allow) = (list.bans.into_iter(), list.allow.into_iter());
     loop {
         let allow: Vec<ImportAllowed> = allow.by_ref().take(ENTRIES_PER_CALL).collect();
-        let bans: Vec<ImportBan> = bans.by_ref().take(ENTRIES_PER_CALL - allow.len()).collect();
+        let mut n_bytes = 0;
+        let fits = |ban: &&ImportBan| {
+            n_bytes += BAN_BYTES + ban.note.len();
+            n_bytes <= BYTES_PER_CALL
+        };
+        let n_bans = bans.as_slice().iter().take(ENTRIES_PER_CALL - allow.len()).take_while(fits).count();
+        let bans: Vec<ImportBan> = bans.by_ref().take(n_bans).collect();
         let n_part = bans.len() + allow.len();
         if n_part == 0 && n_sent > 0 {
             break;

@@ -177,6 +177,7 @@ impl Warden {
             failures: entry.failures,
             n_told,
             evidence: entry.evidence.last().map(|(_, line)| line.clone()).unwrap_or_default(),
+            is_of_low_trust: entry.is_of_low_trust(),
         }));
     }
     /// `estimated`: it is dated by an estimate of cluster time.

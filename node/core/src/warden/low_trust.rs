@@ -47,6 +47,8 @@ impl LowTrust {
         while self.blocks.first().is_some_and(|(until, _)| until.is_over(now.cluster)) {
             self.blocks.pop_first();
         }
+        // It is told again when it was no flood any more in between.
+        self.is_full &= self.blocks.len() > LOW_TRUST_BLOCKS_MAX / 2;
         self.blocks.len() < LOW_TRUST_BLOCKS_MAX
     }
 }
@@ -80,17 +82,18 @@ impl Warden {
         if is_blocked || self.known(&key).is_some() || self.view.live(&key, now.cluster).is_some() {
             return;
         }
-        self.counts.entry(jail.name.clone()).or_default().n_blocked += 1;
-        if self.observe {
-            return;
-        }
-        if !self.low_trust.has_room(now) {
+        // What is known better would have to go for it.
+        let has_room = self.low_trust.has_room(now) && !self.outbox.is_full();
+        if !has_room && !self.observe {
             if !core::mem::replace(&mut self.low_trust.is_full, true) {
                 effects.push(Effect::Tell(Notable::LowTrustFull));
             }
             return;
         }
-        self.low_trust.is_full = false;
+        self.counts.entry(jail.name.clone()).or_default().n_blocked += 1;
+        if self.observe {
+            return;
+        }
         let ban_ms = match jail.policy.ban_time {
             BanTime::Ms(ms) => ms.min(LOW_TRUST_BAN_MS_MAX),
             BanTime::Forever => LOW_TRUST_BAN_MS_MAX,

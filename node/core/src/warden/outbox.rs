@@ -201,6 +201,10 @@ impl Outbox {
         }
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.items.len() >= OUTBOX_MAX
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }

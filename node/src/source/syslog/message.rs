@@ -3,7 +3,7 @@
 //! Both formats: RFC 5424, and what RFC 3164 found in use, of which senders leave out what they like. Not for where a
 //! message ends (`framing.rs`), nor for what the line means.
 
-use std::fmt::Write as _;
+use bannkreis_core::failure::LINE_BYTES_MAX;
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -104,19 +104,22 @@ impl Message {
         range
     }
 
+    /// No more than a line may have: what is escaped takes four bytes for one.
     fn part(&mut self, part: &[u8]) -> Range<usize> {
         let start = self.line.len();
         let mut rest = part;
-        // A line is one line, whatever is sent: nobody makes two of it.
-        while let Some(at) = rest.iter().position(|byte| byte.is_ascii_control() && *byte != b'\t') {
-            self.line.extend_from_slice(&rest[..at]);
-            let mut escaped = String::new();
-            // It can not fail.
-            let _ = write!(escaped, "#{:03o}", rest[at]);
-            self.line.extend_from_slice(escaped.as_bytes());
-            rest = &rest[at + 1..];
+        while self.line.len() <= LINE_BYTES_MAX && !rest.is_empty() {
+            // A line is one line, whatever is sent: nobody makes two of it.
+            let is_escaped = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+            let plain = rest.iter().position(is_escaped).unwrap_or(rest.len());
+            let room = (LINE_BYTES_MAX + 1).saturating_sub(self.line.len());
+            self.line.extend_from_slice(&rest[..plain.min(room)]);
+            if let Some(&byte) = rest.get(plain) {
+                let digit = |shift: u8| b'0' + (byte >> shift & 7);
+                self.line.extend_from_slice(&[b'#', digit(6), digit(3), digit(0)]);
+            }
+            rest = rest.get(plain + 1..).unwrap_or_default();
         }
-        self.line.extend_from_slice(rest);
         start..self.line.len()
     }
 }
@@ -305,6 +308,16 @@ mod tests {
         ] {
             let read = read(message);
             assert_eq!((read.0, &*read.1, &*read.2, &*read.3), (facility, host, program, line));
+        }
+    }
+
+    #[test]
+    fn a_line_is_no_longer_than_a_line_may_be() {
+        let mut message = Message::default();
+        for filling in [1, b'x'] {
+            message.read(&[filling; 65_000], &Received { at: "now", from: "here" });
+            let n_bytes = message.line.len();
+            assert!((LINE_BYTES_MAX..LINE_BYTES_MAX + 8).contains(&n_bytes), "{n_bytes}");
         }
     }
 

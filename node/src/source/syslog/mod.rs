@@ -25,8 +25,11 @@ use sockets::{Port, Streams, n_lost, open_tcp, open_udp, read_datagrams};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// So much that has come is handed over at once.
+const PENDING_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long nobody is let in after that has failed.
 const CLOSED_MS: u64 = 1_000;
@@ -41,7 +44,7 @@ pub struct SyslogPlan {
     pub udp: Option<SocketAddr>,
     /// Where streams come to.
     pub tcp: Option<SocketAddr>,
-    /// Who may send, beside this host.
+    /// Who may send, beside this host by its loopback address.
     pub from: Vec<Subnet>,
     /// Where messages are saved to. Those of low trust are saved beside it, to a file whose name ends in `.udp`.
     pub save_to: Option<PathBuf>,
@@ -57,8 +60,10 @@ impl SyslogPlan {
 
 /// Whether a message is from whom it says: the sender of a datagram from another host may be anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
+pub enum Trust {
+    /// It is.
     Full,
+    /// It may be anybody's.
     Low,
 }
 
@@ -161,6 +166,8 @@ struct Inbox {
     message: Message,
     /// When it came, as it stands in lines.
     at: String,
+    /// Bytes of lines that are not handed over.
+    n_pending: usize,
 }
 
 impl Inbox {
@@ -174,16 +181,23 @@ impl Inbox {
                 selection.lines.extend_from_slice(&read.line);
                 selection.lines.push(b'\n');
                 selection.n_lines += 1;
+                self.n_pending += read.line.len() + 1;
             }
         }
         if let Some(saved) = &mut self.saved {
             let lines = &mut saved[usize::from(trust == Trust::Low)].1;
             lines.extend_from_slice(&read.line);
             lines.push(b'\n');
+            self.n_pending += read.line.len() + 1;
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.n_pending >= PENDING_BYTES_MAX
+    }
+
     fn hand_over(&mut self, reading: &mut Reading) {
+        self.n_pending = 0;
         for selection in &mut self.selections {
             selection.hand_over(reading);
         }
@@ -201,9 +215,10 @@ pub(super) struct FollowedSyslog {
     streams: Streams,
     senders: Senders,
     inbox: Inbox,
-    takes_low_trust: bool,
     /// CLOCK_BOOTTIME in ms until which nobody is let in, because one could not be.
     closed_until_ms: Option<u64>,
+    /// What keeps each port from being open.
+    errors: [Option<String>; 2],
     n_lost: u32,
     lost_asked_ms: u64,
 }
@@ -217,38 +232,44 @@ impl FollowedSyslog {
             [path, low.into()].map(|path| (Saved::new(path), Vec::new()))
         });
         FollowedSyslog {
-            takes_low_trust: plan.udp.is_some_and(|udp| !udp.ip().is_loopback()),
             udp: Port::at(plan.udp),
             tcp: Port::at(plan.tcp),
             streams: Streams::default(),
             senders: Senders::new(plan.from),
-            inbox: Inbox { selections: Vec::new(), saved, message: Message::default(), at: String::new() },
+            inbox: Inbox {
+                selections: Vec::new(),
+                saved,
+                message: Message::default(),
+                at: String::new(),
+                n_pending: 0,
+            },
             closed_until_ms: None,
+            errors: [None, None],
             n_lost: 0,
             lost_asked_ms: 0,
         }
     }
 
-    /// Makes messages a log: one source, and another one where some may be of low trust.
+    /// Makes messages of such trust a log.
     pub(super) fn add(
         &mut self,
-        log: LogId,
-        path: &SyslogPath,
-        mut next_id: impl FnMut() -> SourceId,
-    ) -> Vec<(Arc<dyn Source>, Trust)> {
-        let trusts: &[Trust] = if self.takes_low_trust { &[Trust::Full, Trust::Low] } else { &[Trust::Full] };
-        let mut made: Vec<(Arc<dyn Source>, Trust)> = Vec::new();
-        for &trust in trusts {
-            let name = match trust {
-                Trust::Full => path.as_str().to_owned(),
-                Trust::Low => format!("{} by UDP from other hosts", path.as_str()),
-            };
-            let shared = Arc::new(SharedMessages { id: next_id(), log, name, state: Mutex::default() });
-            made.push((shared.clone(), trust));
-            let selection = Selection { path: path.clone(), trust, shared, lines: Vec::new(), n_lines: 0 };
-            self.inbox.selections.push(selection);
-        }
-        made
+        (id, log): (SourceId, LogId),
+        path: SyslogPath,
+        trust: Trust,
+    ) -> Arc<dyn Source> {
+        let name = match trust {
+            Trust::Full => path.as_str().to_owned(),
+            Trust::Low => format!("{} by UDP from other hosts", path.as_str()),
+        };
+        let shared = Arc::new(SharedMessages { id, log, name, state: Mutex::default() });
+        let selection = Selection { path, trust, shared: shared.clone(), lines: Vec::new(), n_lines: 0 };
+        self.inbox.selections.push(selection);
+        shared
+    }
+
+    /// Where messages of low trust are saved to.
+    pub(super) fn saved_low_trust(&self) -> Option<&Path> {
+        self.inbox.saved.as_ref().map(|[_, (low, _)]| low.path())
     }
 
     /// What has to be waited for.
@@ -273,8 +294,7 @@ impl FollowedSyslog {
         self.open(now_ms);
         self.closed_until_ms.take_if(|until_ms| *until_ms <= now_ms);
         let is_ready = |fd: RawFd| ready.contains(&fd);
-        let streams: Vec<RawFd> = self.streams.fds().filter(|fd| is_ready(*fd)).collect();
-        let mut is_more = false;
+        let (streams, mut is_more) = self.streams.turn(ready);
         if !ready.is_empty() {
             self.inbox.at = in_words(reading.clock.wall());
         }
@@ -288,6 +308,7 @@ impl FollowedSyslog {
                 if senders.may_send_datagram(sender, now_ms) {
                     inbox.take(datagram, sender, Trust::of_datagram(sender));
                 }
+                !inbox.is_full()
             });
             match outcome {
                 Ok(more) => is_more |= more,
@@ -309,8 +330,12 @@ impl FollowedSyslog {
         }
         for fd in streams {
             let inbox = &mut self.inbox;
-            is_more |=
-                self.streams.read(fd, &mut block, |message, sender| inbox.take(message, sender, Trust::Full));
+            is_more |= self.streams.read(fd, &mut block, now_ms, |message, sender| {
+                inbox.take(message, sender, Trust::Full);
+                if inbox.is_full() {
+                    inbox.hand_over(reading);
+                }
+            });
             self.inbox.hand_over(reading);
         }
         reading.block = block;
@@ -321,13 +346,21 @@ impl FollowedSyslog {
     fn open(&mut self, now_ms: u64) {
         let outcomes =
             [self.udp.try_open("udp", now_ms, open_udp), self.tcp.try_open("tcp", now_ms, open_tcp)];
-        for outcome in outcomes.into_iter().flatten() {
+        let mut is_news = false;
+        for (known, outcome) in self.errors.iter_mut().zip(outcomes) {
+            let Some(outcome) = outcome else { continue };
             let error = outcome.err();
-            let is_news =
-                self.inbox.selections.iter().all(|selection| selection.shared.lock().error != error);
-            if let Some(error) = error.as_ref().filter(|_| is_news) {
-                tracing::warn!("{error}");
+            if *known != error {
+                is_news = true;
+                if let Some(error) = &error {
+                    tracing::warn!("{error}");
+                }
+                *known = error;
             }
+        }
+        if is_news {
+            let all: Vec<&str> = self.errors.iter().flatten().map(String::as_str).collect();
+            let error = (!all.is_empty()).then(|| all.join("; "));
             for selection in &self.inbox.selections {
                 selection.shared.lock().error.clone_from(&error);
             }

@@ -43,10 +43,11 @@ impl Saved {
                 self.path.display()
             );
         }
-        if problem.is_some() {
-            self.open = None;
-        }
         self.said = problem;
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     fn try_write(&mut self, lines: &[u8]) -> io::Result<()> {
@@ -59,9 +60,11 @@ impl Saved {
         if self.open.as_ref().is_some_and(|(file, _)| is_gone(file)) {
             self.open = None;
         }
+        let mut outcome = Ok(());
         if self.open.as_ref().is_some_and(|(_, size)| *size >= PART_BYTES_MAX) {
             self.open = None;
-            self.shift()?;
+            // It grows on when that is refused: nothing is lost by it.
+            outcome = self.shift();
         }
         let (file, size) = match &mut self.open {
             Some(open) => open,
@@ -77,7 +80,7 @@ impl Saved {
         };
         file.write_all(lines)?;
         *size += lines.len() as u64;
-        Ok(())
+        outcome
     }
 
     /// Each part gets the next number.

@@ -50,7 +50,7 @@ pub(super) struct Senders {
 }
 
 impl Senders {
-    /// Those of these networks, and this host.
+    /// Those of these networks, and this host by its loopback address.
     pub(super) fn new(from: Vec<Subnet>) -> Senders {
         let (measures, others) = (BTreeMap::new(), Measure::full(0));
         Senders { from, measures, others, refused: BTreeMap::new() }

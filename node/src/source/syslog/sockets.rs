@@ -5,10 +5,12 @@
 
 use super::framing::Framing;
 use super::senders::Senders;
-use std::collections::BTreeMap;
+use rustix::net::sockopt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
 /// How long after a failure a port is tried again.
 const AGAIN_AFTER_MS: u64 = 5_000;
@@ -17,8 +19,13 @@ const STREAMS_MAX: usize = 512;
 const STREAMS_PER_SENDER_MAX: usize = 32;
 /// After so many datagrams another source has its turn.
 const DATAGRAMS_PER_TURN: u32 = 2_000;
-/// After so many blocks of one stream another one has its turn.
-const BLOCKS_PER_TURN: u32 = 4;
+/// So many streams have a turn before files have one, and each of them so many bytes.
+const STREAMS_PER_TURN: usize = 16;
+const STREAM_BYTES_PER_TURN: usize = 64 * 1024;
+/// So many are let in before others have a turn.
+const ACCEPTED_PER_TURN: u32 = 64;
+/// After so many seconds of silence a host is asked whether it is there, so often and so many times before it is given up.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 /// What the kernel keeps of datagrams while this thread is at work. A million bytes are some 800 messages there.
 const RECEIVE_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 
@@ -84,8 +91,8 @@ pub(super) fn open_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;
     socket.set_nonblocking(true)?;
     // Beyond the host's limit only with CAP_NET_ADMIN, which a node with a firewall has.
-    if rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_BYTES).is_err() {
-        rustix::net::sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES)?;
+    if sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_BYTES).is_err() {
+        sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES)?;
     }
     Ok(socket)
 }
@@ -97,15 +104,19 @@ pub(super) fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Takes the datagrams that are there, up to a bound. True when there may be more.
+/// Takes the datagrams that are there, up to a bound, or until `datagram` says no. True when there may be more.
 pub(super) fn read_datagrams(
     socket: &UdpSocket,
     block: &mut [u8],
-    mut datagram: impl FnMut(&[u8], IpAddr),
+    mut datagram: impl FnMut(&[u8], IpAddr) -> bool,
 ) -> io::Result<bool> {
     for _ in 0..DATAGRAMS_PER_TURN {
         match socket.recv_from(block) {
-            Ok((n_bytes, sender)) => datagram(&block[..n_bytes], sender.ip().to_canonical()),
+            Ok((n_bytes, sender)) => {
+                if !datagram(&block[..n_bytes], sender.ip().to_canonical()) {
+                    return Ok(true);
+                }
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
             // Of an answer to nobody, or a signal.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::Interrupted) => {}
@@ -140,12 +151,16 @@ struct Stream {
     socket: TcpStream,
     sender: IpAddr,
     framing: Framing,
+    /// CLOCK_BOOTTIME in ms of the last that came.
+    last_ms: u64,
 }
 
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     open: BTreeMap<RawFd, Stream>,
+    /// The one that had the last turn.
+    last: RawFd,
 }
 
 impl Streams {
@@ -160,7 +175,7 @@ impl Streams {
         senders: &mut Senders,
         now_ms: u64,
     ) -> io::Result<()> {
-        loop {
+        for _ in 0..ACCEPTED_PER_TURN {
             let (socket, sender) = match listener.accept() {
                 Ok((socket, sender)) => (socket, sender.ip().to_canonical()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -174,16 +189,35 @@ impl Streams {
             if !senders.may_send(sender, now_ms) {
                 continue;
             }
-            let n_of_sender = self.open.values().filter(|stream| stream.sender == sender).count();
-            if self.open.len() >= STREAMS_MAX || n_of_sender >= STREAMS_PER_SENDER_MAX {
-                senders.refuse("512 connections are the most, and 32 of one sender", sender, now_ms);
+            let of_sender = self.open.iter().filter(|(_, stream)| stream.sender == sender);
+            let n_of_sender = of_sender.clone().count();
+            if n_of_sender >= STREAMS_PER_SENDER_MAX {
+                // It has probably lost that one without a word.
+                let silent = of_sender.min_by_key(|(_, stream)| stream.last_ms).map(|(fd, _)| *fd);
+                silent.and_then(|fd| self.open.remove(&fd));
+            } else if self.open.len() >= STREAMS_MAX {
+                senders.refuse("512 connections are the most", sender, now_ms);
                 continue;
             }
             socket.set_nonblocking(true)?;
             // Of a host that is gone without a word nothing comes any more.
-            rustix::net::sockopt::set_socket_keepalive(socket.as_fd(), true)?;
-            self.open.insert(socket.as_raw_fd(), Stream { socket, sender, framing: Framing::default() });
+            keep_alive(&socket)?;
+            let stream = Stream { socket, sender, framing: Framing::default(), last_ms: now_ms };
+            self.open.insert(stream.socket.as_raw_fd(), stream);
         }
+        Ok(())
+    }
+
+    /// Those whose turn it is, of those that are ready; and whether there are others.
+    pub(super) fn turn(&mut self, ready: &BTreeSet<RawFd>) -> (Vec<RawFd>, bool) {
+        let is_ready = |fd: &RawFd| ready.contains(fd);
+        let behind = self.open.range(self.last + 1..).map(|(fd, _)| *fd);
+        let before = self.open.range(..=self.last).map(|(fd, _)| *fd);
+        let mut turn: Vec<RawFd> = behind.chain(before).filter(is_ready).take(STREAMS_PER_TURN + 1).collect();
+        let are_others = turn.len() > STREAMS_PER_TURN;
+        turn.truncate(STREAMS_PER_TURN);
+        self.last = turn.last().copied().unwrap_or(self.last);
+        (turn, are_others)
     }
 
     /// Reads what one of them has sent, up to a bound. True when there may be more.
@@ -191,22 +225,33 @@ impl Streams {
         &mut self,
         fd: RawFd,
         block: &mut [u8],
+        now_ms: u64,
         mut message: impl FnMut(&[u8], IpAddr),
     ) -> bool {
         let Some(stream) = self.open.get_mut(&fd) else { return false };
         let sender = stream.sender;
-        for _ in 0..BLOCKS_PER_TURN {
-            match stream.socket.read(block) {
-                Ok(n_read @ 1..) => stream.framing.read(&block[..n_read], |text| message(text, sender)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => {
-                    stream.framing.end(|text| message(text, sender));
-                    self.open.remove(&fd);
-                    return false;
-                }
+        let n_bytes_max = block.len().min(STREAM_BYTES_PER_TURN);
+        match stream.socket.read(&mut block[..n_bytes_max]) {
+            Ok(n_read @ 1..) => {
+                stream.last_ms = now_ms;
+                stream.framing.read(&block[..n_read], |text| message(text, sender));
+                true
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => false,
+            Ok(0) | Err(_) => {
+                stream.framing.end(|text| message(text, sender));
+                self.open.remove(&fd);
+                false
             }
         }
-        true
     }
+}
+
+/// Of a host that is gone without a word nothing comes any more.
+fn keep_alive(socket: &TcpStream) -> io::Result<()> {
+    let (idle, interval, count) = KEEPALIVE;
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, idle)?;
+    sockopt::set_tcp_keepintvl(socket, interval)?;
+    Ok(sockopt::set_tcp_keepcnt(socket, count)?)
 }

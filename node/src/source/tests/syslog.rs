@@ -1,6 +1,7 @@
 //! Messages that are sent to a node: over every transport, from whom it takes them, and what they become.
 
 use super::*;
+use crate::source::Trust;
 use bannkreis_filter::syslog_path::SyslogPath;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Instant;
@@ -29,9 +30,9 @@ fn connect(tcp: SocketAddr) -> TcpStream {
     }
 }
 
-fn log(path: &str) -> LogSpec {
+fn log(path: &str, trust: Trust) -> LogSpec {
     let path = SyslogPath::parse(path).expect("a path");
-    LogSpec { kind: LogKind::Syslog(path), reader: READER.to_owned() }
+    LogSpec { kind: LogKind::Syslog(path, trust), reader: READER.to_owned() }
 }
 
 #[test]
@@ -40,7 +41,8 @@ fn messages_come_by_datagrams_and_streams_and_go_to_the_logs_that_select_them() 
     let plan = plan(test.directory.path());
     let paths =
         ["syslog://?facility=mail&program=kerio*", "syslog://?host=127.0.0.1", "syslog://?program=none"];
-    test.start_all(paths.map(log).into(), plan.clone(), Beginnings::default());
+    let logs = [Trust::Full, Trust::Low].into_iter().flat_map(|trust| paths.map(|path| log(path, trust)));
+    test.start_all(logs.collect(), plan.clone(), Beginnings::default());
     let tcp = plan.tcp.expect("set");
     let udp = SocketAddr::new([127, 0, 0, 1].into(), plan.udp.expect("set").port());
 
@@ -85,7 +87,7 @@ fn a_port_that_is_taken_is_tried_again_and_the_log_says_so() {
     plan.udp = None;
     let tcp = plan.tcp.expect("set");
     let other = TcpListener::bind(tcp).expect("free");
-    test.start_all(vec![log("syslog://")], plan, Beginnings::default());
+    test.start_all(vec![log("syslog://", Trust::Full)], plan, Beginnings::default());
     drop(test.collected.wait("it is open", |seen| !seen.open.is_empty()));
     let error = || test.handle().status().into_iter().find_map(|status| status.error);
     let deadline = Instant::now() + DEADLINE;
