@@ -4,7 +4,8 @@ use super::PkiError;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,9 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), PkiError> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| failed(dir, &error))
 }
 
+/// Held by who writes.
+static WRITING: Mutex<()> = Mutex::new(());
+
 /// Writes a file durably: temporary, fsync, rename, fsync of the directory.
 pub(super) fn write(dir: &Path, name: &str, text: &str, secrecy: Secrecy) -> Result<(), PkiError> {
     let path = dir.join(name);
@@ -36,7 +40,11 @@ pub(super) fn write(dir: &Path, name: &str, text: &str, secrecy: Secrecy) -> Res
 
 fn write_synced(dir: &Path, path: &Path, text: &str, secrecy: Secrecy) -> io::Result<()> {
     let mode = if secrecy == Secrecy::Key { 0o600 } else { 0o644 };
-    let temporary = path.with_extension("new");
+    // A voter may ask for the authority's key twice at once; two that write would do it to the same temporary file.
+    let _only_one = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
     // One that an interrupted write has left may have another mode.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
