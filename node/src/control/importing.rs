@@ -93,6 +93,11 @@ fn imported(
         "" => JailName::operator(),
         name => commands::jail_name(name).map_err(said)?,
     };
+    // As the jail itself would ban: whoever comes back is known by it.
+    let subnet = match jail == JailName::operator() || !subnet.is_host() {
+        true => subnet,
+        false => jails.before.view.settings().counting_subnet(subnet),
+    };
     commands::bounded("note", &ban.note).map_err(said)?;
     let (ban_time, ports) = jails.terms(&jail)?;
     match guards.objection(subnet) {

@@ -7,6 +7,7 @@ use super::List;
 use bannkreis_core::subnet::Subnet;
 use bannkreis_proto::v1::import_ban::End;
 use bannkreis_proto::v1::{ImportBan, ImportRefusal};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 use serde_json::Value;
 use std::path::Path;
@@ -60,8 +61,12 @@ fn ban(row: &Row<'_>) -> rusqlite::Result<ImportBan> {
         _ => End::ForEver(true),
     };
     // What it was banned for: the last of the lines that fail2ban has kept.
-    let data: Option<String> = row.get("data")?;
-    let data: Value = data.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    // Text, or bytes where fail2ban has found some that are no UTF-8.
+    let data = match row.get_ref("data")? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => String::new(),
+    };
+    let data: Value = serde_json::from_str(&data).unwrap_or_default();
     let note = match data.get("matches").and_then(Value::as_array).and_then(|lines| lines.last()) {
         Some(Value::String(line)) => line.clone(),
         // Date by itself: `[before, date, after]`.
@@ -105,7 +110,7 @@ mod tests {
             ("198.51.100.0/24", "postfix", 1_002, 60, 1, "{}"),
             ("alice", "login", 1_003, 60, 1, "no JSON"),
         ] {
-            let values = rusqlite::params![ip, jail, since, ban_time, count, data];
+            let values = rusqlite::params![ip, jail, since, ban_time, count, data.as_bytes()];
             database.execute("INSERT INTO bips VALUES (?, ?, ?, ?, ?, ?)", values).unwrap();
         }
         // It may be writing.
