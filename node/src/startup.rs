@@ -13,7 +13,7 @@ use bannkreis_filter::jail_config::{LogPath, Logs};
 use bannkreis_filter::syslog_path::SyslogPath;
 use bannkreis_filter::this_host::log_glob::LogGlob;
 use bannkreis_firewall::{BackendChoice, Firewall, FirewallError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::io;
@@ -98,6 +98,19 @@ pub fn read_jails(config: &NodeConfig) -> Result<Setup, StartupError> {
     let mut loaded = crate::config::jails::load(&config.config_dir).map_err(StartupError::of)?;
     if let Some(own) = &config.log.fail2ban {
         leave_out(&mut loaded.jails, own);
+    }
+    let reads_messages = |jail: &&LoadedJail| match &jail.logs {
+        Logs::Files(paths) => paths.iter().any(LogPath::is_syslog),
+        Logs::Journal(..) => false,
+    };
+    if !syslog_plan(&config.syslog).is_on() {
+        loaded.warnings.extend(loaded.jails.iter().filter(reads_messages).map(|jail| {
+            format!(
+                "jail [{}] reads syslog messages, and nobody can send any to this node; set `syslog.udp` or `syslog.tcp` \
+                 in bannkreis.toml",
+                jail.jail.name
+            )
+        }));
     }
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -333,9 +346,10 @@ pub fn store_beginnings(sources: &SourcesHandle, store: &LocalStore) -> Result<(
 
 /// Files that are not there any more, when they are many: those of a directory that is mounted later come back.
 fn places_of_nothing(sources: &SourcesHandle, store: &LocalStore) -> Vec<PathBuf> {
+    let followed: BTreeSet<PathBuf> = sources.status().into_iter().map(|source| source.name.into()).collect();
     let is_gone = |path: &PathBuf| {
         let is_file = path.is_absolute() && !LogGlob::new(&path.to_string_lossy()).has_wildcards();
-        is_file && !path.exists() && !sources.is_source(path)
+        is_file && !followed.contains(path) && !path.exists()
     };
     let gone: Vec<PathBuf> = kept_places(store).into_keys().filter(is_gone).collect();
     if gone.len() > PLACES_OF_NOTHING_MAX { gone } else { Vec::new() }

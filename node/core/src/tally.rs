@@ -70,14 +70,27 @@ pub struct Count {
 }
 
 /// All counts of this host.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tally {
+    n_offenders_max: usize,
     counts: BTreeMap<TallyKey, Count>,
     by_last: BTreeSet<(Timestamp, TallyKey)>,
     oldest: BTreeMap<SourceId, BTreeSet<(SourcePosition, TallyKey)>>,
 }
 
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally::bounded(OFFENDERS_MAX)
+    }
+}
+
 impl Tally {
+    /// One that remembers so many offenders at most; of more, those go first that failed longest ago.
+    #[must_use]
+    pub fn bounded(n_offenders_max: usize) -> Tally {
+        Tally { n_offenders_max, counts: BTreeMap::new(), by_last: BTreeSet::new(), oldest: BTreeMap::new() }
+    }
+
     /// Counts `failure` of `offender`, which weighs `weight` (at least 1) and by which id peers know it. When there
     /// are enough, the count is taken out and returned.
     pub fn add(
@@ -219,7 +232,7 @@ impl Tally {
     }
 
     fn evict(&mut self) {
-        while self.counts.len() > OFFENDERS_MAX {
+        while self.counts.len() > self.n_offenders_max {
             let Some((_, key)) = self.by_last.first().cloned() else { return };
             self.take(&key);
         }

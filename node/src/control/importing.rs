@@ -58,8 +58,11 @@ pub(super) async fn import(
     });
     let refused: Vec<v1::ImportRefusal> = refused.collect();
     let n_over = bans.iter().filter(|ban| ban.until.is_over(before.now.cluster)).count();
+    // Of nothing that is left there is no command.
+    let is_nothing = bans.is_empty() && allow.is_empty();
     let op = Op::Import { operator: given.operator(0), bans, allow, history: Vec::new() };
-    let (settled, position) = commit(api, std::slice::from_ref(&op), deadline).await;
+    let ops = if is_nothing { &[][..] } else { std::slice::from_ref(&op) };
+    let (settled, position) = commit(api, ops, deadline).await;
     enforcement::wait(api, position, deadline).await;
     let after = Snapshot::take_counts(api).await?;
     let result = settled.into_iter().next().map(|settled| result(String::new(), &op, settled));

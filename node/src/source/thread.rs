@@ -116,7 +116,7 @@ impl Sources {
                     sources.logs.insert(id, FollowedLog::new(id, files, reader));
                 }
                 LogKind::Journal(journal, matches) => sources.follow_journal(id, journal, matches, reader),
-                LogKind::Syslog(path, trust) => sources.follow_syslog(id, path, trust, &reader),
+                LogKind::Syslog(path, trust) => sources.follow_syslog(id, path, trust),
             }
         }
         let with_wildcards = |sources: &Sources, has: bool| -> Vec<LogId> {
@@ -237,15 +237,10 @@ impl Sources {
         lock(&self.shared).push(shared);
     }
 
-    fn follow_syslog(&mut self, log: LogId, path: SyslogPath, trust: Trust, reader: &str) {
+    fn follow_syslog(&mut self, log: LogId, path: SyslogPath, trust: Trust) {
         let id = self.next_id();
-        let Some(syslog) = &mut self.syslog else {
-            tracing::warn!(
-                "{reader}: `logpath = {}`: nobody can send messages to this node; set `syslog.udp` or `syslog.tcp`",
-                path.as_str()
-            );
-            return;
-        };
+        // That nobody can send any was said when the jails were read.
+        let Some(syslog) = &mut self.syslog else { return };
         let shared = syslog.add((id, log), path, trust);
         self.reading.sink.open(id, &[log]);
         if trust == Trust::Low {
@@ -424,12 +419,6 @@ impl SourcesHandle {
         let patterns = self.new_patterns.iter().map(|pattern| nowhere(pattern).stored());
         let sources = lock(&self.shared).clone();
         patterns.chain(sources.iter().filter_map(|source| source.beginning())).collect()
-    }
-
-    /// Whether one of the sources has this name, under which its place is stored.
-    #[must_use]
-    pub fn is_source(&self, name: &Path) -> bool {
-        lock(&self.shared).iter().any(|shared| Path::new(&shared.status().name) == name)
     }
 
     /// How each source is doing, in the order in which they were found.

@@ -89,12 +89,12 @@ pub async fn run(client: &mut Client, args: &ImportArgs, style: &Style) -> Resul
         };
         let answer = client::within(Duration::from_millis(args.wait) + GRACE, client.import(request)).await;
         let answer = answer.map_err(|status| stopped(status.message(), n_sent, n_entries))?;
-        let result = answer.result.clone().unwrap_or_default();
-        if result.outcome() != CommandOutcome::Done {
+        let result = answer.result.as_ref();
+        if let Some(result) = result.filter(|result| result.outcome() != CommandOutcome::Done) {
             return Err(stopped(&result.why, n_sent, n_entries));
         }
         n_sent += n_part;
-        taken.n_affected += result.n_affected;
+        taken.n_affected += result.map_or(0, |result| result.n_affected);
         taken.n_over += answer.n_over;
         taken.refused.extend(answer.refused.iter().cloned());
         last = answer;

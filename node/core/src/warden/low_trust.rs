@@ -21,8 +21,11 @@ pub const LOW_TRUST_BAN_MS_MAX: u64 = HOUR_MS;
 /// Nor are more than so many at once: a flood of invented addresses must not push out what is known better.
 pub const LOW_TRUST_BLOCKS_MAX: usize = 10_000;
 
+/// Of so many offenders it is counted: whoever invents addresses must not take the host's memory.
+const LOW_TRUST_OFFENDERS_MAX: usize = 5 * LOW_TRUST_BLOCKS_MAX;
+
 /// What is known of such sources.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct LowTrust {
     pub(super) sources: BTreeSet<SourceId>,
     pub(super) tally: Tally,
@@ -37,8 +40,10 @@ impl LowTrust {
     pub(super) fn with(kept: &[OutboxEntry]) -> LowTrust {
         let kept = kept.iter().filter(|entry| entry.is_of_low_trust());
         LowTrust {
+            sources: BTreeSet::new(),
+            tally: Tally::bounded(LOW_TRUST_OFFENDERS_MAX),
             blocks: kept.map(|entry| (entry.until, entry.key.clone())).collect(),
-            ..LowTrust::default()
+            is_full: false,
         }
     }
 

@@ -217,8 +217,8 @@ pub(super) struct FollowedSyslog {
     inbox: Inbox,
     /// CLOCK_BOOTTIME in ms until which nobody is let in, because one could not be.
     closed_until_ms: Option<u64>,
-    /// What keeps each port from being open.
-    errors: [Option<String>; 2],
+    /// What keeps each port from being open, and others from being let in.
+    errors: [Option<String>; 3],
     n_lost: u32,
     lost_asked_ms: u64,
 }
@@ -244,7 +244,7 @@ impl FollowedSyslog {
                 n_pending: 0,
             },
             closed_until_ms: None,
-            errors: [None, None],
+            errors: [None, None, None],
             n_lost: 0,
             lost_asked_ms: 0,
         }
@@ -317,17 +317,21 @@ impl FollowedSyslog {
             self.inbox.hand_over(reading);
             self.say_lost(now_ms);
         }
+        let mut accepted = None;
         if let Port::Open(listener) = &self.tcp
             && is_ready(listener.as_raw_fd())
-            && let Err(error) = self.streams.accept(listener, &mut self.senders, now_ms)
         {
+            let outcome = self.streams.accept(listener, &mut self.senders, now_ms);
             // It goes on being ready to let somebody in.
-            self.closed_until_ms = Some(now_ms + CLOSED_MS);
-            tracing::warn!(
-                "syslog.tcp: a connection can not be taken: {error}; it is tried again each second (is the limit of \
-                 open files, LimitNOFILE, reached?)"
-            );
+            self.closed_until_ms = outcome.is_err().then_some(now_ms + CLOSED_MS);
+            accepted = Some(outcome.map_err(|error| {
+                format!(
+                    "syslog.tcp: a connection can not be taken: {error}; it is tried again each second (is the limit \
+                     of open files, LimitNOFILE, reached?)"
+                )
+            }));
         }
+        self.report([None, None, accepted]);
         for fd in streams {
             let inbox = &mut self.inbox;
             is_more |= self.streams.read(fd, &mut block, now_ms, |message, sender| {
@@ -344,8 +348,13 @@ impl FollowedSyslog {
 
     /// Opens the ports that are not open.
     fn open(&mut self, now_ms: u64) {
-        let outcomes =
-            [self.udp.try_open("udp", now_ms, open_udp), self.tcp.try_open("tcp", now_ms, open_tcp)];
+        let udp = self.udp.try_open("udp", now_ms, open_udp);
+        let tcp = self.tcp.try_open("tcp", now_ms, open_tcp);
+        self.report([udp, tcp, None]);
+    }
+
+    /// Remembers what keeps messages from coming, and says it once.
+    fn report(&mut self, outcomes: [Option<Result<(), String>>; 3]) {
         let mut is_news = false;
         for (known, outcome) in self.errors.iter_mut().zip(outcomes) {
             let Some(outcome) = outcome else { continue };
